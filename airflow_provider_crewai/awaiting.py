@@ -1,0 +1,204 @@
+"""Waiting for a run in a task: look, then defer or stay, come back, and end in the truth.
+
+The operator and the sensor both wait through this one class, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from airflow_provider_crewai._compat import TRIGGER_FAILED, BaseOperator, Context, default_deferrable
+from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
+from airflow_provider_crewai.wire.errors import CrewError
+from airflow_provider_crewai.wire.model import JSON
+
+MAX_DEFERRALS = 5
+"""After so many the task waits in the worker: something keeps waking it for nothing."""
+
+BACKSTOP = 900.0
+"""Seconds after the deadline at which Airflow itself ends a deferral. Ours must always come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A run to wait for, with all that must survive a deferral. JSON scalars only.
+
+    :param started_at: when it was kicked off, epoch seconds.
+    :param deadline: epoch second at which we stop waiting, or None.
+    :param seen_alive: whether the run is known to exist.
+    :param deferrals: how often the task has deferred for it.
+    """
+
+    kickoff_id: str
+    started_at: float
+    deadline: float | None
+    seen_alive: bool = False
+    deferrals: int = 0
+
+
+class AwaitsRun(BaseOperator):
+    """What the operator and the sensor share: how they wait for a run.
+
+    :param crewai_conn_id: the connection of type `crewai`.
+    :param poll_interval: seconds, the shortest wait between two looks at the run.
+    :param max_poll_interval: seconds, the longest.
+    :param unreachable_timeout: seconds for which the API may fail to answer before the task gives up.
+    :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
+        `[operators] default_deferrable`.
+    """
+
+    def __init__(
+        self,
+        *,
+        crewai_conn_id: str = DEFAULT_CONN_ID,
+        poll_interval: float = 2.0,
+        max_poll_interval: float = 60.0,
+        unreachable_timeout: float = 900.0,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check_intervals(self.task_id, poll_interval, max_poll_interval, unreachable_timeout)
+        self.crewai_conn_id = crewai_conn_id
+        self.poll_interval = poll_interval
+        self.max_poll_interval = max_poll_interval
+        self.unreachable_timeout = unreachable_timeout
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+
+    @property
+    def awaits_human(self) -> bool:
+        """Whether somebody is told when the crew waits for a human."""
+        raise NotImplementedError
+
+    def recall(self, context: Context) -> Wait:
+        """Find the run again after a deferral that ended without an event."""
+        raise NotImplementedError
+
+    def fail(self, error: CrewError) -> NoReturn:
+        """Raise the error in the form that tells Airflow what to do next."""
+        raise NotImplementedError
+
+    def retry_text(self, verdict: Verdict, context: Context) -> str:
+        """Say what a retry will do."""
+        raise NotImplementedError
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Return arguments of the trigger beyond those that every wait has."""
+        return {}
+
+    def hook(self) -> CrewHook:
+        """Return a hook on this task's connection."""
+        return CrewHook(self.crewai_conn_id)
+
+    def await_run(self, context: Context, wait: Wait, **seen: float | None) -> JSON:
+        """Look at the run, and if it goes on, defer or wait here until it ends.
+
+        :param seen: since when it has been out of sight, where a trigger saw that; see `Watch`.
+        :return: the crew's answer.
+        """
+        from airflow_provider_crewai.client.flows import look_once
+        from airflow_provider_crewai.journal import Journal
+
+        client, journal = self.hook().get_conn(), Journal(self.log, wait.kickoff_id)
+        watch = self._watch(wait, **seen)
+        # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
+        step = client.drive(look_once(watch, client.dialect, journal))
+        if isinstance(step, Again) and self.deferrable and wait.deferrals < MAX_DEFERRALS:
+            self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1))
+        ending = client.wait(watch, journal) if isinstance(step, Again) else step
+        return self._conclude(ending, wait, context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
+        """Come back from a trigger: its event is a hint, so the run is read again.
+
+        :return: the crew's answer.
+        """
+        event = event or {}
+        # `dag.test()` drops what a deferral carries (seen with Airflow 3.3.2).
+        known = Wait(**wait) if wait else self.recall(context)
+        known = replace(known, seen_alive=known.seen_alive or bool(event.get("seen_alive")))
+        since = event.get("since")
+        match event.get("ending"):
+            case Verdict.UNREACHABLE:
+                return self.await_run(context, known, missing_since=since)
+            case Verdict.LOST:
+                return self.await_run(context, known, unknown_since=since)
+            case _:
+                return self.await_run(context, known)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from a deferral; where the trigger itself failed, read the run instead of failing with it."""
+        if next_method != TRIGGER_FAILED:
+            return super().resume_execution(next_method, next_kwargs, context)
+        failure = next_kwargs or {}
+        self.log.warning(
+            "The trigger ended without an event (%s). The run is read again; if it goes on, this task waits for it "
+            "in the worker.\n%s",
+            failure.get("error", "no reason given"),
+            "".join(failure.get("traceback") or []),
+        )
+        return self.await_run(context, replace(self.recall(context), deferrals=MAX_DEFERRALS))
+
+    def _watch(self, wait: Wait, **seen: float | None) -> Watch:
+        patience = Patience(
+            poll_interval=self.poll_interval,
+            max_poll_interval=self.max_poll_interval,
+            deadline=wait.deadline,
+            unreachable_timeout=self.unreachable_timeout,
+            human_input=self.awaits_human,
+        )
+        return Watch(wait.kickoff_id, patience, started_at=wait.started_at, seen_alive=wait.seen_alive, **seen)
+
+    def _defer(self, wait: Wait) -> NoReturn:
+        from airflow_provider_crewai.triggers import CrewStatusTrigger
+
+        self.log.info("Waiting for run %s in the triggerer, without a worker slot.", wait.kickoff_id)
+        trigger = CrewStatusTrigger(
+            kickoff_id=wait.kickoff_id,
+            crewai_conn_id=self.crewai_conn_id,
+            started_at=wait.started_at,
+            deadline=wait.deadline,
+            poll_interval=self.poll_interval,
+            max_poll_interval=self.max_poll_interval,
+            unreachable_timeout=self.unreachable_timeout,
+            human_input=self.awaits_human,
+            seen_alive=wait.seen_alive,
+            **self.trigger_arguments(),
+        )
+        backstop = None if wait.deadline is None else timedelta(seconds=wait.deadline - time.time() + BACKSTOP)
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop)
+
+    def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
+        from airflow_provider_crewai.client.messages import duration, error_of
+
+        if ending.verdict is Verdict.SUCCEEDED and ending.run is not None:
+            took = duration(ending.at - wait.started_at)
+            self.log.info("Run %s succeeded, %s after it was started.", wait.kickoff_id, took)
+            return ending.run.answer
+        where = f"connection {self.crewai_conn_id!r}"
+        retry = self.retry_text(ending.verdict, context)
+        self.fail(error_of(ending, where=where, started_at=wait.started_at, retry=retry))
+
+
+def deadline_of(context: Context, *limits: timedelta | float | None) -> float | None:
+    """Return the epoch second at which the task stops waiting, or None.
+
+    It is anchored to the task instance's start date, which Airflow keeps over deferrals: `execution_timeout`
+    is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time.
+    """
+    seconds = [limit.total_seconds() if isinstance(limit, timedelta) else limit for limit in limits if limit is not None]
+    start = getattr(context["ti"], "start_date", None)
+    return (start.timestamp() if start else time.time()) + min(seconds) if seconds else None
+
+
+def _check_intervals(task_id: str, shortest: float, longest: float, unreachable: float) -> None:
+    if shortest <= 0:
+        raise ValueError(f"Task {task_id!r}: poll_interval is {shortest}; set it to seconds above 0.")
+    if longest < shortest:
+        raise ValueError(f"Task {task_id!r}: max_poll_interval ({longest}) is below poll_interval ({shortest}).")
+    if unreachable < 0:
+        raise ValueError(f"Task {task_id!r}: unreachable_timeout is {unreachable}; set it to seconds, 0 or more.")

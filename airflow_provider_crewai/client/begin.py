@@ -1,0 +1,147 @@
+"""How a run is begun exactly once: the ledger around the kickoff, as a flow.
+
+Between any two steps the process may die. The order of the steps makes sure that the next attempt then
+finds either the run, or the warning that there may be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_crewai.client import flows, ledger
+from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules
+from airflow_provider_crewai.client.messages import moment
+from airflow_provider_crewai.wire.errors import (
+    CrewChangedInputs,
+    CrewError,
+    CrewLedgerError,
+    CrewMayHaveStarted,
+)
+from airflow_provider_crewai.wire.model import Kickoff, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, and what to do with the record of an earlier attempt.
+
+    :param stop_superseded: whether a run that is replaced while it goes on is stopped first.
+    :param patience: seconds for which one call is tried.
+    """
+
+    kickoff: Kickoff
+    claim: Claim
+    rules: Rules
+    stop_superseded: bool = False
+    patience: float = flows.CALL_PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that this attempt now waits for.
+
+    :param at: epoch second at which it was kicked off.
+    :param adopted: whether an earlier attempt started it.
+    """
+
+    kickoff_id: str
+    at: float
+    adopted: bool
+    decision: Decision
+
+
+Say = Callable[[str], None]
+
+
+def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
+    """Start the run, or take up the one that an earlier attempt started.
+
+    :param say: told, in a sentence, what is about to happen and why.
+    :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and which run it started is not known.
+    :raises CrewLedgerError: the record cannot be read or written. Nothing was sent.
+    :raises CrewChangedInputs: the inputs changed, and the author said to fail then.
+    :raises CrewError: the run was not started.
+    """
+    record = yield from _load()
+    remote = yield from _remote(record, dialect)
+    decision = ledger.decide(record, plan.claim, plan.rules, remote.state if remote else None)
+    if decision.move is Move.START:
+        return (yield from _start(plan, decision, say))
+    assert record is not None  # noqa: S101 - only START goes without a record
+    if decision.move is Move.ADOPT and record.kickoff_id is not None:
+        say(f"Taking up run {record.kickoff_id}: {decision.why}. No new run is started.")
+        yield from _save(record.adopted(plan.claim))
+        return Begun(record.kickoff_id, record.at, adopted=True, decision=decision)
+    raise _refusal(record, decision)
+
+
+def _start(plan: Plan, decision: Decision, say: Say) -> flows.Flow[Begun]:
+    say(f"Starting a new run: {decision.why}.")
+    if decision.superseded:
+        yield from _leave_behind(plan, decision.superseded, say)
+    intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
+    yield from _save(intent)
+    try:
+        kickoff_id = yield from flows.kickoff(plan.kickoff, plan.patience)
+    except CrewMayHaveStarted:
+        raise
+    except CrewError:
+        # It was certainly not started, so the intent would be a false alarm for the next attempt.
+        yield flows.Save(None)
+        raise
+    submitted = yield flows.Save(intent.submitted(kickoff_id).to_json())
+    if isinstance(submitted.answer, CrewError):
+        # The run exists and we know it: failing now would be worse than going on without the record.
+        say(f"Run {kickoff_id} was started but could not be recorded ({submitted.answer}); a retry will not find it.")
+    return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
+
+
+def _leave_behind(plan: Plan, kickoff_id: str, say: Say) -> flows.Flow[None]:
+    if not plan.stop_superseded:
+        say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
+        return
+    try:
+        yield from flows.stop(kickoff_id, plan.patience)
+        say(f"Run {kickoff_id}, started by an earlier try, is stopped.")
+    except CrewError as error:
+        say(f"Run {kickoff_id}, started by an earlier try, could not be stopped and may go on: {error}")
+
+
+def _load() -> flows.Flow[Record | None]:
+    answer = (yield flows.Load()).answer
+    if isinstance(answer, CrewError):
+        raise answer
+    if not isinstance(answer, flows.Stored):
+        raise CrewLedgerError("The record of this task's run was not answered. Nothing was sent.")
+    return None if answer.record is None else Record.from_json(answer.record)
+
+
+def _save(record: Record) -> flows.Flow[None]:
+    answer = (yield flows.Save(record.to_json())).answer
+    if isinstance(answer, CrewError):
+        raise answer
+
+
+def _remote(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Run | None]:
+    """Look at the recorded run once; waiting for an answer is the watch's business."""
+    if record is None or record.kickoff_id is None:
+        return None
+    seen, _ = yield from flows.look(record.kickoff_id, dialect)
+    return seen if isinstance(seen, Run) else None
+
+
+def _refusal(record: Record, decision: Decision) -> CrewError:
+    when = moment(record.at)
+    if decision.move is Move.REFUSE_CHANGED:
+        return CrewChangedInputs(
+            f"The crew or its inputs changed since try {record.try_number} started run {record.kickoff_id} at {when}, "
+            "and on_changed_inputs is 'fail'. That run may still go on. Nothing was sent. A retry will refuse again; "
+            "clear the task to start a new run."
+        )
+    return CrewMayHaveStarted(
+        f"Try {record.try_number} sent a kickoff to {record.crew} at {when} and ended before it knew which run that "
+        "started. A paid run may be going on that nobody can name; look for it on the crew's page, among the runs "
+        "started at that time. Nothing was sent now. A retry will refuse again; clear the task to start a new run, "
+        "or set on_orphaned_kickoff='rerun'.",
+        kickoff_id=None,
+    )

@@ -1,0 +1,117 @@
+"""What a person reads: one place for the words about a run, its times and its endings."""
+
+from __future__ import annotations
+
+import pendulum
+
+from airflow_provider_crewai.client.watch import Ending, Verdict
+from airflow_provider_crewai.wire.errors import (
+    CrewRunAuthLost,
+    CrewRunError,
+    CrewRunFailed,
+    CrewRunLost,
+    CrewRunStopped,
+    CrewRunTimedOut,
+    CrewRunUnreachable,
+)
+from airflow_provider_crewai.wire.model import Run, RunState
+
+_ERRORS: dict[Verdict, type[CrewRunError]] = {
+    Verdict.FAILED: CrewRunFailed,
+    Verdict.STOPPED: CrewRunStopped,
+    Verdict.TIMED_OUT: CrewRunTimedOut,
+    Verdict.UNREACHABLE: CrewRunUnreachable,
+    Verdict.LOST: CrewRunLost,
+    Verdict.AUTH_LOST: CrewRunAuthLost,
+}
+OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
+"""The verdicts after which the run itself is certainly over."""
+
+
+def moment(epoch: float) -> str:
+    """Write a point in time: to the second, in UTC."""
+    return pendulum.from_timestamp(epoch).format("YYYY-MM-DD HH:mm:ss [UTC]")
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in words: `2 minutes 5 seconds`."""
+    whole = round(seconds)
+    return pendulum.duration(seconds=whole).in_words(locale="en") if whole > 0 else "less than a second"
+
+
+def progress(run: Run) -> str:
+    """Write where a run stands, for one line of a log."""
+    match run.state:
+        case RunState.UNKNOWN:
+            return f"in the unknown state {run.word!r}, which counts as running"
+        case RunState.PAUSED:
+            return "waiting for a human"
+        case RunState.NOT_FOUND:
+            return "not known to the deployment just now (a run that waits for a human looks like this, too)"
+        case _:
+            return f"{run.state}, {run.progress}" if run.progress else run.state.value
+
+
+def error_of(ending: Ending, *, where: str, started_at: float, retry: str) -> CrewRunError:
+    """Make the error for an ending that is not a success.
+
+    :param where: the connection, in words.
+    :param started_at: when the run was kicked off, epoch seconds.
+    :param retry: what a retry will do, as a sentence.
+    """
+    age = duration(ending.at - started_at)
+    text = (
+        f"Run {ending.kickoff_id} {_what(ending)}. It was started {moment(started_at)}, {age} before, over {where}. "
+        f"{_still(ending)} {retry}"
+    )
+    return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
+
+
+def _what(ending: Ending) -> str:
+    error = f": {ending.error}" if ending.error else ""
+    silence = f" since {moment(ending.since)}" if ending.since is not None else ""
+    said = ending.run.error if ending.run else None
+    match ending.verdict:
+        case Verdict.FAILED:
+            return f"failed: {said or 'the crew gave no reason'}".rstrip(".")
+        case Verdict.STOPPED:
+            return "was stopped before it ended" + (f": {said}".rstrip(".") if said else "")
+        case Verdict.TIMED_OUT:
+            outage = f", and the API has not answered{silence}{error}" if error else ""
+            return f"did not end in time{outage}; we stopped waiting"
+        case Verdict.UNREACHABLE:
+            return f"could not be watched any longer: the API has not answered{silence}{error}"
+        case Verdict.AUTH_LOST:
+            return f"could not be watched any longer: the connection stopped working{error}"
+        case _:
+            return f"is not known to the deployment{silence}, {_why_lost(ending)}"
+
+
+def _why_lost(ending: Ending) -> str:
+    if ending.seen_alive:
+        return (
+            "though it was before. Either it waits for a human (then declare who is told: human_input_webhook), "
+            "or the deployment was replaced or has forgotten it"
+        )
+    return "and never was while we looked. The connection names another deployment, or the kickoff_id is wrong"
+
+
+def _still(ending: Ending) -> str:
+    if ending.verdict in OVER:
+        return "It is over."
+    state = f" It was last seen {progress(ending.run)}." if ending.run else ""
+    if ending.verdict is Verdict.LOST:
+        return "Whether it goes on is not known."
+    return f"As far as is known the run goes on, and costs what it costs.{state}"
+
+
+def retry_text(verdict: Verdict, *, durable: bool) -> str:
+    """Write what a retry of the task that started the run will do."""
+    if verdict in OVER:
+        return "A retry starts a new run."
+    if not durable:
+        return "A retry starts a second run beside it, since recovery is off: stop this one first."
+    if verdict is Verdict.LOST:
+        return "A retry looks for this run again and starts no other; clear the task to start a new one."
+    return "A retry takes this run up again and starts no other."
+

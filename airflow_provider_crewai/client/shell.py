@@ -1,0 +1,81 @@
+"""What both shells do alike, whatever library sends."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Protocol
+
+from airflow_provider_crewai.client.flows import Reply, Stored
+from airflow_provider_crewai.client.settings import Settings
+from airflow_provider_crewai.wire.errors import CrewError, CrewProtocolError
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Response, Run
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of an answer that we take into memory: far above any result, below what harms a triggerer."""
+
+CHUNK = 64 * 1024
+
+
+class Store(Protocol):
+    """Where the record of a task's run is kept.
+
+    `durable` says whether a later attempt will find it.
+    """
+
+    durable: bool
+
+    def load(self) -> JSON:
+        """Return what was saved, or None.
+
+        :raises CrewLedgerError: it cannot be read, which is not the same as nothing.
+        """
+
+    def save(self, record: JSONObject | None) -> None:
+        """Keep the record; None erases it.
+
+        :raises CrewLedgerError: it could not be kept.
+        """
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    durable = False
+
+    def load(self) -> JSON:
+        """Return nothing."""
+        return None
+
+    def save(self, record: JSONObject | None) -> None:
+        """Forget the record."""
+
+
+def silent(_run: Run, _now: float) -> None:
+    """Observe nothing."""
+
+
+def reply(answer: Response | Stored | CrewError | None = None) -> Reply:
+    """Give a flow what it asked for, with the time and a random number."""
+    return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
+
+
+def check_length(length: int) -> int:
+    """Refuse a body that is too large to be an answer.
+
+    :raises CrewProtocolError: it is.
+    """
+    if length > MAX_BODY:
+        raise CrewProtocolError(f"the answer is larger than {MAX_BODY} bytes")
+    return length
+
+
+def scrub(text: str, settings: Settings) -> str:
+    """Take the token out of what a server or a library said: whatever is kept may be logged."""
+    return text.replace(settings.token, "***")
+
+
+def scrub_response(status: int, headers: dict[str, str], body: bytes, settings: Settings) -> Response:
+    """Build the response, without the token if the server echoed it."""
+    clean = {name.lower(): scrub(value, settings) for name, value in headers.items()}
+    return Response(status, clean, body.replace(settings.token.encode(), b"***"))

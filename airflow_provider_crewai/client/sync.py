@@ -1,0 +1,208 @@
+"""The blocking shell: `requests`. For workers and scripts."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+
+import requests
+import urllib3
+
+from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client.begin import Begun, Plan, Say, begin
+from airflow_provider_crewai.client.settings import Settings
+from airflow_provider_crewai.client.shell import CHUNK, NoStore, Store, check_length, reply, scrub, scrub_response, silent
+from airflow_provider_crewai.client.watch import Ending, Watch
+from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
+from airflow_provider_crewai.wire.model import CrewInputs, JSONObject, Kickoff, Request, Response, Resumed, Resumption, Run
+
+_BEFORE_SENDING = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    requests.ConnectTimeout,
+    ssl.SSLCertVerificationError,
+)
+_HANDSHAKE = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST", "TLSV1_ALERT_PROTOCOL_VERSION")
+
+
+class CrewClient:
+    """A blocking client of one deployed crew.
+
+    :param connect: reads the connection: before the first request, and again after a 401.
+    :param patience: seconds for which a one-shot call is tried.
+    :param store: where the record of a task's run is kept; without one nothing is.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Settings],
+        *,
+        patience: float = flows.CALL_PATIENCE,
+        store: Store | None = None,
+    ) -> None:
+        self.dialect = flows.Dialect()
+        self._connect = connect
+        self._settings: Settings | None = None
+        self._patience = patience
+        self._store = store or NoStore()
+        self._session = requests.Session()
+        # The environment is read in `settings`, for both shells alike.
+        self._session.trust_env = False
+
+    @property
+    def settings(self) -> Settings:
+        """The connection, read when it is first needed.
+
+        :raises CrewConfigError: it is missing or cannot be used.
+        """
+        if self._settings is None:
+            self._settings = self._connect()
+        return self._settings
+
+    def get_inputs(self) -> CrewInputs:
+        """Ask which inputs the crew wants.
+
+        :raises CrewError: the crew cannot be asked.
+        """
+        return self.drive(flows.get_inputs(self._patience))
+
+    def kickoff(self, kickoff: Kickoff) -> str:
+        """Start a run, which costs money, and return its kickoff_id.
+
+        :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
+        :raises CrewError: it was not started.
+        """
+        return self.drive(flows.kickoff(kickoff, self._patience))
+
+    def get_status(self, kickoff_id: str) -> Run:
+        """Look at a run.
+
+        :raises CrewError: no usable answer came.
+        """
+        return self.drive(flows.get_status(kickoff_id, self.dialect, self._patience))
+
+    def resume(self, resumption: Resumption) -> Resumed:
+        """Answer a crew that waits for a human.
+
+        :raises CrewError: no usable answer came.
+        """
+        return self.drive(flows.resume(resumption, self._patience))
+
+    def stop(self, kickoff_id: str) -> bool:
+        """Stop a run. True if it was stopped, False if it had already ended.
+
+        :raises CrewNotFound: the deployment cannot stop runs; the run goes on.
+        :raises CrewError: no usable answer came.
+        """
+        return self.drive(flows.stop(kickoff_id, self._patience))
+
+    def begin(self, plan: Plan, say: Say) -> Begun:
+        """Start the run of a task, or take up the one that an earlier attempt started.
+
+        :param say: told, in a sentence, what is about to happen and why.
+        :raises CrewError: there is no run to wait for; see `begin.begin`.
+        """
+        return self.drive(begin(plan, self.dialect, say))
+
+    def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
+        """Wait for a run until it ends or the watch gives up.
+
+        :param observe: called with each answer and the time.
+        """
+        return self.drive(flows.wait(watch, self.dialect, observe))
+
+    def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
+        """Carry out the steps of a flow until it returns."""
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(self._carry_out(step))
+        except StopIteration as done:
+            result: flows.T = done.value
+            return result
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def _carry_out(self, step: flows.Step) -> flows.Reply:
+        match step:
+            case Request():
+                return reply(self._send(step))
+            case flows.Renew():
+                self._settings = None
+            case flows.Load():
+                return reply(self._load())
+            case flows.Save(record):
+                return reply(self._save(record))
+            case flows.Pause(seconds):
+                time.sleep(seconds)
+        return reply()
+
+    def _send(self, request: Request) -> Response | CrewError:
+        if not request.idempotent:
+            # A pooled connection that the server has closed meanwhile would look like a lost answer, so
+            # what must not be sent twice gets a new one.
+            self._session.close()
+        try:
+            return self._exchange(self.settings, request)
+        except CrewError as error:
+            return error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            causes = list(_causes(error))
+            said = scrub(f"{type(error).__name__}: {causes[-1]}", self.settings)
+            return CrewTransportError(said, sent=not any(map(_is_before_sending, causes)))
+
+    def _exchange(self, settings: Settings, request: Request) -> Response:
+        give_up = time.monotonic() + settings.timeout
+        with self._session.request(
+            request.method,
+            settings.base_url + request.path,
+            json=request.body,
+            headers=settings.request_headers,
+            timeout=settings.timeout,
+            verify=settings.verify,
+            proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            body = b"".join(_chunks(answer.raw, give_up))
+            return scrub_response(answer.status_code, dict(answer.headers), body, settings)
+
+    def _load(self) -> flows.Stored | CrewError:
+        try:
+            return flows.Stored(self._store.load())
+        except CrewError as error:
+            return error
+
+    def _save(self, record: JSONObject | None) -> CrewError | None:
+        try:
+            self._store.save(record)
+        except CrewError as error:
+            return error
+        return None
+
+
+def _chunks(raw: urllib3.HTTPResponse, give_up: float) -> Iterator[bytes]:
+    # `requests` times each read by itself, so a body that drips would never end: the sum is timed here.
+    length = 0
+    while chunk := raw.read1(CHUNK, decode_content=True):
+        length = check_length(length + len(chunk))
+        yield chunk
+        if time.monotonic() > give_up:
+            raise requests.ReadTimeout("the answer did not end in time")
+
+
+def _is_before_sending(cause: BaseException) -> bool:
+    """Whether the connection was never made, so that nothing can have arrived."""
+    return isinstance(cause, _BEFORE_SENDING) or (isinstance(cause, ssl.SSLError) and cause.reason in _HANDSHAKE)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    # Not by __context__: an error that the caller is handling would then vouch for this request.
+    yield error
+    for cause in (getattr(error, "reason", None), *error.args):
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)

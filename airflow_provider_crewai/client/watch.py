@@ -1,0 +1,177 @@
+"""When do we look again, and when do we give up? A pure object, fed with what was seen and the time.
+
+It is the only place that decides about polling, so the sync operator, the trigger and the sensor cannot
+drift apart.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from airflow_provider_crewai.client import policy
+from airflow_provider_crewai.wire.errors import CrewAuthError, CrewError
+from airflow_provider_crewai.wire.model import Run, RunState
+
+GRACE = 60.0
+"""Seconds for which a run may be unknown to its deployment before we call it lost."""
+
+PACE = 0.05
+"""The next look comes after this part of the run's age: an hour's run is seen to end within three minutes."""
+
+
+class Verdict(enum.StrEnum):
+    """How our waiting for a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+    LOST = "lost"
+    AUTH_LOST = "auth_lost"
+
+
+_VERDICT_OF_STATE = {
+    RunState.SUCCEEDED: Verdict.SUCCEEDED,
+    RunState.FAILED: Verdict.FAILED,
+    RunState.STOPPED: Verdict.STOPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how closely to wait. Seconds, fractions allowed.
+
+    :param poll_interval: the shortest wait between two looks.
+    :param max_poll_interval: the longest.
+    :param deadline: the epoch second at which we stop waiting, or None.
+    :param unreachable_timeout: how long the API may fail to answer before we give up.
+    :param human_input: whether somebody answers when the crew waits for a human. The deployment reports a
+        run that waits as `NOT FOUND` (crewai 1.15, 2026-10), so this decides what that word means.
+    """
+
+    poll_interval: float = 2.0
+    max_poll_interval: float = 60.0
+    deadline: float | None = None
+    unreachable_timeout: float = 900.0
+    human_input: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Look again after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The verdict on a run, with what it rests on.
+
+    :param at: when it was reached, epoch seconds.
+    :param run: the last answer about the run, or None if there never was one.
+    :param error: what kept us from looking, where that is what ended the waiting.
+    :param since: since when the API did not answer, or did not know the run.
+    :param seen_alive: whether the deployment ever knew the run.
+    """
+
+    verdict: Verdict
+    kickoff_id: str
+    at: float
+    run: Run | None = None
+    error: CrewError | None = None
+    since: float | None = None
+    seen_alive: bool = False
+
+
+class Watch:
+    """The polling brain for one run.
+
+    :param started_at: when the run was kicked off, epoch seconds; its age sets the pace.
+    :param seen_alive: whether the run is already known to exist on this deployment.
+    :param missing_since: since when the API has not answered, where another watch saw that.
+    :param unknown_since: since when the deployment has not known the run, where another watch saw that.
+    """
+
+    def __init__(
+        self,
+        kickoff_id: str,
+        patience: Patience,
+        *,
+        started_at: float,
+        seen_alive: bool = False,
+        missing_since: float | None = None,
+        unknown_since: float | None = None,
+    ) -> None:
+        self.kickoff_id = kickoff_id
+        self.patience = patience
+        self.started_at = started_at
+        self.seen_alive = seen_alive
+        self.run: Run | None = None
+        self._misses = 0
+        self._missing_since = missing_since
+        self._unknown_since = unknown_since
+
+    def first(self, now: float, chance: float) -> float:
+        """Seconds to wait before the first look."""
+        wait, deadline = self.pace(now, chance), self.patience.deadline
+        return wait if deadline is None else max(0.0, min(wait, deadline - now))
+
+    def saw(self, run: Run, now: float, chance: float) -> Again | Ending:
+        """Take an answer in.
+
+        :param chance: a random number in [0, 1) for the jitter.
+        """
+        self.run = run
+        self._misses, self._missing_since = 0, None
+        if run.state is RunState.NOT_FOUND:
+            return self._saw_nothing(now, chance)
+        self.seen_alive, self._unknown_since = True, None
+        if run.state.is_final:
+            return self._end(_VERDICT_OF_STATE[run.state], now)
+        return self._go_on(self.pace(now, chance), now)
+
+    def missed(self, error: CrewError, now: float, chance: float) -> Again | Ending:
+        """Take in that no usable answer came. A look that fails never says anything about the run."""
+        if isinstance(error, CrewAuthError):
+            return self._end(Verdict.AUTH_LOST, now, error)
+        self._misses += 1
+        since = self._missing_since = now if self._missing_since is None else self._missing_since
+        give_up = since + self.patience.unreachable_timeout
+        if now >= give_up:
+            return self._end(Verdict.UNREACHABLE, now, error, since)
+        wait = policy.backoff(self._misses, longest=self.patience.max_poll_interval, chance=chance)
+        wait = max(wait, self.patience.poll_interval, policy.retry_after(error, now))
+        return self._go_on(min(wait, give_up - now), now, error, since)
+
+    def pace(self, now: float, chance: float) -> float:
+        """Seconds until the next look at a run that goes on: a part of its age, within the given bounds."""
+        shortest, longest = self.patience.poll_interval, self.patience.max_poll_interval
+        interval = min(max(PACE * (now - self.started_at), shortest), longest)
+        return max(shortest, interval * (1 - 0.1 * chance))
+
+    def _saw_nothing(self, now: float, chance: float) -> Again | Ending:
+        since = self._unknown_since = now if self._unknown_since is None else self._unknown_since
+        wait = self.pace(now, chance)
+        if self.seen_alive and self.patience.human_input:
+            return self._go_on(wait, now)
+        if now >= since + GRACE:
+            return self._end(Verdict.LOST, now, since=since)
+        return self._go_on(min(wait, since + GRACE - now), now)
+
+    def _go_on(
+        self, wait: float, now: float, error: CrewError | None = None, since: float | None = None
+    ) -> Again | Ending:
+        deadline = self.patience.deadline
+        if deadline is None:
+            return Again(wait)
+        if now >= deadline:
+            return self._end(Verdict.TIMED_OUT, now, error, since)
+        # Never sleeps past the deadline: the last look happens at it.
+        return Again(min(wait, deadline - now))
+
+    def _end(
+        self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None
+    ) -> Ending:
+        return Ending(verdict, self.kickoff_id, now, self.run, error, since, self.seen_alive)

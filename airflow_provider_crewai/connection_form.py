@@ -1,0 +1,76 @@
+"""The connection form: one table, told to the 3.x UI by provider info and to older ones by the hook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "timeout": {
+        "label": "Request timeout (s)",
+        "description": "Seconds for one request. Default 30.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 3600},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "Off only for a test: the token would go to whoever answers.",
+        "schema": {"type": ["boolean", "null"], "default": True},
+    },
+    "ca_bundle": {
+        "label": "CA bundle",
+        "description": "Path of a CA bundle on the workers and triggerers, where the crew's certificate is your own.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of an HTTP proxy. Empty: as the environment says.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "headers": {
+        "label": "Extra headers",
+        "description": "JSON object of headers sent with each request, for a gateway before the crew.",
+        "schema": {"type": ["object", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow http://",
+        "description": "Send the token unencrypted to a host other than this machine.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+# The port stays visible: Airflow 3.3.2 cannot test a stored connection whose form hides it.
+HIDDEN = ["schema", "login", "extra"]
+LABELS = {"host": "Crew URL", "password": "Bearer token"}
+PLACEHOLDERS = {
+    "host": "https://my-crew-1a2b3c.crewai.com",
+    "port": "only if it is not in the URL",
+    "password": "Bearer or User Bearer token",
+}
+
+
+def conn_fields() -> dict[str, Any]:
+    """Return the form's own fields as JSON schema, for `connection-types` in the provider info."""
+    return FIELDS
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """Return labels and placeholders, for `connection-types` in the provider info."""
+    return {"hidden-fields": HIDDEN, "relabeling": LABELS, "placeholders": PLACEHOLDERS}
+
+
+def behaviour() -> dict[str, Any]:
+    """Return labels and placeholders in the spelling of Airflow 2."""
+    return {"hidden_fields": HIDDEN, "relabeling": LABELS, "placeholders": PLACEHOLDERS}
+
+
+def widgets() -> dict[str, Any]:
+    """Return the form's own fields as WTForms widgets, for Airflow 2."""
+    # Both come with Airflow 2, whose form they are for, and with no other.
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
+    from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-untyped]
+
+    def widget(field: dict[str, Any]) -> Any:
+        if "boolean" in field["schema"]["type"]:
+            return BooleanField(field["label"], default=field["schema"]["default"], description=field["description"])
+        kind = PasswordField if field["schema"].get("format") == "password" else StringField
+        return kind(field["label"], widget=BS3TextFieldWidget(), description=field["description"])
+
+    return {name: widget(field) for name, field in FIELDS.items()}

@@ -1,0 +1,43 @@
+"""How our errors become Airflow's: the one place that decides whether a task may be retried."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from airflow_provider_crewai._compat import AirflowFailException
+from airflow_provider_crewai.wire import errors
+
+NEVER_BETTER = (
+    errors.CrewConfigError,
+    errors.CrewAuthError,
+    errors.CrewInputError,
+    errors.CrewNotFound,
+    errors.CrewQuotaError,
+    errors.CrewChangedInputs,
+    errors.CrewRunAuthLost,
+)
+"""Errors that a retry meets again: somebody has to mend something first."""
+
+
+def may_retry(error: errors.CrewError, *, orphans_rerun: bool = False) -> bool:
+    """Whether a retry can help, and does no harm.
+
+    :param orphans_rerun: whether the author accepts a second run where the first may have started.
+    """
+    if isinstance(error, errors.CrewMayHaveStarted):
+        return orphans_rerun
+    return not isinstance(error, NEVER_BETTER)
+
+
+def fail(error: errors.CrewError, *, has_retry_policy: bool, orphans_rerun: bool = False) -> NoReturn:
+    """Raise the error so that Airflow retries it or does not.
+
+    A task with a retry policy (Airflow 3.3+) gets the typed error, since Airflow asks no policy about an
+    `AirflowFailException`.
+
+    :raises AirflowFailException: a retry cannot help; the typed error is its cause.
+    :raises CrewError: otherwise.
+    """
+    if has_retry_policy or may_retry(error, orphans_rerun=orphans_rerun):
+        raise error
+    raise AirflowFailException(str(error)) from error

@@ -1,0 +1,229 @@
+"""The connection to a deployed crew, as Airflow stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_crewai._compat import BaseHook, aget_connection
+from airflow_provider_crewai.client.settings import Settings, read_settings
+from airflow_provider_crewai.wire.errors import CrewAuthError, CrewConfigError, CrewError, CrewNotFound
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.aio import AsyncCrewClient
+    from airflow_provider_crewai.client.flows import Observe
+    from airflow_provider_crewai.client.sync import CrewClient
+    from airflow_provider_crewai.client.watch import Ending, Watch
+    from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumed, Resumption, Run
+
+DEFAULT_CONN_ID = "crewai_default"
+TEST_PATIENCE = 20.0
+"""Seconds for the form's Test button: a person is waiting."""
+
+
+class CrewHook(BaseHook):
+    """Talks to one deployed crew, blocking. For tasks and scripts; see `AsyncCrewHook` for an event loop.
+
+    The connection (type `crewai`) holds the crew's base URL as host and a Bearer or User Bearer token as
+    password. Its extra may hold `timeout` (seconds), `verify`, `ca_bundle`, `proxy`, `headers`, `allow_http`.
+
+    :param crewai_conn_id: the connection's id.
+    """
+
+    conn_name_attr = "crewai_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = "crewai"
+    hook_name = "CrewAI"
+
+    def __init__(self, crewai_conn_id: str = DEFAULT_CONN_ID) -> None:
+        super().__init__()
+        self.crewai_conn_id = crewai_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Give the fields of the connection form to Airflow below 3.0; newer ones read the provider info."""
+        from airflow_provider_crewai.connection_form import widgets
+
+        return widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Give the labels of the connection form to Airflow below 3.0; newer ones read the provider info."""
+        from airflow_provider_crewai.connection_form import behaviour
+
+        return behaviour()
+
+    @cached_property
+    def _client(self) -> CrewClient:
+        from airflow_provider_crewai.client.sync import CrewClient
+
+        return CrewClient(self.settings)
+
+    def get_conn(self) -> CrewClient:
+        """Return the client behind this hook, made once. It reads the connection when it first sends."""
+        return self._client
+
+    def settings(self) -> Settings:
+        """Read the connection.
+
+        :raises CrewConfigError: the connection is missing or cannot be used; names the field.
+        """
+        try:
+            connection = self.get_connection(self.crewai_conn_id)
+        except Exception as error:
+            raise _unreadable(self.crewai_conn_id, error) from error
+        return _settings(self.crewai_conn_id, connection, connection.extra_dejson)
+
+    def get_inputs(self) -> CrewInputs:
+        """Ask which inputs the crew wants: a hint, since a flow requires none of what it lists.
+
+        :raises CrewError: the crew cannot be asked.
+        """
+        return self._client.get_inputs()
+
+    def kickoff(self, kickoff: Kickoff) -> str:
+        """Start a run, which costs money, and return its kickoff_id.
+
+        :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
+        :raises CrewError: it was not started.
+        """
+        return self._client.kickoff(kickoff)
+
+    def get_status(self, kickoff_id: str) -> Run:
+        """Look at a run.
+
+        :raises CrewError: no usable answer came.
+        """
+        return self._client.get_status(kickoff_id)
+
+    def resume(self, resumption: Resumption) -> Resumed:
+        """Answer a crew that waits for a human. The answer proves nothing: look at the run.
+
+        :raises CrewError: no usable answer came.
+        """
+        return self._client.resume(resumption)
+
+    def stop(self, kickoff_id: str) -> bool:
+        """Stop a run. True if it was stopped, False if it had already ended.
+
+        :raises CrewNotFound: the deployment cannot stop runs; the run goes on.
+        :raises CrewError: no usable answer came.
+        """
+        return self._client.stop(kickoff_id)
+
+    def wait(self, watch: Watch, observe: Observe | None = None) -> Ending:
+        """Wait for a run until it ends or the watch gives up. Raises nothing.
+
+        :param observe: called with each answer and the epoch second.
+        """
+        return self._client.wait(watch, observe) if observe else self._client.wait(watch)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the crew for its inputs, and say in one sentence what is right or what to do."""
+        from airflow_provider_crewai.client.sync import CrewClient
+
+        try:
+            client = CrewClient(self.settings, patience=TEST_PATIENCE)
+            names = client.get_inputs().names
+        except CrewError as error:
+            return False, _advice(error)
+        wants = ", ".join(names) if names else "no inputs"
+        return True, f"The crew at {client.settings.base_url} answers. It takes: {wants}."
+
+
+class AsyncCrewHook(BaseHook):
+    """The same as `CrewHook` for an event loop, by the same names. Use it as an async context manager.
+
+    All hooks of one connection in one event loop share one HTTP session. The connection is looked up once,
+    and again after a 401.
+
+    :param crewai_conn_id: the connection's id.
+    """
+
+    def __init__(self, crewai_conn_id: str = DEFAULT_CONN_ID) -> None:
+        super().__init__()
+        self.crewai_conn_id = crewai_conn_id
+        self._client: AsyncCrewClient | None = None
+
+    async def __aenter__(self) -> AsyncCrewHook:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def get_async_conn(self) -> AsyncCrewClient:
+        """Return the client behind this hook, made once. It reads the connection when it first sends."""
+        if self._client is None:
+            from airflow_provider_crewai.client.aio import AsyncCrewClient
+
+            self._client = AsyncCrewClient(self.settings)
+        return self._client
+
+    async def settings(self) -> Settings:
+        """Read the connection.
+
+        :raises CrewConfigError: the connection is missing or cannot be used; names the field.
+        """
+        try:
+            connection, extra = await aget_connection(self.crewai_conn_id, type(self))
+        except Exception as error:
+            raise _unreadable(self.crewai_conn_id, error) from error
+        return _settings(self.crewai_conn_id, connection, extra)
+
+    async def get_inputs(self) -> CrewInputs:
+        """Ask which inputs the crew wants; see `CrewHook.get_inputs`."""
+        return await self.get_async_conn().get_inputs()
+
+    async def kickoff(self, kickoff: Kickoff) -> str:
+        """Start a run; see `CrewHook.kickoff`. Never from a trigger: a trigger is run again after a restart."""
+        return await self.get_async_conn().kickoff(kickoff)
+
+    async def get_status(self, kickoff_id: str) -> Run:
+        """Look at a run; see `CrewHook.get_status`."""
+        return await self.get_async_conn().get_status(kickoff_id)
+
+    async def resume(self, resumption: Resumption) -> Resumed:
+        """Answer a crew that waits for a human; see `CrewHook.resume`."""
+        return await self.get_async_conn().resume(resumption)
+
+    async def stop(self, kickoff_id: str) -> bool:
+        """Stop a run; see `CrewHook.stop`."""
+        return await self.get_async_conn().stop(kickoff_id)
+
+    async def wait(self, watch: Watch, observe: Observe | None = None) -> Ending:
+        """Wait for a run; see `CrewHook.wait`."""
+        client = self.get_async_conn()
+        return await (client.wait(watch, observe) if observe else client.wait(watch))
+
+
+def _settings(conn_id: str, connection: Any, extra: Mapping[str, Any]) -> Settings:
+    return read_settings(
+        conn_id,
+        host=connection.host,
+        port=connection.port,
+        schema=connection.schema,
+        password=connection.password,
+        extra=extra,
+    )
+
+
+def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:
+    # What kind of error a missing connection is differs between Airflow's versions and secrets backends.
+    return CrewConfigError(
+        f"Connection {conn_id!r} cannot be read ({type(error).__name__}: {error}). Add a connection of type "
+        "'crewai' with that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
+    )
+
+
+def _advice(error: CrewError) -> str:
+    match error:
+        case CrewConfigError():
+            return str(error)
+        case CrewAuthError():
+            return f"The crew refused the token ({error}). Copy the Bearer token from the crew's page again."
+        case CrewNotFound():
+            return f"Something answers there, but it is no crew ({error}). Set the host to the crew's own URL."
+        case _:
+            return f"The crew cannot be asked for its inputs: {error}"

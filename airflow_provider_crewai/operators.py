@@ -1,0 +1,222 @@
+"""Starting a run, exactly once, and waiting for its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow_provider_crewai._compat import Context
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.failing import fail
+from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.begin import Begun, Plan
+    from airflow_provider_crewai.client.sync import CrewClient
+
+DAY = 86400.0
+XCOM_KICKOFF_ID = "kickoff_id"
+
+
+class CrewKickoffOperator(AwaitsRun):
+    """Start a run of a crew, exactly once, wait for it, and return its answer.
+
+    Pushes `kickoff_id` to XCom before it waits, and returns the crew's `result_json` where there is one, else
+    its text. A retry takes up the run of an earlier try instead of paying for a second one.
+
+    :param inputs: the crew's inputs: an object, or a template that renders to a JSON object. Values keep
+        their JSON types.
+    :param meta: echoed by the crew in its webhooks. Names of the Dag, run, task, map index and try are added
+        under `airflow`.
+    :param task_webhook_url: told of each crew task that ends.
+    :param step_webhook_url: told of each step of an agent.
+    :param crew_webhook_url: told of the run's success.
+    :param human_input_webhook: told when the crew waits for a human: a URL, or an object with `url` and
+        `authentication`.
+    :param webhooks: streaming events: an object with `events`, `url`, `realtime`, `authentication`.
+    :param restore_from_state_id: the kickoff_id of an earlier flow run whose state to start from.
+    :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
+    :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
+    :param timeout: seconds or timedelta after which to stop waiting, from the try's start; the run goes on.
+        Default 24 hours, the time after which deployments forget a result; None waits for ever. With
+        `execution_timeout` the shorter one holds.
+    :param durable: False starts a new run on each try, whatever happened to the last one.
+    :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with.
+    :param on_orphaned_kickoff: `fail` or `rerun` where an earlier try may have started a run nobody can name.
+    :param on_clear: `rerun` or `reattach` where a user cleared the task.
+    :param stop_superseded: stop the earlier run where a new one replaces it.
+    :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
+        `unreachable_timeout` and `deferrable`, and Airflow's `BaseOperator`.
+    """
+
+    template_fields: Sequence[str] = (
+        "inputs",
+        "crewai_conn_id",
+        "meta",
+        "task_webhook_url",
+        "step_webhook_url",
+        "crew_webhook_url",
+        "human_input_webhook",
+        "webhooks",
+        "restore_from_state_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
+    ui_color = "#ffe0d6"
+    __supports_durable_execution: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inputs: JSONObject | str | None = None,
+        *,
+        meta: JSONObject | None = None,
+        task_webhook_url: str | None = None,
+        step_webhook_url: str | None = None,
+        crew_webhook_url: str | None = None,
+        human_input_webhook: str | JSONObject | None = None,
+        webhooks: JSONObject | None = None,
+        restore_from_state_id: str | None = None,
+        validate_inputs: bool = False,
+        wait_for_completion: bool = True,
+        timeout: float | timedelta | None = DAY,
+        durable: bool = True,
+        on_changed_inputs: OnChangedInputs = "rerun",
+        on_orphaned_kickoff: OnOrphanedKickoff = "fail",
+        on_clear: OnClear = "rerun",
+        stop_superseded: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.inputs = inputs
+        self.meta = meta
+        self.task_webhook_url = task_webhook_url
+        self.step_webhook_url = step_webhook_url
+        self.crew_webhook_url = crew_webhook_url
+        self.human_input_webhook = human_input_webhook
+        self.webhooks = webhooks
+        self.restore_from_state_id = restore_from_state_id
+        self.validate_inputs = validate_inputs
+        self.wait_for_completion = wait_for_completion
+        self.timeout = timeout
+        self.durable = durable
+        self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
+        self.stop_superseded = stop_superseded
+
+    @property
+    def awaits_human(self) -> bool:
+        """Whether somebody is told when the crew waits for a human."""
+        return bool(self.human_input_webhook)
+
+    def execute(self, context: Context) -> JSON:
+        """Start the run or take up an earlier one, then wait for it.
+
+        :return: the crew's answer, or the kickoff_id where `wait_for_completion` is False.
+        """
+        begun = self._begin(context)
+        context["ti"].xcom_push(key=XCOM_KICKOFF_ID, value=begun.kickoff_id)
+        if not self.wait_for_completion:
+            return begun.kickoff_id
+        return self.await_run(context, Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True))
+
+    def recall(self, context: Context) -> Wait:
+        """Find the run again after a deferral that ended without an event."""
+        from airflow_provider_crewai.client.ledger import Record
+
+        deadline = self._deadline(context)
+        stored = store_for(context, durable=self.durable).load()
+        if stored is not None and (record := Record.from_json(stored)).kickoff_id:
+            return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
+        # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
+        kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=XCOM_KICKOFF_ID, map_indexes=_map_index(context))
+        if not kickoff_id:
+            self.fail(CrewConfigError("The trigger failed, and the kickoff_id is not in XCom any more. A retry finds it."))
+        start = getattr(context["ti"], "start_date", None)
+        started_at = start.timestamp() if start else time.time()
+        return Wait(str(kickoff_id), started_at, deadline, seen_alive=True)
+
+    def retry_text(self, verdict: Verdict, context: Context) -> str:
+        """Say what a retry will do."""
+        from airflow_provider_crewai.client.messages import retry_text
+
+        return retry_text(verdict, durable=store_for(context, durable=self.durable).durable)
+
+    def fail(self, error: CrewError) -> NoReturn:
+        """Raise the error in the form that tells Airflow what to do next."""
+        fail(
+            error,
+            has_retry_policy=getattr(self, "retry_policy", None) is not None,
+            orphans_rerun=self.rules.on_orphaned_kickoff == "rerun",
+        )
+
+    def _begin(self, context: Context) -> Begun:
+        from airflow_provider_crewai.client.sync import CrewClient
+
+        store = store_for(context, durable=self.durable)
+        if self.durable and not store.durable:
+            self.log.warning(RECOVERY_IS_OFF)
+        client = CrewClient(self.hook().settings, store=store)
+        try:
+            begun = client.begin(self._plan(client, context), self.log.info)
+        except CrewError as error:
+            self.fail(error)
+        verb = "taken up" if begun.adopted else "started"
+        self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
+        return begun
+
+    def _plan(self, client: CrewClient, context: Context) -> Plan:
+        from airflow_provider_crewai.client.begin import Plan
+        from airflow_provider_crewai.client.ledger import Claim, fingerprint
+        from airflow_provider_crewai.wire.codec import kickoff_request
+
+        kickoff, ti = self._kickoff(context), context["ti"]
+        if self.validate_inputs:
+            self._validate(client, kickoff)
+        crew = client.settings.base_url
+        claim = Claim(fingerprint(crew, kickoff_request(kickoff)), crew, ti.try_number, ti.max_tries or 0)
+        return Plan(kickoff, claim, self.rules, self.stop_superseded)
+
+    def _kickoff(self, context: Context) -> Kickoff:
+        from airflow_provider_crewai.client.inputs import as_object
+
+        return Kickoff(
+            inputs=as_object(self.inputs),
+            meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
+            task_webhook_url=self.task_webhook_url,
+            step_webhook_url=self.step_webhook_url,
+            crew_webhook_url=self.crew_webhook_url,
+            human_input_webhook=self.human_input_webhook,
+            webhooks=self.webhooks,
+            restore_from_state_id=self.restore_from_state_id,
+        )
+
+    def _validate(self, client: CrewClient, kickoff: Kickoff) -> None:
+        from airflow_provider_crewai.client.inputs import check_names
+
+        missing = check_names(kickoff.inputs, client.get_inputs().names)
+        if missing:
+            # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
+            self.log.warning("The crew also lists these inputs, which are not given: %s", ", ".join(missing))
+
+    def _deadline(self, context: Context) -> float | None:
+        return deadline_of(context, self.timeout, self.execution_timeout)
+
+
+def _tags(context: Context) -> JSONObject:
+    ti = context["ti"]
+    return {
+        "dag_id": ti.dag_id,
+        "task_id": ti.task_id,
+        "run_id": ti.run_id,
+        "map_index": _map_index(context),
+        "try_number": ti.try_number,
+    }
+
+
+def _map_index(context: Context) -> int:
+    index = getattr(context["ti"], "map_index", None)
+    return -1 if index is None else index

@@ -1,0 +1,36 @@
+"""What Airflow learns about this provider through the entry point `apache_airflow_provider`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_crewai import __version__
+from airflow_provider_crewai.connection_form import conn_fields, ui_field_behaviour
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's name, version, connection type and modules."""
+    integration = "CrewAI"
+    package = "airflow_provider_crewai"
+    return {
+        "package-name": "airflow-provider-crewai",
+        "name": integration,
+        "description": "Run CrewAI crews as first-class Airflow tasks.",
+        "versions": [__version__],
+        "integrations": [
+            {"integration-name": integration, "external-doc-url": "https://docs.crewai.com/", "tags": ["ai"]}
+        ],
+        "connection-types": [
+            {
+                "connection-type": "crewai",
+                "hook-class-name": f"{package}.hooks.CrewHook",
+                "hook-name": integration,
+                "conn-fields": conn_fields(),
+                "ui-field-behaviour": ui_field_behaviour(),
+            }
+        ],
+        "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
+        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators"]}],
+        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
+        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
+    }

@@ -1,0 +1,86 @@
+"""Waiting for a run without a worker slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_crewai.client.watch import Ending, Patience, Watch
+from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, AsyncCrewHook
+from airflow_provider_crewai.journal import Journal
+from airflow_provider_crewai.wire.model import JSONObject
+
+
+class CrewStatusTrigger(BaseTrigger):
+    """Polls a run until it ends, or until it is time to give up, and then fires one event.
+
+    Its arguments are stored in Airflow's database and printed in logs, so they are ids and numbers only. It
+    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing,
+    and its event is a hint: the worker reads the run again and believes that.
+
+    :param kickoff_id: the run.
+    :param crewai_conn_id: the connection, looked up once and again after a 401.
+    :param started_at: when the run was kicked off, epoch seconds; its age sets the pace. Default: now.
+    :param deadline: epoch second at which to stop waiting, or None.
+    :param poll_interval: seconds, the shortest wait between two looks.
+    :param max_poll_interval: seconds, the longest.
+    :param unreachable_timeout: seconds for which the API may fail to answer.
+    :param human_input: whether somebody is told when the crew waits for a human.
+    :param seen_alive: whether the run is already known to exist.
+    """
+
+    # The class path is stored in Airflow's database: it can never change.
+    CLASSPATH = "airflow_provider_crewai.triggers.CrewStatusTrigger"
+
+    def __init__(
+        self,
+        kickoff_id: str,
+        crewai_conn_id: str = DEFAULT_CONN_ID,
+        started_at: float | None = None,
+        deadline: float | None = None,
+        poll_interval: float = 2.0,
+        max_poll_interval: float = 60.0,
+        unreachable_timeout: float = 900.0,
+        human_input: bool = False,
+        seen_alive: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
+        self.kickoff_id = kickoff_id
+        self.crewai_conn_id = crewai_conn_id
+        self.started_at = time.time() if started_at is None else started_at
+        self.patience = Patience(poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input)
+        self.seen_alive = seen_alive
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, JSON scalars all."""
+        return self.CLASSPATH, {
+            "kickoff_id": self.kickoff_id,
+            "crewai_conn_id": self.crewai_conn_id,
+            "started_at": self.started_at,
+            "deadline": self.patience.deadline,
+            "poll_interval": self.patience.poll_interval,
+            "max_poll_interval": self.patience.max_poll_interval,
+            "unreachable_timeout": self.patience.unreachable_timeout,
+            "human_input": self.patience.human_input,
+            "seen_alive": self.seen_alive,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the run, then fire one event."""
+        watch = Watch(self.kickoff_id, self.patience, started_at=self.started_at, seen_alive=self.seen_alive)
+        async with AsyncCrewHook(self.crewai_conn_id) as hook:
+            ending = await hook.wait(watch, Journal(self.log, self.kickoff_id))
+        yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
+
+
+def event_of(ending: Ending) -> JSONObject:
+    """Return the event that tells a worker to look: the run, our verdict, and since when it was out of sight."""
+    return {
+        "kickoff_id": ending.kickoff_id,
+        "ending": ending.verdict.value,
+        "since": ending.since,
+        "seen_alive": ending.seen_alive,
+    }

@@ -1,0 +1,1 @@
+"""What is said on the wire: values, codec and errors. Standard library only."""

@@ -1,0 +1,137 @@
+"""Every way in which talking to a crew can go wrong. The type alone says whether money may have been spent.
+
+    CrewError
+      CrewConfigError               the connection cannot be used; nothing was sent
+      CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
+      CrewProtocolError             a 2xx that is not what the API promises
+      CrewApiError(status)          an answer that is an error
+        CrewAuthError               401, 403
+        CrewInputError              400, 422
+        CrewNotFound                404, 410
+        CrewRateLimited             429
+        CrewQuotaError              any 4xx that speaks of a limit or quota
+        CrewServerError             5xx, 408
+      CrewRunError(kickoff_id)      a run exists, or may
+        CrewRunFailed               the crew ended it with an error
+        CrewRunStopped              somebody stopped it
+        CrewRunTimedOut             we stopped waiting; it goes on
+        CrewRunUnreachable          the API stopped answering; it may go on
+        CrewRunLost                 the deployment no longer knows it
+        CrewRunAuthLost             our token stopped working; it may go on
+        CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
+      CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
+      CrewChangedInputs             the inputs changed since the run began, and the author said to fail
+"""
+
+from __future__ import annotations
+
+
+class CrewError(Exception):
+    """Base of all errors of this package. Plain on purpose: the core knows no Airflow."""
+
+
+class CrewConfigError(CrewError):
+    """The connection or an argument cannot be used. Nothing was sent."""
+
+
+class CrewTransportError(CrewError):
+    """No answer came.
+
+    :param sent: whether the request may have arrived. False only where the connection was never made.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class CrewProtocolError(CrewError):
+    """A 2xx whose body is not what the API promises."""
+
+
+class CrewApiError(CrewError):
+    """The API answered with an error.
+
+    :param status: the HTTP status.
+    :param detail: the server's own words, shortened, without markup.
+    :param retry_after: the `Retry-After` header as the server sent it, or None.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, detail: str = "", retry_after: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class CrewAuthError(CrewApiError):
+    """401 or 403: the token is missing, wrong or revoked."""
+
+
+class CrewInputError(CrewApiError):
+    """400 or 422: the request itself was refused."""
+
+
+class CrewNotFound(CrewApiError):
+    """404 or 410: no such path on this deployment."""
+
+
+class CrewRateLimited(CrewApiError):
+    """429: too many requests just now."""
+
+
+class CrewQuotaError(CrewApiError):
+    """A 4xx that speaks of a limit or quota: the plan's executions are used up."""
+
+
+class CrewServerError(CrewApiError):
+    """5xx or 408: the service or a gateway before it is in trouble."""
+
+
+class CrewRunError(CrewError):
+    """A run exists (or may), and did not end well, or did not end while we looked.
+
+    :param kickoff_id: the run, or None where the answer that named it was lost.
+    """
+
+    def __init__(self, message: str, *, kickoff_id: str | None) -> None:
+        super().__init__(message)
+        self.kickoff_id = kickoff_id
+
+
+class CrewRunFailed(CrewRunError):
+    """The crew ended the run with an error. It is over."""
+
+
+class CrewRunStopped(CrewRunError):
+    """Somebody stopped the run. It is over."""
+
+
+class CrewRunTimedOut(CrewRunError):
+    """We stopped waiting at the deadline. As far as we know the run goes on."""
+
+
+class CrewRunUnreachable(CrewRunError):
+    """The API did not answer for longer than we were told to be patient. The run may go on."""
+
+
+class CrewRunLost(CrewRunError):
+    """The deployment does not know the run (any more), or hides it while it waits for a human."""
+
+
+class CrewRunAuthLost(CrewRunError):
+    """The token stopped working while we waited. The run may go on."""
+
+
+class CrewMayHaveStarted(CrewRunError):
+    """A kickoff was sent and its answer was lost: a paid run may exist that nobody can name."""
+
+
+class CrewLedgerError(CrewError):
+    """Our own record of this task's run cannot be read or written. That is not "there is no record"."""
+
+
+class CrewChangedInputs(CrewError):
+    """The inputs are not those of the run that an earlier try began, and the author said to fail then."""

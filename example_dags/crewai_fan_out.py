@@ -1,0 +1,35 @@
+"""One run for each topic, at most two of them at a time, and a task that reads all answers."""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.sdk import dag, task
+
+from airflow_provider_crewai.operators import CrewKickoffOperator
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), tags=["crewai"])
+def crewai_fan_out() -> None:
+    """Brief on several topics."""
+
+    @task
+    def topics() -> list[dict[str, str]]:
+        """List what to brief on; in life, a query."""
+        return [{"topic": topic, "audience": "analysts"} for topic in ("Tides", "Turbines", "Tariffs")]
+
+    briefs = CrewKickoffOperator.partial(
+        task_id="brief",
+        deferrable=True,
+        # Runs cost money and have limits: a deferred task still counts here.
+        max_active_tis_per_dagrun=2,
+    ).expand(inputs=topics())
+
+    @task
+    def digest(answers: list[dict[str, object] | str]) -> int:
+        """Use all answers: here, count them."""
+        return len(list(answers))
+
+    digest(briefs.output)
+
+
+crewai_fan_out()
