@@ -24,10 +24,19 @@ try:
 except ImportError:  # below 3.3 there is no task state store either
     NEVER_EXPIRE = None
 
+if TYPE_CHECKING:
+    from airflow.sdk import RetryDecision, RetryPolicy
+else:
+    try:
+        from airflow.sdk import RetryDecision, RetryPolicy
+    except ImportError:  # below 3.3: a task cannot be given a policy, so none is ever asked
+        RetryDecision, RetryPolicy = None, object
+
 TRIGGER_FAILED = "__fail__"
 """The `next_method` with which Airflow resumes a task whose trigger failed; it has no public name."""
 
 __all__ = [
+    "NEVER_EXPIRE",
     "TRIGGER_FAILED",
     "AirflowFailException",
     "AirflowSensorTimeout",
@@ -35,12 +44,15 @@ __all__ = [
     "BaseHook",
     "BaseOperator",
     "BaseSensorOperator",
-    "NEVER_EXPIRE",
     "Context",
+    "RetryDecision",
+    "RetryPolicy",
     "aget_connection",
     "conf",
+    "count",
     "default_deferrable",
     "object_storage_path",
+    "task_now",
 ]
 
 
@@ -58,6 +70,29 @@ async def aget_connection(conn_id: str, hook: type[Any]) -> tuple[Any, dict[str,
 
     connection = await get_async_connection(conn_id, hook)
     return connection, await get_async_extra_dejson(connection)
+
+
+async def task_now(ti: Any, xcom_key: str) -> tuple[str | None, Any]:
+    """Return a task instance's state and one of its XComs as they are now, asked from a triggerer (3.3+)."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from asgiref.sync import sync_to_async
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    state = next(iter(states.get(ti.run_id, {}).values()), None)
+    xcom = await BaseXCom.aget_one(
+        key=xcom_key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+    )
+    return state, xcom
+
+
+def count(metric: str, operator: str) -> None:
+    """Count an event in Airflow's metrics."""
+    from airflow.providers.common.compat.sdk import Stats
+
+    Stats.incr(metric, tags={"operator": operator})
 
 
 def object_storage_path(path: str) -> Any:

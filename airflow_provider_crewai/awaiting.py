@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_crewai._compat import TRIGGER_FAILED, BaseOperator, Context, default_deferrable
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.sync import CrewClient
 
 MAX_DEFERRALS = 5
 """After so many the task waits in the worker: something keeps waking it for nothing."""
@@ -67,6 +70,7 @@ class AwaitsRun(BaseOperator):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.unreachable_timeout = unreachable_timeout
+        self._awaited: tuple[CrewClient, str] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     @property
@@ -104,6 +108,7 @@ class AwaitsRun(BaseOperator):
         from airflow_provider_crewai.journal import Journal
 
         client, journal = self.hook().get_conn(), Journal(self.log, wait.kickoff_id)
+        self._awaited = client, wait.kickoff_id
         watch = self._watch(wait, **seen)
         # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
@@ -141,7 +146,11 @@ class AwaitsRun(BaseOperator):
             failure.get("error", "no reason given"),
             "".join(failure.get("traceback") or []),
         )
-        return self.await_run(context, replace(self.recall(context), deferrals=MAX_DEFERRALS))
+        try:
+            wait = self.recall(context)
+        except CrewError as error:
+            self.fail(error)
+        return self.await_run(context, replace(wait, deferrals=MAX_DEFERRALS))
 
     def _watch(self, wait: Wait, **seen: float | None) -> Watch:
         patience = Patience(
@@ -175,13 +184,13 @@ class AwaitsRun(BaseOperator):
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import duration, error_of
 
-        if ending.verdict is Verdict.SUCCEEDED and ending.run is not None:
-            took = duration(ending.at - wait.started_at)
-            self.log.info("Run %s succeeded, %s after it was started.", wait.kickoff_id, took)
-            return ending.run.answer
-        where = f"connection {self.crewai_conn_id!r}"
-        retry = self.retry_text(ending.verdict, context)
-        self.fail(error_of(ending, where=where, started_at=wait.started_at, retry=retry))
+        if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
+            where = f"connection {self.crewai_conn_id!r}"
+            retry = self.retry_text(ending.verdict, context)
+            self.fail(error_of(ending, where=where, started_at=wait.started_at, retry=retry))
+        took = duration(ending.at - wait.started_at)
+        self.log.info("Run %s succeeded, %s after it was started.", wait.kickoff_id, took)
+        return ending.run.answer
 
 
 def deadline_of(context: Context, *limits: timedelta | float | None) -> float | None:
@@ -190,7 +199,9 @@ def deadline_of(context: Context, *limits: timedelta | float | None) -> float | 
     It is anchored to the task instance's start date, which Airflow keeps over deferrals: `execution_timeout`
     is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time.
     """
-    seconds = [limit.total_seconds() if isinstance(limit, timedelta) else limit for limit in limits if limit is not None]
+    seconds = [
+        limit.total_seconds() if isinstance(limit, timedelta) else limit for limit in limits if limit is not None
+    ]
     start = getattr(context["ti"], "start_date", None)
     return (start.timestamp() if start else time.time()) + min(seconds) if seconds else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai._compat import BaseHook, aget_connection
 from airflow_provider_crewai.client.settings import Settings, read_settings
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumed, Resumption, Run
 
 DEFAULT_CONN_ID = "crewai_default"
+XCOM_KICKOFF_ID = "kickoff_id"
+"""The XCom under which the operator pushes its run's id."""
+
 TEST_PATIENCE = 20.0
 """Seconds for the form's Test button: a person is waiting."""
 
@@ -146,7 +149,7 @@ class AsyncCrewHook(BaseHook):
         self.crewai_conn_id = crewai_conn_id
         self._client: AsyncCrewClient | None = None
 
-    async def __aenter__(self) -> AsyncCrewHook:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

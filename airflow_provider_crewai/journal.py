@@ -19,7 +19,7 @@ class Journal:
         self._kickoff_id = kickoff_id
         self._last: tuple[RunState, str, Progress | None] | None = None
 
-    def __call__(self, run: Run, now: float) -> None:
+    def __call__(self, run: Run, _now: float) -> None:
         """Take note of an answer."""
         seen = (run.state, run.word, run.progress)
         if seen != self._last:

@@ -18,8 +18,8 @@ KEY = "crewai_run"
 """The record's key in the task state store. It lives in Airflow's database: never change it."""
 
 RECOVERY_IS_OFF = (
-    "Recovery is off: this Airflow has no task state store (3.3 has), and [crewai] ledger_path is not set. If this task "
-    "is retried, it starts a second run, even where the first still goes on."
+    "Recovery is off: this Airflow has no task state store (3.3 has), and [crewai] ledger_path is not set. If this "
+    "task is retried, it starts a second run, even where the first still goes on."
 )
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_provider_crewai._compat import Context
+from airflow_provider_crewai._compat import Context, count
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of
-from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai.client.killing import OnKill
+from airflow_provider_crewai.client.ledger import Move, OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail
+from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError
+from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
 
 DAY = 86400.0
-XCOM_KICKOFF_ID = "kickoff_id"
 
 
 class CrewKickoffOperator(AwaitsRun):
@@ -50,6 +51,7 @@ class CrewKickoffOperator(AwaitsRun):
     :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with.
     :param on_orphaned_kickoff: `fail` or `rerun` where an earlier try may have started a run nobody can name.
     :param on_clear: `rerun` or `reattach` where a user cleared the task.
+    :param on_kill: `stop` or `leave` the run where a user ends the task. While deferred this needs Airflow 3.3.
     :param stop_superseded: stop the earlier run where a new one replaces it.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
         `unreachable_timeout` and `deferrable`, and Airflow's `BaseOperator`.
@@ -88,6 +90,7 @@ class CrewKickoffOperator(AwaitsRun):
         on_changed_inputs: OnChangedInputs = "rerun",
         on_orphaned_kickoff: OnOrphanedKickoff = "fail",
         on_clear: OnClear = "rerun",
+        on_kill: OnKill = "stop",
         stop_superseded: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -105,6 +108,7 @@ class CrewKickoffOperator(AwaitsRun):
         self.timeout = timeout
         self.durable = durable
         self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
+        self.kill_policy = on_kill
         self.stop_superseded = stop_superseded
 
     @property
@@ -123,6 +127,21 @@ class CrewKickoffOperator(AwaitsRun):
             return begun.kickoff_id
         return self.await_run(context, Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True))
 
+    def on_kill(self) -> None:
+        """Stop the run where the author wants that. Called in a signal handler, with five seconds to go."""
+        if self._awaited is None:
+            self.log.warning("Killed before the run was known. If a kickoff was just sent, its run goes on.")
+            return
+        client, kickoff_id = self._awaited
+        if self.kill_policy == "stop":
+            self.log.warning("The task was killed. %s", client.in_a_hurry().kill(kickoff_id))
+        else:
+            self.log.warning("The task was killed. Run %s GOES ON: on_kill is 'leave'.", kickoff_id)
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Return what the trigger needs to know about killing."""
+        return {"on_kill": self.kill_policy, "on_clear": self.rules.on_clear}
+
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
         from airflow_provider_crewai.client.ledger import Record
@@ -132,9 +151,13 @@ class CrewKickoffOperator(AwaitsRun):
         if stored is not None and (record := Record.from_json(stored)).kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
-        kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=XCOM_KICKOFF_ID, map_indexes=_map_index(context))
+        kickoff_id = context["ti"].xcom_pull(
+            task_ids=self.task_id, key=XCOM_KICKOFF_ID, map_indexes=_map_index(context)
+        )
         if not kickoff_id:
-            self.fail(CrewConfigError("The trigger failed, and the kickoff_id is not in XCom any more. A retry finds it."))
+            raise CrewLedgerError(
+                "The trigger failed, and the kickoff_id of this try stands neither on record nor in XCom."
+            )
         start = getattr(context["ti"], "start_date", None)
         started_at = start.timestamp() if start else time.time()
         return Wait(str(kickoff_id), started_at, deadline, seen_alive=True)
@@ -164,6 +187,8 @@ class CrewKickoffOperator(AwaitsRun):
             begun = client.begin(self._plan(client, context), self.log.info)
         except CrewError as error:
             self.fail(error)
+        self._awaited = client, begun.kickoff_id
+        count(f"resumable_job.{_METRICS[begun.decision.move]}", type(self).__name__)
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         return begun
@@ -204,6 +229,9 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _deadline(self, context: Context) -> float | None:
         return deadline_of(context, self.timeout, self.execution_timeout)
+
+
+_METRICS = {Move.START: "fresh_submit", Move.ADOPT: "reconnect_success"}
 
 
 def _tags(context: Context) -> JSONObject:

@@ -8,8 +8,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_crewai._compat import task_now
+from airflow_provider_crewai.client.killing import OnKill, is_abandoned
+from airflow_provider_crewai.client.ledger import OnClear
 from airflow_provider_crewai.client.watch import Ending, Patience, Watch
-from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, AsyncCrewHook
+from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, XCOM_KICKOFF_ID, AsyncCrewHook
 from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
 
@@ -30,6 +33,8 @@ class CrewStatusTrigger(BaseTrigger):
     :param unreachable_timeout: seconds for which the API may fail to answer.
     :param human_input: whether somebody is told when the crew waits for a human.
     :param seen_alive: whether the run is already known to exist.
+    :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
+    :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
     """
 
     # The class path is stored in Airflow's database: it can never change.
@@ -46,6 +51,8 @@ class CrewStatusTrigger(BaseTrigger):
         unreachable_timeout: float = 900.0,
         human_input: bool = False,
         seen_alive: bool = False,
+        on_kill: OnKill = "leave",
+        on_clear: OnClear = "rerun",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.kickoff_id = kickoff_id
@@ -53,6 +60,8 @@ class CrewStatusTrigger(BaseTrigger):
         self.started_at = time.time() if started_at is None else started_at
         self.patience = Patience(poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input)
         self.seen_alive = seen_alive
+        self.kill_policy = on_kill
+        self.on_clear = on_clear
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON scalars all."""
@@ -66,6 +75,8 @@ class CrewStatusTrigger(BaseTrigger):
             "unreachable_timeout": self.patience.unreachable_timeout,
             "human_input": self.patience.human_input,
             "seen_alive": self.seen_alive,
+            "on_kill": self.kill_policy,
+            "on_clear": self.on_clear,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -74,6 +85,20 @@ class CrewStatusTrigger(BaseTrigger):
         async with AsyncCrewHook(self.crewai_conn_id) as hook:
             ending = await hook.wait(watch, Journal(self.log, self.kickoff_id))
         yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
+
+    async def on_kill(self) -> None:
+        """Stop the run if a user ended the task and so abandoned it (Airflow 3.3+ calls this)."""
+        if self.kill_policy != "stop":
+            self.log.warning("Run %s GOES ON: on_kill is %r.", self.kickoff_id, self.kill_policy)
+            return
+        state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
+        abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear)
+        if not abandoned:
+            self.log.info("Run %s is not stopped: %s.", self.kickoff_id, why)
+            return
+        async with AsyncCrewHook(self.crewai_conn_id) as hook:
+            self.log.warning("Stopping run %s: %s.", self.kickoff_id, why)
+            self.log.warning(await hook.get_async_conn().kill(self.kickoff_id))
 
 
 def event_of(ending: Ending) -> JSONObject:

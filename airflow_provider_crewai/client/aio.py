@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import aiohttp
 import certifi
 from yarl import URL
 
 from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import CHUNK, check_length, reply, scrub, scrub_response, silent
 from airflow_provider_crewai.client.watch import Ending, Watch
@@ -33,16 +34,14 @@ class AsyncCrewClient:
     :param patience: seconds for which a one-shot call is tried.
     """
 
-    def __init__(
-        self, connect: Callable[[], Awaitable[Settings]], *, patience: float = flows.CALL_PATIENCE
-    ) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Settings]], *, patience: float = flows.CALL_PATIENCE) -> None:
         self.dialect = flows.Dialect()
         self._connect = connect
         self._settings: Settings | None = None
         self._patience = patience
         self._lease = _Lease()
 
-    async def __aenter__(self) -> AsyncCrewClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -86,6 +85,10 @@ class AsyncCrewClient:
         :raises CrewError: no usable answer came.
         """
         return await self.drive(flows.stop(kickoff_id, self._patience))
+
+    async def kill(self, kickoff_id: str) -> str:
+        """Stop a run, and return in a sentence what became of it. Raises nothing."""
+        return await self.drive(kill(kickoff_id, self._patience))
 
     async def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
         """Wait for a run until it ends or the watch gives up.

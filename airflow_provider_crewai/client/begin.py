@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import flows, ledger
+from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules
 from airflow_provider_crewai.client.messages import moment
 from airflow_provider_crewai.wire.errors import (
@@ -100,11 +101,7 @@ def _leave_behind(plan: Plan, kickoff_id: str, say: Say) -> flows.Flow[None]:
     if not plan.stop_superseded:
         say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
         return
-    try:
-        yield from flows.stop(kickoff_id, plan.patience)
-        say(f"Run {kickoff_id}, started by an earlier try, is stopped.")
-    except CrewError as error:
-        say(f"Run {kickoff_id}, started by an earlier try, could not be stopped and may go on: {error}")
+    say((yield from kill(kickoff_id, plan.patience)))
 
 
 def _load() -> flows.Flow[Record | None]:

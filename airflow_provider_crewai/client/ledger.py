@@ -8,7 +8,7 @@ before it is sent, and the *kickoff_id* after it: whoever comes later knows what
     none                                                                     START
     cannot be read                                                           (error, nothing is sent)
     intent, no id          cleared by a user                                 START
-    intent, no id                                                            REFUSE, or START if on_orphaned_kickoff=rerun
+    intent, no id                                                            REFUSE; START if on_orphaned_kickoff=rerun
     kickoff_id             cleared, on_clear=rerun        any                START
     kickoff_id             inputs                         over               START
     kickoff_id             inputs                         any other          START, or REFUSE if on_changed_inputs=fail

@@ -114,4 +114,3 @@ def retry_text(verdict: Verdict, *, durable: bool) -> str:
     if verdict is Verdict.LOST:
         return "A retry looks for this run again and starts no other; clear the task to start a new one."
     return "A retry takes this run up again and starts no other."
-

@@ -5,17 +5,37 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import requests
 import urllib3
 
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.begin import Begun, Plan, Say, begin
+from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
-from airflow_provider_crewai.client.shell import CHUNK, NoStore, Store, check_length, reply, scrub, scrub_response, silent
+from airflow_provider_crewai.client.shell import (
+    CHUNK,
+    NoStore,
+    Store,
+    check_length,
+    reply,
+    scrub,
+    scrub_response,
+    silent,
+)
 from airflow_provider_crewai.client.watch import Ending, Watch
 from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
-from airflow_provider_crewai.wire.model import CrewInputs, JSONObject, Kickoff, Request, Response, Resumed, Resumption, Run
+from airflow_provider_crewai.wire.model import (
+    CrewInputs,
+    JSONObject,
+    Kickoff,
+    Request,
+    Response,
+    Resumed,
+    Resumption,
+    Run,
+)
 
 _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
@@ -98,6 +118,10 @@ class CrewClient:
         """
         return self.drive(flows.stop(kickoff_id, self._patience))
 
+    def kill(self, kickoff_id: str) -> str:
+        """Stop a run, and return in a sentence what became of it. Raises nothing."""
+        return self.drive(kill(kickoff_id, self._patience))
+
     def begin(self, plan: Plan, say: Say) -> Begun:
         """Start the run of a task, or take up the one that an earlier attempt started.
 
@@ -122,6 +146,14 @@ class CrewClient:
         except StopIteration as done:
             result: flows.T = done.value
             return result
+
+    def in_a_hurry(self) -> CrewClient:
+        """Return a client for the last seconds of a killed task: short timeouts, connections of its own.
+
+        The connection is not read again, since a signal handler must not ask Airflow for anything.
+        """
+        settings = replace(self.settings, timeout=min(self.settings.timeout, KILL_PATIENCE))
+        return CrewClient(lambda: settings, patience=KILL_PATIENCE)
 
     def close(self) -> None:
         """Close the pooled connections."""

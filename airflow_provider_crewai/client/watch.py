@@ -171,7 +171,5 @@ class Watch:
         # Never sleeps past the deadline: the last look happens at it.
         return Again(min(wait, deadline - now))
 
-    def _end(
-        self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None
-    ) -> Ending:
+    def _end(self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None) -> Ending:
         return Ending(verdict, self.kickoff_id, now, self.run, error, since, self.seen_alive)

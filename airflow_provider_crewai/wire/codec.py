@@ -55,9 +55,11 @@ _STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
     422: errors.CrewInputError,
     429: errors.CrewRateLimited,
 }
-_QUOTA = re.compile(r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.I)
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.I | re.S)
-_UNSTORABLE = re.compile(rb"\\u(0000|d[89a-f])", re.I)
+_QUOTA = re.compile(
+    r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.IGNORECASE
+)
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_UNSTORABLE = re.compile(rb"\\u(0000|d[89a-f])", re.IGNORECASE)
 _DETAIL_LENGTH = 1000
 
 
@@ -318,7 +320,7 @@ def _is_about_a_run(response: Response) -> bool:
 
 
 def _detail(response: Response) -> str:
-    """The server's own words, from any of the shapes seen: detail, error, message, text, HTML, nothing."""
+    """Return the server's own words, from any of the shapes seen: detail, error, message, text, HTML, nothing."""
     try:
         body = _json(response)
     except errors.CrewProtocolError:

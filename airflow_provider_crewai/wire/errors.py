@@ -1,26 +1,26 @@
 """Every way in which talking to a crew can go wrong. The type alone says whether money may have been spent.
 
-    CrewError
-      CrewConfigError               the connection cannot be used; nothing was sent
-      CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
-      CrewProtocolError             a 2xx that is not what the API promises
-      CrewApiError(status)          an answer that is an error
-        CrewAuthError               401, 403
-        CrewInputError              400, 422
-        CrewNotFound                404, 410
-        CrewRateLimited             429
-        CrewQuotaError              any 4xx that speaks of a limit or quota
-        CrewServerError             5xx, 408
-      CrewRunError(kickoff_id)      a run exists, or may
-        CrewRunFailed               the crew ended it with an error
-        CrewRunStopped              somebody stopped it
-        CrewRunTimedOut             we stopped waiting; it goes on
-        CrewRunUnreachable          the API stopped answering; it may go on
-        CrewRunLost                 the deployment no longer knows it
-        CrewRunAuthLost             our token stopped working; it may go on
-        CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
-      CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
-      CrewChangedInputs             the inputs changed since the run began, and the author said to fail
+CrewError
+  CrewConfigError               the connection cannot be used; nothing was sent
+  CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
+  CrewProtocolError             a 2xx that is not what the API promises
+  CrewApiError(status)          an answer that is an error
+    CrewAuthError               401, 403
+    CrewInputError              400, 422
+    CrewNotFound                404, 410
+    CrewRateLimited             429
+    CrewQuotaError              any 4xx that speaks of a limit or quota
+    CrewServerError             5xx, 408
+  CrewRunError(kickoff_id)      a run exists, or may
+    CrewRunFailed               the crew ended it with an error
+    CrewRunStopped              somebody stopped it
+    CrewRunTimedOut             we stopped waiting; it goes on
+    CrewRunUnreachable          the API stopped answering; it may go on
+    CrewRunLost                 the deployment no longer knows it
+    CrewRunAuthLost             our token stopped working; it may go on
+    CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
+  CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
+  CrewChangedInputs             the inputs changed since the run began, and the author said to fail
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class CrewApiError(CrewError):
     :param retry_after: the `Retry-After` header as the server sent it, or None.
     """
 
-    def __init__(
-        self, message: str, *, status: int, detail: str = "", retry_after: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int, detail: str = "", retry_after: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail

@@ -1,0 +1,53 @@
+"""When a task is killed: is its run still wanted, and how is it stopped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client.ledger import OnClear
+from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound
+
+OnKill = Literal["stop", "leave"]
+
+KILL_PATIENCE = 3.0
+"""Seconds for stopping a run from a worker: Airflow gives a killed task five."""
+
+_ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
+_GOES_ON = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
+
+
+def is_abandoned(state: str | None, current: str | None, ours: str, on_clear: OnClear) -> tuple[bool, str]:
+    """Whether a run whose trigger was cancelled is abandoned, and why, in words.
+
+    A trigger is cancelled when its row disappears: a user ended or cleared the task, but also when the task
+    moved to another triggerer, or was woken. After a clear the next try may be running by then (its `execute`
+    was seen a second before the old trigger's `on_kill`, Airflow 3.3.2), so what it waits for decides.
+
+    :param state: the task instance's state now, Airflow's word.
+    :param current: the kickoff_id that the task instance has in XCom now, or None.
+    :param ours: the run of the cancelled trigger.
+    """
+    if state in _ENDED:
+        return True, f"the task is {state}"
+    if current not in (None, ours):
+        return True, f"the task has moved on to run {current}"
+    if state in _GOES_ON:
+        return False, f"the task is {state} and still waits for it"
+    if on_clear == "reattach":
+        return False, "the task was cleared, and its next try takes this run up"
+    return True, "the task was cleared, and its next try starts a new run"
+
+
+def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:
+    """Stop a run, and return in a sentence what became of it. Raises nothing.
+
+    :param patience: seconds for which it is tried.
+    """
+    try:
+        stopped = yield from flows.stop(kickoff_id, patience)
+    except CrewNotFound as error:
+        return f"Run {kickoff_id} GOES ON: this deployment has no way to stop a run ({error})."
+    except CrewError as error:
+        return f"Run {kickoff_id} could not be stopped and may go on: {error}"
+    return f"Run {kickoff_id} is stopped." if stopped else f"Run {kickoff_id} had already ended."
