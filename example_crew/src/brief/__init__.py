@@ -1,0 +1,1 @@
+"""An example crew: a short brief about a topic."""

@@ -1,0 +1,119 @@
+"""The real server, as a process of its own on a real socket, with the real example crew."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = REPOSITORY / "example_crew"
+TOKEN = "a-token-for-tests"
+INPUTS = {"topic": "AI agents", "audience": "engineers"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A server under test. It is started again with the same state by `restart`."""
+
+    arguments: list[str]
+    state: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    cwd: Path = REPOSITORY
+    token: str = TOKEN
+
+    def start(self) -> Server:
+        self.process = subprocess.Popen(  # noqa: S603 - our own server
+            [sys.executable, "-m", "airflow_provider_crewai.server", *self.arguments, "--state", str(self.state)],
+            cwd=self.cwd,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "CREWAI_SERVER_TOKEN": self.token} | self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line.startswith("Serving "), line
+        self.url = line.split()[-1]
+        return self
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(20)
+        assert self.process.stdout
+        assert self.process.stdout.read() == "", "stdout holds the one line alone"
+        return code
+
+    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.end(how)
+        self.start()
+
+    def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+        if headers is None:
+            headers = {"Authorization": f"Bearer {self.token}"}
+        payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        with closing(http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)) as connection:
+            connection.request(method, path, payload, headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+    def kickoff(self, inputs: dict[str, Any] | None = None, **rest: object) -> str:
+        answer = self.ask("POST", "/kickoff", {"inputs": INPUTS if inputs is None else inputs, **rest})
+        assert answer.status == 200, answer
+        assert answer.json().keys() == {"kickoff_id"}
+        return str(answer.json()["kickoff_id"])
+
+    def status(self, kickoff_id: str) -> dict[str, Any]:
+        answer = self.ask("GET", f"/status/{kickoff_id}")
+        assert answer.status == 200, answer
+        status: dict[str, Any] = answer.json()
+        return status
+
+    def wait(self, kickoff_id: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while (status := self.status(kickoff_id))["state"] not in states:
+            assert time.monotonic() < deadline, status
+            assert status["state"] in {"PENDING", "STARTED", "RUNNING"}, status
+            time.sleep(0.1)
+        return status
+
+    def pid(self, kickoff_id: str) -> int:
+        """The run's process, which no endpoint tells."""
+        with closing(sqlite3.connect(self.state / "runs" / "runs.sqlite")) as db:
+            row = db.execute("SELECT pid FROM runs WHERE kickoff_id = ?", (kickoff_id,)).fetchone()
+        return int(row[0])
+
+    def has_let_go(self, kickoff_id: str, seconds: float = 30) -> bool:
+        """Whether the run's process is gone: by its lock, since where nobody reaps orphans their pids stay."""
+        deadline = time.monotonic() + seconds
+        with (self.state / "runs" / kickoff_id / "lock").open() as lock:
+            while time.monotonic() < deadline:
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return True
+                time.sleep(0.05)
+        return False
+
+
+Start = Callable[..., Server]
+"""The `start` fixture: takes a project, options of the command line, and fields of `Server`."""

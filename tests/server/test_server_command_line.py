@@ -1,0 +1,86 @@
+"""What is served, from where, to whom: the command line, the token and the project."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aop_server import EXAMPLE, INPUTS, REPOSITORY, Start
+
+BROKEN = "import nowhere_to_be_found\n"
+FACTORY = "from brief.crew import BriefCrew\n\ndef build():\n    return BriefCrew()\n\none = BriefCrew().crew()\n"
+
+
+def refusal(*arguments: str) -> str:
+    command = [sys.executable, "-m", "airflow_provider_crewai.server", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(  # noqa: S603 - our own server
+        command, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com"])  # noqa: S104 - refused
+def test_a_host_that_is_not_loopback_is_refused(host: str) -> None:
+    assert f"{host} is not loopback" in refusal(str(EXAMPLE), "--host", host)
+
+
+@pytest.mark.parametrize("project", ["no/such/directory", "module", "module:", "a b:c"])
+def test_what_is_no_project_is_refused(project: str, tmp_path: Path) -> None:
+    assert "neither a directory nor module:attribute" in refusal(project, "--state", str(tmp_path))
+
+
+def test_a_state_directory_has_one_server(start: Start) -> None:
+    state = start().state
+    assert f"another server is at work on the state directory {state}" in refusal(str(EXAMPLE), "--state", str(state))
+
+
+def test_a_port_that_is_taken_is_refused(start: Start, tmp_path: Path) -> None:
+    port = start().url.rpartition(":")[2]
+    assert "Address already in use" in refusal(str(EXAMPLE), "--state", str(tmp_path / "other"), "--port", port)
+
+
+def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
+    server = start(token="")
+    file = server.state / "token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(server.state.stat().st_mode) == 0o700
+    kept = file.read_text().strip()
+    assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
+    server.restart()
+    assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
+
+
+def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tmp_path: Path) -> None:
+    crew = tmp_path / "project" / "crew.py"
+    crew.parent.mkdir()
+    crew.write_text(BROKEN)
+    server = start(str(crew.parent))
+    for answer in (server.ask("GET", "/inputs"), server.ask("POST", "/kickoff", {"inputs": {}})):
+        assert answer.status == 500
+        assert "ModuleNotFoundError: No module named 'nowhere_to_be_found'" in answer.json()["detail"]
+    crew.unlink()
+    assert "LookupError" in server.ask("GET", "/inputs").json()["detail"]
+
+
+def test_an_interpreter_without_crewai_is_named(start: Start) -> None:
+    server = start(str(EXAMPLE), "--python", "nowhere/python")
+    words = f"cannot be loaded by {REPOSITORY}/nowhere/python: FileNotFoundError"
+    assert words in server.ask("GET", "/inputs").json()["detail"]
+
+
+@pytest.mark.parametrize("target", ["brief.crew:BriefCrew", "made:build", "made:one"])
+def test_an_attribute_of_a_module_is_found_from_where_the_server_stands(
+    start: Start, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "made.py").write_text(FACTORY)
+    (tmp_path / "brief").symlink_to(EXAMPLE / "src" / "brief")
+    server = start(target, cwd=tmp_path)
+    assert server.ask("GET", "/inputs").json() == {"inputs": ["audience", "topic"]}
+    if target == "made:build":
+        assert server.wait(server.kickoff(INPUTS), "SUCCESS")["result_json"]["headings"] == ["Agents", "Ai"]
