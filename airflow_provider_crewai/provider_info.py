@@ -29,6 +29,23 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": ui_field_behaviour(),
             }
         ],
+        "config": {
+            "crewai": {
+                "description": "How tasks that run crews recover.",
+                "options": {
+                    "ledger_path": {
+                        "description": (
+                            "Where the records of runs are kept below Airflow 3.3, which has no task state store: a "
+                            "path in object storage that all workers share."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://my-bucket/crewai-ledger",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
         "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators"]}],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],

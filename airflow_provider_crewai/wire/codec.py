@@ -59,7 +59,7 @@ _QUOTA = re.compile(
     r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.IGNORECASE
 )
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
-_UNSTORABLE = re.compile(rb"\\u(0000|d[89a-f])", re.IGNORECASE)
+_UNSTORABLE = re.compile(r"\\u(0000|d[89a-f])", re.IGNORECASE)
 _DETAIL_LENGTH = 1000
 
 
@@ -353,18 +353,25 @@ def _said(value: JSON) -> str:
 
 
 def _plain(text: str) -> str:
-    flat = " ".join(html.unescape(_MARKUP.sub(" ", text)).split())
+    # Cut first: looking for markup in a megabyte of "<style>" takes an hour.
+    flat = " ".join(html.unescape(_MARKUP.sub(" ", text[: 8 * _DETAIL_LENGTH])).replace("\0", " ").split())
     return flat if len(flat) <= _DETAIL_LENGTH else flat[:_DETAIL_LENGTH] + "…"
 
 
 def _json(response: Response) -> JSON:
     try:
-        # NaN and Infinity are Python's, not JSON's, and a database would refuse them later.
-        body: JSON = json.loads(response.body, parse_constant=lambda _: None)
-        return _storable(body) if _UNSTORABLE.search(response.body) else body
+        # Not `json.loads(bytes)`: that lets lone surrogates through.
+        text = response.body.decode(json.detect_encoding(response.body), "replace")
+        # NaN and Infinity (which 1e999 is, too) are Python's, not JSON's, and a database would refuse them later.
+        body: JSON = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        return _storable(body) if _UNSTORABLE.search(text) else body
     except (ValueError, RecursionError):
         # RecursionError: a body of ten thousand brackets is a body too.
         _unpromised(response, "not JSON")
+
+
+def _finite(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
 
 
 def _storable(value: JSON) -> JSON:
@@ -385,9 +392,7 @@ def _text(value: JSON) -> str:
 
 
 def _int(value: JSON) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return int(value)
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _unique(items: Iterable[str]) -> Iterable[str]:

@@ -1,0 +1,87 @@
+"""The local AOP server with the example crew: a process of ours beside Airflow."""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from airflow_api import eventually
+from environments import CHECKOUT, CREW
+from processes import Family, is_alive, outer_environment, send
+
+
+class CrewServer:
+    """`python -m airflow_provider_crewai.server example_crew` on a free port, with a token made up here.
+
+    `variables` come on top of this process's environment.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.log = folder / "crew-server.log"
+        self._state = folder / "crew-server"
+        self._variables = variables or {}
+        self._family = Family()
+        self.url = ""
+
+    @property
+    def connection(self) -> dict[str, object]:
+        """Answer with the Airflow connection that leads here."""
+        return {"conn_type": "crewai", "host": self.url, "password": self.token}
+
+    def __enter__(self) -> Self:
+        try:
+            self.url = self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self, patience: float = 10) -> None:
+        """Ask it to stop, wait, and kill what is left."""
+        for process in self._family.members():
+            send(process, signal.SIGTERM)
+        self._family.end(patience)
+
+    def _start(self) -> str:
+        """Start it and wait until it says where it serves."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        options = (
+            "--port",
+            "0",
+            "--state",
+            str(self._state),
+            "--python",
+            os.environ.get("CREW_PYTHON") or str(CREW.make()),
+        )
+        # The token goes by the environment: every user of a machine can read the arguments of a process.
+        variables = {**outer_environment(), **self._variables, "CREWAI_SERVER_TOKEN": self.token}
+        with self.log.open("w") as log:
+            server = subprocess.Popen(
+                (sys.executable, "-m", "airflow_provider_crewai.server", str(CHECKOUT / "example_crew"), *options),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._family.environment(variables),
+                start_new_session=True,  # Ctrl-C is for whoever started us, who stops all in order
+            )
+        return eventually(lambda: self._address(psutil.Process(server.pid)), f"{self.log} to say where it serves")
+
+    def _address(self, server: psutil.Process) -> str | None:
+        """Answer with the address that the server has printed, if it has."""
+        printed = self.log.read_text()
+        if found := re.search(r"^Serving .* at (http://\S+)", printed, re.MULTILINE):
+            return found[1]
+        if not is_alive(server):
+            raise RuntimeError(f"the local AOP server does not start:\n{printed}")
+        return None

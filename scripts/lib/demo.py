@@ -1,0 +1,12 @@
+"""`scripts/demo`, as far as any Python can take it: make the environments, then go on in Airflow's."""
+
+import os
+import sys
+from pathlib import Path
+
+from environments import AIRFLOW, CREW
+
+if __name__ == "__main__":
+    CREW.make()
+    python = AIRFLOW.make()
+    os.execv(python, [str(python), str(Path(__file__).with_name("quickstart.py")), *sys.argv[1:]])

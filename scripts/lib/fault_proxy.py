@@ -1,0 +1,143 @@
+"""The only liar: stands before the real local AOP server, passes everything on, and loses what it is told to lose.
+
+It also counts: how many kickoffs reached the server, and which runs were stopped.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Exchange:
+    """A request that the server has answered, before the answer is passed on.
+
+    `topic` is the input of that name with which the run was kicked off: faults are told apart by it.
+    """
+
+    method: str
+    path: str
+    topic: str
+    kickoff_id: str
+    body: Json
+    status: int
+    answer: Json
+
+
+Fault = Callable[[Exchange], Awaitable[web.StreamResponse | None]]
+
+
+@dataclass
+class Seen:
+    """What reached the server for one topic."""
+
+    kickoffs: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    looks: int = 0
+
+
+class FaultProxy:
+    """A proxy on a port of its own, in a thread of its own.
+
+    `token` is what it wants from clients; it may differ from the server's and change while runs go on.
+    """
+
+    def __init__(self, upstream: str, upstream_token: str) -> None:
+        self.token = upstream_token
+        self.url = ""
+        self.outage = False
+        self._upstream = upstream
+        self._upstream_token = upstream_token
+        self._topics: dict[str, str] = {}
+        self._seen: dict[str, Seen] = {}
+        self._faults: dict[str, Fault] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def seen(self, topic: str) -> Seen:
+        """Answer with what reached the server for a topic."""
+        return self._seen.setdefault(topic, Seen())
+
+    def set_fault(self, topic: str, fault: Fault) -> None:
+        """Let a fault judge every answer for a topic: it may wait, replace the answer, or let it pass with None."""
+        self._faults[topic] = fault
+
+    async def _start(self) -> None:
+        self._session = aiohttp.ClientSession()
+        application = web.Application(client_max_size=64 * 2**20)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        await self._session.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self.outage:
+            return drop(request)
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.json_response({"detail": "Invalid or missing authentication credentials"}, status=401)
+        exchange = await self._forward(request)
+        self._count(exchange)
+        fault = self._faults.get(exchange.topic)
+        replaced = await fault(exchange) if fault else None
+        if replaced is LOST:
+            return drop(request)
+        return replaced or web.json_response(exchange.answer, status=exchange.status)
+
+    async def _forward(self, request: web.Request) -> Exchange:
+        sent = await request.read()
+        headers = {"Authorization": f"Bearer {self._upstream_token}", "Content-Type": "application/json"}
+        url = self._upstream + request.path_qs
+        async with self._session.request(request.method, url, data=sent or None, headers=headers) as response:
+            answer: Json = await response.json(content_type=None)
+        body = json.loads(sent) if sent else {}
+        kickoff_id = answer.get("kickoff_id", "") if request.path == "/kickoff" else request.path.rpartition("/")[2]
+        if request.path == "/kickoff" and kickoff_id:
+            self._topics[kickoff_id] = body["inputs"]["topic"]
+        topic = self._topics.get(kickoff_id, "")
+        return Exchange(request.method, request.path, topic, kickoff_id, body, response.status, answer)
+
+    def _count(self, exchange: Exchange) -> None:
+        seen = self.seen(exchange.topic)
+        if exchange.path == "/kickoff":
+            seen.kickoffs.append(exchange.kickoff_id)
+        elif exchange.path.startswith("/stop/"):
+            seen.stopped.append(exchange.kickoff_id)
+        else:
+            seen.looks += 1
+
+
+LOST = web.Response()
+"""A fault answers with this to lose the answer: the connection ends without one."""
+
+
+def drop(request: web.Request) -> web.StreamResponse:
+    """End the connection without an answer."""
+    if request.transport:
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,102 @@
+"""The quick start, live: serve the example crew, start a private Airflow, run one Dag, show what came of it."""
+
+import argparse
+import fcntl
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+from urllib.parse import quote
+
+from airflow_api import DagRun
+from airflow_home import PrivateAirflow
+from crew_server import CrewServer
+from environments import CHECKOUT, EXAMPLE_DAGS
+
+FOLDER = CHECKOUT / ".demo"
+DAG_ID, TASK_ID = "crewai_quickstart", "brief"
+SLOWLY = {"BRIEF_SECONDS_PER_TASK": "2"}  # else the crew has ended before there is anything to see
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STARTED = time.time()
+
+
+def main() -> int:
+    """Run the demo; answer with its exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--exit", action="store_true", help="stop when the run has ended; fail unless it succeeded")
+    serve_on = not parser.parse_args().exit
+    for number in STOPPING:
+        signal.signal(number, stop)
+    FOLDER.mkdir(exist_ok=True)
+    with alone(), CrewServer(FOLDER, SLOWLY) as crew:
+        say(f"the example crew is served at {crew.url}")
+        airflow = PrivateAirflow(FOLDER / "airflow", EXAMPLE_DAGS, {"crewai_default": crew.connection})
+        say(f"Airflow starts in {airflow.home}")
+        with airflow:
+            succeeded = show_one_run(airflow)
+            if serve_on:
+                print("\nCtrl-C stops everything.", flush=True)
+                signal.pause()
+            say("stopping")
+    say("all stopped")
+    return 0 if succeeded else 1
+
+
+def show_one_run(airflow: PrivateAirflow) -> bool:
+    """Run the Dag and print what happens; tell whether it succeeded."""
+    say(f"Airflow is healthy at {airflow.url}")
+    airflow.api.wait_for_dag(DAG_ID, parsed_since=STARTED)
+    run = airflow.api.trigger(DAG_ID)
+    state = ""
+    for moment in run.watch():
+        state = moment.run
+        tasks = ", ".join(f"{task} {state_}" for task, state_ in moment.tasks.items() if state_)
+        say(f"{DAG_ID} {state}: {tasks}" if tasks else f"{DAG_ID} {state}")
+    show_answer(run) if state == "success" else show_failure(run)
+    print(f"\nLook at it: {airflow.url}/dags/{DAG_ID}/runs/{quote(run.run_id)}/tasks/{TASK_ID}", flush=True)
+    return state == "success"
+
+
+def show_answer(run: DagRun) -> None:
+    """Print what the crew has answered, and the handle of its run."""
+    answer = run.xcom(TASK_ID)
+    text = answer if isinstance(answer, str) else json.dumps(answer, indent=2, ensure_ascii=False)
+    print(f"\nThe crew's answer:\n\n{text}\n\nkickoff_id: {run.xcom(TASK_ID, 'kickoff_id')}", flush=True)
+
+
+def show_failure(run: DagRun, lines: int = 40) -> None:
+    """Print the end of the log of every task that failed."""
+    for task in run.tasks():
+        if task["state"] == "failed":
+            log = run.log(task["task_id"], task["try_number"]).splitlines()
+            print(f"\n{task['task_id']} failed; the end of its log:", *log[-lines:], sep="\n", flush=True)
+
+
+def say(what: str) -> None:
+    """Print a line of progress, with the seconds since the start."""
+    print(f"{time.time() - STARTED:6.1f} s  {what}", flush=True)
+
+
+def stop(number: int, _: object) -> NoReturn:
+    """Leave by way of every `with`; impatience while that goes on changes nothing."""
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep a second demo out: the two would share a database."""
+    with (FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("a demo of this checkout is running already")
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

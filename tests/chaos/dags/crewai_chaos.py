@@ -1,0 +1,44 @@
+"""Dags for `scripts/chaos`: one for each way of waiting and of coming back. The topic names the fault."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG
+
+from airflow_provider_crewai.operators import CrewKickoffOperator
+
+TOPIC = {"topic": "{{ dag_run.conf['topic'] }}", "audience": "{{ dag_run.conf.get('audience', 'nobody') }}"}
+
+
+def chaos_dag(name: str, **options: Any) -> None:
+    """Make a Dag with one task, retried at once."""
+    with DAG(f"chaos_{name}", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")):
+        arguments = {"inputs": TOPIC, "retries": 2, "retry_delay": timedelta(seconds=1), **options}
+        CrewKickoffOperator(task_id="crew", **arguments)
+
+
+chaos_dag("sync", deferrable=False)
+chaos_dag("deferred", deferrable=True)
+chaos_dag("orphan_rerun", deferrable=False, on_orphaned_kickoff="rerun")
+chaos_dag("reattach", deferrable=True, on_clear="reattach")
+chaos_dag("leave", deferrable=True, on_kill="leave")
+chaos_dag("unreachable", deferrable=True, unreachable_timeout=6.0, retries=0)
+chaos_dag(
+    "edited",
+    deferrable=False,
+    inputs={**TOPIC, "audience": "try {{ ti.try_number }}"},
+)
+chaos_dag(
+    "edited_fail",
+    deferrable=False,
+    inputs={**TOPIC, "audience": "try {{ ti.try_number }}"},
+    on_changed_inputs="fail",
+)
+
+with DAG("chaos_mapped", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")):
+    CrewKickoffOperator.partial(task_id="crew", deferrable=True, retries=1).expand(
+        inputs=[{"topic": "mapped", "audience": f"reader {number}"} for number in range(50)]
+    )

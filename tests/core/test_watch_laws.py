@@ -1,0 +1,398 @@
+"""What holds for every wait, whatever the server does: checked over random stories in virtual time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from hypothesis import example, given, settings
+from support.scripted import EPOCH, AsyncScriptedShell, Exchange, HorizonError, ScriptedShell, gathered, run_virtually
+from support.stories import (
+    ALIVE,
+    DENIED,
+    ENDED,
+    PATHS,
+    SPEAKS,
+    UNSEEN,
+    Patience,
+    Phase,
+    Story,
+    Telling,
+    stories,
+)
+
+from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
+from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
+from airflow_provider_crewai.wire.model import Request, Run
+
+HORIZON = EPOCH + 10_000
+HAIR = 1e-5
+"""Seconds that doubles lose when they count from 1970."""
+
+WAITS = {"429 with a wait": 40.0}
+VERDICTS = {"SUCCESS": Verdict.SUCCEEDED, "FAILED": Verdict.FAILED, "REVOKED": Verdict.STOPPED}
+
+
+@dataclass
+class Look:
+    """One look at the run: one to four requests without a pause between them."""
+
+    exchanges: list[Exchange]
+    acts: list[str]
+
+    @property
+    def at(self) -> float:
+        return self.exchanges[0].at
+
+    @property
+    def until(self) -> float:
+        return self.exchanges[-1].until
+
+    @cached_property
+    def act(self) -> str:
+        """What the look came to."""
+        told = [act for act in self.acts if act in SPEAKS]
+        return told[-1] if told else self.acts[-1]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it says something about the run."""
+        return self.act in SPEAKS
+
+
+@dataclass
+class Watched:
+    """A wait that has been lived through."""
+
+    story: Story
+    shell: ScriptedShell
+    telling: Telling
+    ending: Ending | None
+    observed: list[tuple[Run, float]]
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        pairs = zip(self.shell.log, self.telling.acts, strict=True)
+        groups = itertools.groupby(pairs, key=lambda pair: pair[0].look)
+        return [Look(*map(list, zip(*group, strict=True))) for _, group in groups]
+
+    def trailing(self, *acts: str, skip: tuple[str, ...] = ()) -> list[Look]:
+        """The last looks that came to one of these acts, with none but `skip` between them."""
+        streak = itertools.takewhile(lambda look: look.act in (*acts, *skip), reversed(self.looks))
+        return [look for look in streak if look.act in acts]
+
+    @property
+    def missed(self) -> list[Look]:
+        """The last looks that said nothing about the run."""
+        return list(itertools.takewhile(lambda look: not look.speaks, reversed(self.looks)))
+
+
+def make(story: Story, kind: type[ScriptedShell] = ScriptedShell) -> tuple[ScriptedShell, Telling, Watch]:
+    telling = story.server()
+    shell = kind(telling, itertools.cycle(story.chances), horizon=HORIZON)
+    return shell, telling, Watch("run-1", story.patience, started_at=EPOCH - story.age, seen_alive=story.seen_alive)
+
+
+def live(story: Story) -> Watched:
+    shell, telling, watch = make(story)
+    observed: list[tuple[Run, float]] = []
+    try:
+        ending = shell.drive(wait(watch, Dialect(), lambda run, now: observed.append((run, now))))
+    except HorizonError:
+        ending = None
+        del telling.acts[len(shell.log) :]
+    return Watched(story, shell, telling, ending, observed)
+
+
+# ---- the laws -------------------------------------------------------------------------------------
+
+
+def there_is_one_ending_or_a_reason_to_go_on(seen: Watched) -> None:
+    if seen.ending is None:
+        last = seen.story.phases[-1].act
+        assert seen.story.patience.deadline is None
+        human = seen.story.patience.human_input and last in UNSEEN
+        assert last in ALIVE or human
+        return
+    assert seen.ending.kickoff_id == "run-1"
+    assert isinstance(seen.shell.steps[-1], Request)
+    assert seen.ending.at == seen.looks[-1].until
+
+
+def it_comes_no_later_than_one_look_after_the_deadline(seen: Watched) -> None:
+    if (deadline := seen.story.patience.deadline) is None:
+        return
+    assert seen.ending is not None
+    assert seen.looks[-1].at <= max(deadline, EPOCH) + HAIR
+    if seen.ending.verdict is Verdict.TIMED_OUT:
+        assert seen.ending.at >= deadline
+
+
+def success_and_failure_are_what_the_last_answer_said(seen: Watched) -> None:
+    assert seen.ending is not None
+    act = seen.looks[-1].act
+    assert VERDICTS.get(act) is (seen.ending.verdict if seen.ending.verdict in VERDICTS.values() else None)
+
+
+def nothing_is_asked_after_a_final_answer(seen: Watched) -> None:
+    assert not any(look.act in ENDED for look in seen.looks[:-1])
+
+
+def unreachable_needs_the_whole_patience_without_an_answer(seen: Watched) -> None:
+    patience = seen.story.patience.unreachable_timeout
+    missed = seen.missed
+    silence = missed[0].until - missed[-1].until if missed else 0.0
+    if seen.ending and seen.ending.verdict is Verdict.UNREACHABLE:
+        assert silence >= patience
+        assert seen.ending.error is not None
+        assert seen.ending.since == missed[-1].until
+    # Every look but the last was followed by another, so the patience was not used up yet.
+    elif len(missed) > 1:
+        assert missed[1].until - missed[-1].until < patience
+
+
+def lost_needs_the_whole_grace_without_a_sight_of_it(seen: Watched) -> None:
+    assert seen.ending is not None
+    last_alive = max((index for index, look in enumerate(seen.looks) if look.act in ALIVE), default=-1)
+    unseen = [look for look in seen.looks[last_alive + 1 :] if look.act in UNSEEN]
+    seen_alive = seen.story.seen_alive or last_alive >= 0
+    assert seen.ending.seen_alive == (seen_alive or seen.looks[-1].act in ENDED)
+    waits_for_human = seen_alive and seen.story.patience.human_input
+    if seen.ending.verdict is Verdict.LOST:
+        assert not waits_for_human
+        assert unseen[-1].until - unseen[0].until >= GRACE
+        assert seen.ending.since == unseen[0].until
+    elif not waits_for_human and len(unseen) > 1:
+        before = unseen[-1] if unseen[-1] is not seen.looks[-1] else unseen[-2]
+        assert before.until - unseen[0].until < GRACE
+
+
+def a_denied_token_is_renewed_exactly_once_before_it_is_given_up(seen: Watched) -> None:
+    steps = [step for step in seen.shell.steps if isinstance(step, Request | Renew | Pause)]
+    acts = iter(seen.telling.acts)
+    told = [(step, next(acts) if isinstance(step, Request) else "") for step in steps[: _answered(seen, steps)]]
+    renewed = False
+    for (step, act), (after, _) in itertools.pairwise(told):
+        if isinstance(step, Request) and act in DENIED and not renewed:
+            assert isinstance(after, Renew)
+        elif isinstance(step, Renew):
+            assert isinstance(after, Request)
+            renewed = True
+            continue
+        else:
+            assert not isinstance(after, Renew)
+        renewed = False
+    if seen.ending and seen.ending.verdict is Verdict.AUTH_LOST:
+        assert all(act in DENIED for act in seen.telling.acts[-2:])
+        assert seen.shell.renewals >= 1
+
+
+def _answered(seen: Watched, steps: list[object]) -> int:
+    """How many steps were carried out to their end: the horizon may have cut the last one."""
+    asked = [index for index, step in enumerate(steps) if isinstance(step, Request)]
+    return asked[len(seen.shell.log)] if len(asked) > len(seen.shell.log) else len(steps)
+
+
+def the_other_path_is_tried_after_a_404_and_the_right_one_is_kept(seen: Watched) -> None:
+    asked = [(exchange.asked.request.path, act) for exchange, act in _told(seen)]
+    assert all(path in PATHS for path, _ in asked)
+    assert asked[0][0] == PATHS[0]
+    for (path, act), (after, _) in itertools.pairwise(asked):
+        if path == PATHS[0] and after == PATHS[1]:
+            assert act == "no such path"
+    answered = [path for path, act in asked if act in SPEAKS]
+    if answered:
+        first = next(index for index, (_, act) in enumerate(asked) if act in SPEAKS)
+        assert {path for path, _ in asked[first:]} == {answered[0]}
+
+
+def _told(seen: Watched) -> Iterator[tuple[Exchange, str]]:
+    return zip(seen.shell.log, seen.telling.acts, strict=True)
+
+
+def the_pace_is_a_part_of_the_runs_age(seen: Watched) -> None:
+    patience, born = seen.story.patience, EPOCH - seen.story.age
+    ends = [cut for cut in (patience.deadline,) if cut is not None]
+    for before, after in itertools.pairwise(seen.looks):
+        pause = after.at - before.until
+        pace = min(max(PACE * (before.until - born), patience.poll_interval), patience.max_poll_interval)
+        longest = pace if before.speaks else max(patience.max_poll_interval, _asked_wait(before))
+        assert pause <= longest + HAIR
+        cuts = ends + _budgets(seen, before)
+        shortest = max(patience.poll_interval, 0.0 if before.speaks else _asked_wait(before))
+        assert pause >= shortest - HAIR or any(abs(after.at - cut) < HAIR for cut in cuts)
+
+
+def _budgets(seen: Watched, look: Look) -> list[float]:
+    """When the grace, or the patience with a silent API, would be used up after this look."""
+    past = seen.looks[: seen.looks.index(look) + 1]
+    if not look.speaks:
+        silent = list(itertools.takewhile(lambda earlier: not earlier.speaks, reversed(past)))
+        return [silent[-1].until + seen.story.patience.unreachable_timeout]
+    unseen = [earlier.until for earlier in itertools.takewhile(lambda it: it.act not in ALIVE, reversed(past))
+              if earlier.act in UNSEEN]  # fmt: skip
+    return [unseen[-1] + GRACE] if unseen else []
+
+
+def _asked_wait(look: Look) -> float:
+    if look.act == "503 with a date":
+        return max(0.0, EPOCH + 300 - look.until)
+    return WAITS.get(look.act, 0.0)
+
+
+def every_answer_is_observed_once_and_in_order(seen: Watched) -> None:
+    assert [now for _, now in seen.observed] == [look.until for look in seen.looks if look.speaks]
+
+
+ALWAYS = (
+    there_is_one_ending_or_a_reason_to_go_on,
+    it_comes_no_later_than_one_look_after_the_deadline,
+    nothing_is_asked_after_a_final_answer,
+    unreachable_needs_the_whole_patience_without_an_answer,
+    a_denied_token_is_renewed_exactly_once_before_it_is_given_up,
+    the_other_path_is_tried_after_a_404_and_the_right_one_is_kept,
+    the_pace_is_a_part_of_the_runs_age,
+    every_answer_is_observed_once_and_in_order,
+)
+AT_THE_END = (
+    success_and_failure_are_what_the_last_answer_said,
+    lost_needs_the_whole_grace_without_a_sight_of_it,
+)
+
+
+def told(*phases: tuple[float, str], **fields: object) -> Story:
+    """A story by hand."""
+    known: dict[str, object] = {
+        "phases": tuple(Phase(*phase) for phase in phases),
+        "path": 0,
+        "latencies": (0.2,),
+        "chances": (0.5,),
+        "patience": Patience(deadline=EPOCH + 3600),
+        "age": 0.0,
+        "seen_alive": False,
+        "valid_tokens": None,
+    }
+    return Story(**{**known, **fields})  # type: ignore[arg-type]
+
+
+@settings(max_examples=1200)
+@given(stories())
+@example(told((60, "RUNNING"), (30, "NOT FOUND"), (1, "SUCCESS"), path=1))
+@example(told((100, "RUNNING"), (1, "NOT FOUND"), seen_alive=True))
+def test_every_wait_obeys_every_law_of_waiting(story: Story) -> None:
+    seen = live(story)
+    for law in ALWAYS if seen.ending is None else (*ALWAYS, *AT_THE_END):
+        law(seen)
+
+
+@settings(max_examples=150)
+@given(stories())
+def test_an_event_loop_changes_nothing_about_a_wait(story: Story) -> None:
+    alone = live(story)
+    crowd = run_virtually(_crowd([story, *[told((90, "RUNNING"), (1, "SUCCESS"))] * 3]))[0]
+    assert crowd.shell.log == alone.shell.log
+    assert crowd.shell.steps == alone.shell.steps
+    assert repr(crowd.ending) == repr(alone.ending)
+
+
+async def _crowd(crowd: list[Story]) -> list[Watched]:
+    """Live through many stories at once, in one event loop."""
+    return await gathered(*map(_live, crowd))
+
+
+async def _live(story: Story) -> Watched:
+    shell, telling, watch = make(story, AsyncScriptedShell)
+    assert isinstance(shell, AsyncScriptedShell)
+    try:
+        ending = await shell.drive_async(wait(watch, Dialect(), lambda _run, _now: None))
+    except HorizonError:
+        ending = None
+    return Watched(story, shell, telling, ending, [])
+
+
+# ---- the same laws by hand, where the story matters ------------------------------------------------
+
+
+def verdict(story: Story) -> Verdict:
+    ending = live(story).ending
+    assert ending is not None
+    return ending.verdict
+
+
+def human(seconds: float = 3600) -> Patience:
+    return Patience(deadline=EPOCH + seconds, human_input=True)
+
+
+def test_a_run_never_seen_is_lost_after_the_grace_even_where_a_human_is_declared() -> None:
+    ending = live(told((1, "NOT FOUND"), patience=human())).ending
+    assert ending is not None
+    assert ending.verdict is Verdict.LOST
+    assert GRACE <= ending.at - EPOCH < GRACE + 5
+    assert not ending.seen_alive
+
+
+def test_a_run_that_appears_within_the_grace_is_waited_for() -> None:
+    assert verdict(told((55, "NOT FOUND"), (5, "RUNNING"), (1, "SUCCESS"))) is Verdict.SUCCEEDED
+
+
+def test_a_run_that_waits_for_a_declared_human_is_waited_for_until_the_deadline() -> None:
+    assert verdict(told((30, "RUNNING"), (1, "NOT FOUND"), patience=human())) is Verdict.TIMED_OUT
+    assert verdict(told((30, "RUNNING"), (2000, "NOT FOUND"), (1, "SUCCESS"), patience=human())) is Verdict.SUCCEEDED
+
+
+def test_a_run_that_vanishes_where_no_human_is_declared_is_lost_and_known_to_have_lived() -> None:
+    ending = live(told((30, "RUNNING"), (1, "NOT FOUND"))).ending
+    assert ending is not None
+    assert (ending.verdict, ending.seen_alive) == (Verdict.LOST, True)
+
+
+def test_an_outage_within_the_patience_is_survived() -> None:
+    for fault in ("refused", "reset", "503", "502", "html", "429", "truncated", "422"):
+        assert verdict(told((10, "RUNNING"), (700, fault), (1, "SUCCESS"))) is Verdict.SUCCEEDED
+
+
+def test_an_outage_beyond_the_patience_is_unreachable_and_never_a_failure() -> None:
+    for fault in ("refused", "500", "html", "400"):
+        assert verdict(told((10, "RUNNING"), (1, fault))) is Verdict.UNREACHABLE
+
+
+def test_a_renewed_token_goes_on_and_a_dead_one_ends_the_wait() -> None:
+    alive = told((30, "RUNNING"), (1, "SUCCESS"), valid_tokens=frozenset({1}))
+    assert verdict(alive) is Verdict.SUCCEEDED
+    assert live(alive).shell.renewals == 1
+    assert verdict(told((30, "RUNNING"), (1, "SUCCESS"), valid_tokens=frozenset())) is Verdict.AUTH_LOST
+    assert verdict(told((30, "RUNNING"), (1, "403"))) is Verdict.AUTH_LOST
+
+
+def test_a_deployment_of_the_old_path_is_asked_on_the_new_one_once() -> None:
+    paths = [exchange.asked.request.path for exchange in live(told((60, "RUNNING"), (1, "SUCCESS"), path=1)).shell.log]
+    assert paths[:2] == list(PATHS)
+    assert set(paths[1:]) == {PATHS[1]}
+
+
+def test_a_finished_run_is_found_even_where_the_deadline_has_passed() -> None:
+    late = told((1, "SUCCESS"), patience=Patience(deadline=EPOCH - 50))
+    assert verdict(late) is Verdict.SUCCEEDED
+    assert len(live(late).shell.log) == 1
+
+
+def test_an_unknown_word_counts_as_running_until_the_deadline() -> None:
+    assert verdict(told((1, "brand new word"))) is Verdict.TIMED_OUT
+
+
+def test_a_timeout_during_an_outage_names_the_outage() -> None:
+    ending = live(told((10, "RUNNING"), (1, "502"), patience=Patience(deadline=EPOCH + 100))).ending
+    assert ending is not None
+    assert (ending.verdict, type(ending.error).__name__) == (Verdict.TIMED_OUT, "CrewServerError")
+    assert ending.since is not None
+
+
+def test_what_another_watch_saw_counts() -> None:
+    lost = Watch("r", Patience(), started_at=EPOCH, unknown_since=EPOCH - GRACE)
+    silent = Watch("r", Patience(), started_at=EPOCH, missing_since=EPOCH - 900)
+    for watch, phases in ((lost, (1, "NOT FOUND")), (silent, (1, "502"))):
+        shell, _, _ = make(told(phases))
+        assert shell.drive(wait(watch, Dialect(), lambda _run, _now: None)).verdict in (Verdict.LOST, Verdict.UNREACHABLE)
+        assert len(shell.log) == 1

@@ -1,0 +1,54 @@
+"""A real Airflow and a real crew, once for all tests of this folder, and one run of every example Dag in it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "lib"))
+
+from airflow_api import DagRun
+from airflow_home import PrivateAirflow
+from crew_server import CrewServer
+from environments import EXAMPLE_DAGS
+
+DAG_IDS = sorted(path.stem for path in EXAMPLE_DAGS.glob("[!_]*.py"))
+
+
+@pytest.fixture(scope="session")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
+    # A run that has ended before the first look is not waited for: slow enough, every task here is deferred.
+    with CrewServer(tmp_path_factory.mktemp("crew"), {"BRIEF_SECONDS_PER_TASK": "1"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(crew: CrewServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAirflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    with PrivateAirflow(home, EXAMPLE_DAGS, {"crewai_default": crew.connection}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def runs(airflow: PrivateAirflow) -> dict[str, DagRun]:
+    """Run every example Dag, named like its file; all at once, because most of their time is waiting."""
+    for dag_id in DAG_IDS:
+        airflow.api.wait_for_dag(dag_id)
+    return {dag_id: airflow.api.trigger(dag_id) for dag_id in DAG_IDS}
+
+
+@pytest.fixture(scope="session")
+def ended(runs: dict[str, DagRun]) -> list[DagRun]:
+    """Wait for all of them."""
+    for run in runs.values():
+        run.wait()
+    return list(runs.values())
+
+
+@pytest.fixture(scope="module", params=DAG_IDS)
+def run(request: pytest.FixtureRequest, runs: dict[str, DagRun]) -> DagRun:
+    """Wait for each of them in turn."""
+    each = runs[request.param]
+    each.wait()
+    return each

@@ -1,0 +1,30 @@
+"""Every example Dag, run by the real scheduler, triggerer, api-server and dag-processor against a real crew."""
+
+from airflow_api import DagRun, Json
+
+CREW_OPERATORS = ("CrewKickoffOperator", "CrewStatusSensor")
+
+
+def crew_tasks(run: DagRun) -> list[Json]:
+    return [task for task in run.tasks() if task["operator_name"] in CREW_OPERATORS]
+
+
+def log(run: DagRun, task: Json) -> str:
+    return run.log(task["task_id"], task["try_number"], task["map_index"])
+
+
+def test_it_succeeds_at_the_first_try(run: DagRun) -> None:
+    unhappy = [task for task in run.tasks() if (task["state"], task["try_number"]) != ("success", 1)]
+    assert not unhappy, "\n\n".join(log(run, task) for task in unhappy)
+    assert run.state() == "success"
+
+
+def test_the_kickoff_id_and_the_answer_are_in_xcom(run: DagRun) -> None:
+    xcoms = [run.xcoms(task["task_id"], task["map_index"]) for task in crew_tasks(run)]
+    assert any(each.get("kickoff_id") for each in xcoms)
+    assert all(each.get("return_value") for each in xcoms), xcoms
+
+
+def test_its_crew_is_awaited_without_a_worker_slot(run: DagRun) -> None:
+    logs = [log(run, task) for task in crew_tasks(run)]
+    assert any("Pausing task as DEFERRED" in text for text in logs), "\n\n".join(logs)
