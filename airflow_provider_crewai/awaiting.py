@@ -26,6 +26,13 @@ BACKSTOP = 900.0
 """Seconds after the deadline at which Airflow itself ends a deferral. Ours must always come first."""
 
 
+HEAD_START = 10.0
+"""Seconds by which our deadline comes before Airflow's `execution_timeout`, at most."""
+
+Limit = float | timedelta | None
+"""Seconds, a timedelta, or None for no limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """A run to wait for, with all that must survive a deferral. JSON scalars only.
@@ -193,17 +200,23 @@ class AwaitsRun(BaseOperator):
         return ending.run.answer
 
 
-def deadline_of(context: Context, *limits: timedelta | float | None) -> float | None:
+def deadline_of(context: Context, timeout: Limit, execution_timeout: timedelta | None) -> float | None:
     """Return the epoch second at which the task stops waiting, or None.
 
     It is anchored to the task instance's start date, which Airflow keeps over deferrals: `execution_timeout`
-    is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time.
+    is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time. Where Airflow does
+    enforce it, it kills; so ours comes a moment before, to look once more and to say what is true.
     """
-    seconds = [
-        limit.total_seconds() if isinstance(limit, timedelta) else limit for limit in limits if limit is not None
-    ]
+    limits = [] if timeout is None else [_seconds(timeout)]
+    if execution_timeout is not None:
+        limit = _seconds(execution_timeout)
+        limits.append(limit - min(HEAD_START, limit / 10))
     start = getattr(context["ti"], "start_date", None)
-    return (start.timestamp() if start else time.time()) + min(seconds) if seconds else None
+    return (start.timestamp() if start else time.time()) + min(limits) if limits else None
+
+
+def _seconds(limit: float | timedelta) -> float:
+    return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 
 def _check_intervals(task_id: str, shortest: float, longest: float, unreachable: float) -> None:

@@ -12,7 +12,7 @@ from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of
 from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import Move, OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
-from airflow_provider_crewai.failing import fail
+from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError
@@ -173,8 +173,12 @@ class CrewKickoffOperator(AwaitsRun):
         fail(
             error,
             has_retry_policy=getattr(self, "retry_policy", None) is not None,
-            orphans_rerun=self.rules.on_orphaned_kickoff == "rerun",
+            orphans_rerun=self._orphans_rerun,
         )
+
+    @property
+    def _orphans_rerun(self) -> bool:
+        return self.rules.on_orphaned_kickoff == "rerun"
 
     def _begin(self, context: Context) -> Begun:
         from airflow_provider_crewai.client.sync import CrewClient
@@ -186,12 +190,19 @@ class CrewKickoffOperator(AwaitsRun):
         try:
             begun = client.begin(self._plan(client, context), self.log.info)
         except CrewError as error:
+            error.args = (self._why_no_run(error),)
             self.fail(error)
         self._awaited = client, begun.kickoff_id
         count(f"resumable_job.{_METRICS[begun.decision.move]}", type(self).__name__)
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         return begun
+
+    def _why_no_run(self, error: CrewError) -> str:
+        from airflow_provider_crewai.client.messages import no_run
+
+        where = f"connection {self.crewai_conn_id!r}"
+        return no_run(error, where=where, retried=may_retry(error, orphans_rerun=self._orphans_rerun))
 
     def _plan(self, client: CrewClient, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan

@@ -138,7 +138,7 @@ def _refusal(record: Record, decision: Decision) -> CrewError:
     return CrewMayHaveStarted(
         f"Try {record.try_number} sent a kickoff to {record.crew} at {when} and ended before it knew which run that "
         "started. A paid run may be going on that nobody can name; look for it on the crew's page, among the runs "
-        "started at that time. Nothing was sent now. A retry will refuse again; clear the task to start a new run, "
-        "or set on_orphaned_kickoff='rerun'.",
+        "started at that time. Nothing was sent now. To start a new run all the same, clear the task or set "
+        "on_orphaned_kickoff='rerun'.",
         kickoff_id=None,
     )

@@ -6,6 +6,10 @@ import pendulum
 
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.wire.errors import (
+    CrewChangedInputs,
+    CrewError,
+    CrewLedgerError,
+    CrewMayHaveStarted,
     CrewRunAuthLost,
     CrewRunError,
     CrewRunFailed,
@@ -103,6 +107,22 @@ def _still(ending: Ending) -> str:
     if ending.verdict is Verdict.LOST:
         return "Whether it goes on is not known."
     return f"As far as is known the run goes on, and costs what it costs.{state}"
+
+
+def no_run(error: CrewError, *, where: str, retried: bool) -> str:
+    """Write that there is no run to wait for, or none that can be named.
+
+    :param where: the connection, in words.
+    :param retried: whether Airflow will retry the task, if it has retries left.
+    """
+    said = str(error).rstrip(".")
+    if isinstance(error, CrewMayHaveStarted):
+        after = "A retry starts another." if retried else "It is not retried; clear the task to start another."
+        return f"{said} (over {where}). {after}"
+    if isinstance(error, CrewLedgerError | CrewChangedInputs):
+        return f"{said} (over {where})."
+    after = "A retry tries again." if retried else "It is not retried, since a retry would meet the same."
+    return f"The crew was not started over {where}: {said}. {after}"
 
 
 def retry_text(verdict: Verdict, *, durable: bool) -> str:
