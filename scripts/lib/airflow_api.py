@@ -36,14 +36,14 @@ class AirflowApi:
         """Let go of the connections."""
         self._http.close()
 
-    def call(self, method: str, path: str, body: object = None, **params: str | int | bool) -> Any:  # noqa: ANN401
+    def call(self, method: str, path: str, body: object = None, **params: str | int | bool) -> Any:
         """Send one request; answer with the JSON that comes back."""
         response = self._http.request(method, path, json=body, params=params)
         if response.is_error:
             raise RuntimeError(f"{method} {path} answered {response.status_code}: {response.text}")
         return response.json()
 
-    def get(self, path: str, **params: str | int | bool) -> Any:  # noqa: ANN401
+    def get(self, path: str, **params: str | int | bool) -> Any:
         """Read one resource."""
         return self.call("GET", path, **params)
 
@@ -144,7 +144,7 @@ class DagRun:
         keys = [each["key"] for each in self.api.get(path, map_index=map_index)["xcom_entries"]]
         return {key: self.xcom(task_id, key, map_index) for key in keys}
 
-    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:  # noqa: ANN401
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Answer with one value that a task instance has pushed."""
         path = f"{self.path}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api.get(path, map_index=map_index, deserialize=True)["value"]

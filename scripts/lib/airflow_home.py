@@ -96,7 +96,7 @@ class PrivateAirflow:
         # The part that workers talk to starts with its first request: better now than inside the first task.
         httpx.get(f"{self.url}/execution/health", timeout=60, trust_env=False).raise_for_status()
 
-    def stop(self, patience: float = 20) -> None:
+    def stop(self, patience: float = 8) -> None:
         """Ask the components to stop, wait, and kill what is left of them."""
         if "api" in self.__dict__:
             self.api.close()

@@ -309,12 +309,18 @@ SCENARIOS = (
         kill_worker_when_held,
         hold(is_kickoff),
     ),
-    Scenario("the same, on_orphaned_kickoff=rerun", "orphan_rerun", Expected(2), kill_worker_when_held, hold(is_kickoff)),
+    Scenario(
+        "the same, on_orphaned_kickoff=rerun", "orphan_rerun", Expected(2), kill_worker_when_held, hold(is_kickoff)
+    ),
     Scenario(
         "killed between record and defer", "deferred", Expected(1, says=ADOPTED), kill_worker_when_held, hold(is_look)
     ),
     Scenario(
-        "killed in execute_complete", "deferred", Expected(1, says=ADOPTED), kill_worker_when_held, hold(SecondSuccess())
+        "killed in execute_complete",
+        "deferred",
+        Expected(1, says=ADOPTED),
+        kill_worker_when_held,
+        hold(SecondSuccess()),
     ),
     Scenario("triggerer killed while deferred", "deferred", Expected(1), restart("triggerer")),
     Scenario("api-server restarted while deferred", "deferred", Expected(1), restart("api-server")),
@@ -326,9 +332,7 @@ SCENARIOS = (
     Scenario("cleared while deferred, on_clear=reattach", "reattach", Expected(1, says=ADOPTED), clear_deferred),
     Scenario("cleared after success", "deferred", Expected(2), clear_after_success),
     Scenario("cleared after success, reattach", "reattach", Expected(1, says=ADOPTED), clear_after_success),
-    Scenario(
-        "answer to the POST lost", "deferred", Expected(1, "failed", "may have started"), nothing, lose_kickoff
-    ),
+    Scenario("answer to the POST lost", "deferred", Expected(1, "failed", "may have started"), nothing, lose_kickoff),
     Scenario("API out for 12 s while deferred", "deferred", Expected(1), outage(12)),
     Scenario(
         "API out for longer than unreachable_timeout",

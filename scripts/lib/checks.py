@@ -4,6 +4,7 @@ The core is tested in an environment without Airflow, because it promises to nee
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environments import AIRFLOW, CHECKOUT, CORE, CREW
+from stopping import stop_in_order
 
 NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None, 'Airflow is importable here'"
 
@@ -45,8 +47,15 @@ def run(python: Path, *arguments: str, **variables: str) -> bool:
     """Run a command of an environment in the checkout; tell whether it succeeded."""
     # An Airflow home of its own: importing Airflow writes there.
     variables["AIRFLOW_HOME"] = str(CHECKOUT / ".test" / "airflow")
-    finished = subprocess.run((python, *arguments), cwd=CHECKOUT, env={**os.environ, **variables}, check=False)
-    return finished.returncode == 0
+    environment = {**os.environ, **variables}
+    # In a session of its own, so that Ctrl-C reaches it once: a second one keeps pytest from stopping what tests started.
+    process = subprocess.Popen((python, *arguments), cwd=CHECKOUT, env=environment, start_new_session=True)
+    try:
+        return process.wait() == 0
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
 
 
 def timed(part: str) -> bool:
@@ -63,6 +72,7 @@ def main(parts: list[str]) -> int:
     if unknown := set(parts) - set(PARTS):
         print(f"scripts/test: no such part: {' '.join(unknown)}; there are: {' '.join(PARTS)}", file=sys.stderr)
         return 2
+    stop_in_order()
     results = [timed(part) for part in parts or PARTS]
     return 0 if all(results) else 1
 

@@ -43,7 +43,7 @@ class Environment:
         stamp, wanted = self.folder / "made-from", _fingerprint(installs)
         if not stamp.is_file() or stamp.read_text() != wanted:
             started = time.monotonic()
-            print(f"making {self.name} (only the first time) ...", file=sys.stderr, flush=True)
+            print(f"making {self.name}, which is kept ...", file=sys.stderr, flush=True)
             shutil.rmtree(self.folder, ignore_errors=True)
             self._install(installs)
             stamp.write_text(wanted)
@@ -68,8 +68,10 @@ def _run(*command: str) -> None:
 
 
 def _fingerprint(installs: Sequence[Sequence[str]]) -> str:
-    """Answer with what an environment depends on: the project's metadata, the requirements, the interpreter."""
-    parts = (sys.version, str(CHECKOUT), repr(installs), (CHECKOUT / "setup.cfg").read_text())
+    """Answer with what an environment depends on: interpreter, place, requirements, and the project where it is one."""
+    parts = [sys.version, str(CHECKOUT), repr(installs)]
+    if any("--editable" in arguments for arguments in installs):
+        parts.append((CHECKOUT / "setup.cfg").read_text())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415 - what is imported when is the point of this program
 """Import Airflow once, then fork its components: four real ones within seconds even on a small machine.
 
 Runs as a process of its own. Reads names of components from stdin, answers each with a process id on stdout. Ends,
@@ -42,34 +41,42 @@ def preload() -> None:
     settings.dispose_orm()
 
 
+def fork(component: str, logs: Path) -> int:
+    """Start a component in a process of its own; answer with its process id."""
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        detach(logs / f"{component}.log")
+        code = run(component)
+    except BaseException:  # noqa: BLE001 - the end of a process: whatever happened belongs into its log
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def detach(log: Path) -> None:
+    """Leave everything that was the parent's: its session, its streams, how it buries children."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
+        os.dup2(source, stream)
+
+
 def run(component: str) -> int:
-    """Be a component, as `airflow <component>` would be, until it ends."""
+    """Be a component, as `airflow <component>` would be; answer with its exit code."""
     from airflow import settings
     from airflow.cli import cli_parser
 
     sys.argv = ["airflow", component]
     settings.configure_orm()  # type: ignore[no-untyped-call]
+    arguments = cli_parser.get_parser().parse_args([component])
     try:
-        arguments = cli_parser.get_parser().parse_args([component])
         arguments.func(arguments)
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else 1
-    except BaseException:  # noqa: BLE001 the end of a process: whatever happened belongs into its log
-        traceback.print_exc()
-        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     return 0
-
-
-def fork(component: str, logs: Path) -> int:
-    """Start a component in a session of its own, with its output in a log file; answer with its process id."""
-    if child := os.fork():
-        return child
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log = os.open(logs / f"{component}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
-        os.dup2(source, stream)
-    os._exit(run(component))
 
 
 def bury(*_: object) -> None:

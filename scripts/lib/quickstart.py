@@ -8,18 +8,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 from urllib.parse import quote
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
 from crew_server import CrewServer
 from environments import CHECKOUT, EXAMPLE_DAGS
+from stopping import stop_in_order
 
 FOLDER = CHECKOUT / ".demo"
 DAG_ID, TASK_ID = "crewai_quickstart", "brief"
 SLOWLY = {"BRIEF_SECONDS_PER_TASK": "2"}  # else the crew has ended before there is anything to see
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STARTED = time.time()
 
 
@@ -28,8 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--exit", action="store_true", help="stop when the run has ended; fail unless it succeeded")
     serve_on = not parser.parse_args().exit
-    for number in STOPPING:
-        signal.signal(number, stop)
+    stop_in_order()
     FOLDER.mkdir(exist_ok=True)
     with alone(), CrewServer(FOLDER, SLOWLY) as crew:
         say(f"the example crew is served at {crew.url}")
@@ -78,13 +76,6 @@ def show_failure(run: DagRun, lines: int = 40) -> None:
 def say(what: str) -> None:
     """Print a line of progress, with the seconds since the start."""
     print(f"{time.time() - STARTED:6.1f} s  {what}", flush=True)
-
-
-def stop(number: int, _: object) -> NoReturn:
-    """Leave by way of every `with`; impatience while that goes on changes nothing."""
-    for each in STOPPING:
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 @contextmanager
