@@ -170,10 +170,10 @@ class _Lease:
 
     def take(self, settings: Settings) -> aiohttp.ClientSession:
         if self._key is None:
-            self._key = (asyncio.get_running_loop(), *settings.transport)
-            self._claims[self._key] += 1
-        if self._key not in self._sessions:
-            self._sessions[self._key] = _new_session(settings)
+            key = (asyncio.get_running_loop(), *settings.transport)
+            self._sessions[key] = self._sessions.get(key) or _new_session(settings)
+            self._claims[key] += 1
+            self._key = key
         return self._sessions[self._key]
 
     async def give_back(self) -> None:

@@ -67,7 +67,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
     remote = yield from _remote(record, dialect)
     decision = ledger.decide(record, plan.claim, plan.rules, remote.state if remote else None)
     if decision.move is Move.START:
-        return (yield from _start(plan, decision, say))
+        return (yield from _start(plan, record, decision, say))
     assert record is not None  # noqa: S101 - only START goes without a record
     if decision.move is Move.ADOPT and record.kickoff_id is not None:
         say(f"Taking up run {record.kickoff_id}: {decision.why}. No new run is started.")
@@ -76,7 +76,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
     raise _refusal(record, decision)
 
 
-def _start(plan: Plan, decision: Decision, say: Say) -> flows.Flow[Begun]:
+def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> flows.Flow[Begun]:
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision.superseded, say)
@@ -87,8 +87,9 @@ def _start(plan: Plan, decision: Decision, say: Say) -> flows.Flow[Begun]:
     except CrewMayHaveStarted:
         raise
     except CrewError:
-        # It was certainly not started, so the intent would be a false alarm for the next attempt.
-        yield flows.Save(None)
+        # It was certainly not started, so the intent would be a false alarm for the next attempt: what stood on
+        # record before is the truth again, and a run that it names or warns of may still go on.
+        yield flows.Save(None if earlier is None else earlier.to_json())
         raise
     submitted = yield flows.Save(intent.submitted(kickoff_id).to_json())
     if isinstance(submitted.answer, CrewError):

@@ -30,6 +30,8 @@ from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, RunState
 
 VERSION = 1
+_END_OF_TIME = 1e11
+"""Epoch seconds: beyond it (and beside it: NaN) no calendar can say when that was."""
 
 OnChangedInputs = Literal["rerun", "fail"]
 OnOrphanedKickoff = Literal["fail", "rerun"]
@@ -91,20 +93,22 @@ class Record:
         """
         try:
             return cls._from_object(stored)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CrewLedgerError(f"The stored record of this task's run cannot be understood: {stored!r}") from error
 
     @classmethod
     def _from_object(cls, stored: JSON) -> Record:
         if not isinstance(stored, dict) or stored["version"] != VERSION:
             raise ValueError(stored)
-        kickoff_id = stored["kickoff_id"]
+        kickoff_id, at = stored["kickoff_id"], float(stored["at"])  # type: ignore[arg-type]
+        if not 0 <= at < _END_OF_TIME:
+            raise ValueError(stored)
         return cls(
             fingerprint=str(stored["fingerprint"]),
             crew=str(stored["crew"]),
             try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # a wrong type raises, as it should
             max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]
-            at=float(stored["at"]),  # type: ignore[arg-type]
+            at=at,
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from airflow_provider_crewai.wire import errors
@@ -56,6 +57,8 @@ def retry_after(error: errors.CrewError, now: float) -> float:
     if header.strip().isdecimal() and header.isascii():
         return float(header)
     try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - now)
+        date = parsedate_to_datetime(header)
+        # One of the three forms of an HTTP date names no zone; all of them mean GMT.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError, OSError):
         return 0.0

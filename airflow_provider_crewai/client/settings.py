@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.1."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
@@ -104,7 +108,7 @@ class _Fields:
             text = f"{scheme if scheme in ('http', 'https') else 'https'}://{text}"
         url = self._split(text)
         if port and url.port is None:
-            url = url._replace(netloc=f"{url.netloc}:{port}")
+            url = self._split(url._replace(netloc=f"{url.netloc.rstrip(':')}:{port}").geturl())
         if url.scheme == "http" and not _is_loopback(url.hostname or "") and not self._flag("allow_http", False):
             raise self._wrong(
                 "host", "is an http:// URL, which would send the token unencrypted; use https://, or set "
@@ -116,9 +120,10 @@ class _Fields:
         try:
             url = urlsplit(text)
             url.port  # noqa: B018 - reading it is what checks it
+            (url.hostname or "").encode("idna")  # what the libraries do with it, and fail in as many ways
         except ValueError as error:
             raise self._wrong("host", f"is not a URL ({error})") from None
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if url.scheme not in ("http", "https") or not url.hostname or len(text.split()) > 1:
             raise self._wrong("host", "is not an http(s) URL; set it to the crew's URL")
         if url.username is not None or url.query or url.fragment:
             # Not quoted back: what stands before an @ may be a secret.
@@ -137,7 +142,7 @@ class _Fields:
         value = self._extra.get("timeout", DEFAULT_TIMEOUT)
         try:
             seconds = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = -1.0
         if isinstance(value, bool) or not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour for one request is a mistake
             raise self._wrong("extra.timeout", f"is {value!r}; set it to seconds above 0, at most 3600")
@@ -190,7 +195,9 @@ def _json_or_text(text: str) -> object:
 
 
 def _is_header(name: object, value: object) -> bool:
-    return all(isinstance(part, str) and part.isascii() and part.isprintable() for part in (name, value)) and bool(name)
+    if not isinstance(name, str) or not isinstance(value, str) or value != value.strip():
+        return False
+    return _HEADER_NAME.fullmatch(name) is not None and value.isascii() and value.isprintable()
 
 
 def _is_loopback(hostname: str) -> bool:

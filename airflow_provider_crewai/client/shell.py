@@ -77,5 +77,7 @@ def scrub(text: str, settings: Settings) -> str:
 
 def scrub_response(status: int, headers: dict[str, str], body: bytes, settings: Settings) -> Response:
     """Build the response, without the token if the server echoed it."""
-    clean = {name.lower(): scrub(value, settings) for name, value in headers.items()}
+    # aiohttp decodes what is no UTF-8 into lone surrogates, which no log can hold.
+    plain = {name.lower(): value.encode("utf-8", "replace").decode() for name, value in headers.items()}
+    clean = {name: scrub(value, settings) for name, value in plain.items()}
     return Response(status, clean, body.replace(settings.token.encode(), b"***"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
 from dataclasses import replace
 
 import requests
@@ -47,6 +48,11 @@ _BEFORE_SENDING = (
 _HANDSHAKE = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST", "TLSV1_ALERT_PROTOCOL_VERSION")
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Look at no redirect: even unfollowed, `requests` reads its body without end and chokes on its target."""
+
+
 class CrewClient:
     """A blocking client of one deployed crew.
 
@@ -67,9 +73,11 @@ class CrewClient:
         self._settings: Settings | None = None
         self._patience = patience
         self._store = store or NoStore()
-        self._session = requests.Session()
+        self._session = _Session()
         # The environment is read in `settings`, for both shells alike.
         self._session.trust_env = False
+        # No cookies: a gateway's stickiness must not tie a worker to one sick node.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     @property
     def settings(self) -> Settings:

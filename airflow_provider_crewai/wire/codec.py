@@ -202,6 +202,8 @@ def read_stop(response: Response) -> bool:
     if response.status in (404, 405):
         raise _api_error(response, errors.CrewNotFound)
     _raise_for_status(response)
+    if response.body.strip():
+        _object(response)  # a gateway's page with a 200 stopped nothing
     return True
 
 

@@ -86,6 +86,14 @@ class PrivateAirflow:
         for name in components or COMPONENTS:
             self._components[name] = psutil.Process(self._ask_forkserver(name))
 
+    def start_second(self, component: str) -> None:
+        """Start one more of a kind, as where Airflow is to survive the loss of one."""
+        self._components[f"second {component}"] = psutil.Process(self._ask_forkserver(component))
+
+    def component(self, name: str) -> psutil.Process:
+        """Answer with the process of a component."""
+        return self._components[name]
+
     def kill(self, component: str) -> None:
         """End a component and all it has started at once, as when its container is lost."""
         kill_tree(self._components.pop(component))
@@ -113,7 +121,8 @@ class PrivateAirflow:
         """Answer yes or not yet; raise where waiting is of no use."""
         for name, process in self._components.items():
             if not is_alive(process):
-                raise RuntimeError(f"{name} has ended:\n{_tail(self.logs / f'{name}.log')}")
+                log = self.logs / f"{name.removeprefix('second ')}.log"
+                raise RuntimeError(f"{name} has ended:\n{_tail(log)}")
         with suppress(httpx.TransportError):
             answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=10, trust_env=False)
             if answer.is_success and all(part["status"] == "healthy" for part in answer.json().values()):

@@ -27,7 +27,7 @@ from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
 from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
 from airflow_provider_crewai.wire.model import Request, Run
 
-HORIZON = EPOCH + 10_000
+HORIZON = EPOCH + 4_000
 HAIR = 1e-5
 """Seconds that doubles lose when they count from 1970."""
 
@@ -214,26 +214,26 @@ def _told(seen: Watched) -> Iterator[tuple[Exchange, str]]:
 
 def the_pace_is_a_part_of_the_runs_age(seen: Watched) -> None:
     patience, born = seen.story.patience, EPOCH - seen.story.age
-    ends = [cut for cut in (patience.deadline,) if cut is not None]
-    for before, after in itertools.pairwise(seen.looks):
+    for (before, after), budget in zip(itertools.pairwise(seen.looks), _budgets(seen), strict=False):
         pause = after.at - before.until
         pace = min(max(PACE * (before.until - born), patience.poll_interval), patience.max_poll_interval)
         longest = pace if before.speaks else max(patience.max_poll_interval, _asked_wait(before))
         assert pause <= longest + HAIR
-        cuts = ends + _budgets(seen, before)
+        cuts = [cut for cut in (patience.deadline, budget) if cut is not None]
         shortest = max(patience.poll_interval, 0.0 if before.speaks else _asked_wait(before))
         assert pause >= shortest - HAIR or any(abs(after.at - cut) < HAIR for cut in cuts)
 
 
-def _budgets(seen: Watched, look: Look) -> list[float]:
-    """When the grace, or the patience with a silent API, would be used up after this look."""
-    past = seen.looks[: seen.looks.index(look) + 1]
-    if not look.speaks:
-        silent = list(itertools.takewhile(lambda earlier: not earlier.speaks, reversed(past)))
-        return [silent[-1].until + seen.story.patience.unreachable_timeout]
-    unseen = [earlier.until for earlier in itertools.takewhile(lambda it: it.act not in ALIVE, reversed(past))
-              if earlier.act in UNSEEN]  # fmt: skip
-    return [unseen[-1] + GRACE] if unseen else []
+def _budgets(seen: Watched) -> Iterator[float | None]:
+    """After each look: when the grace, or the patience with a silent API, would be used up."""
+    silent, unseen = None, None
+    for look in seen.looks:
+        silent = None if look.speaks else (silent or look.until)
+        unseen = None if look.act in ALIVE else (unseen or (look.until if look.act in UNSEEN else None))
+        if silent is not None:
+            yield silent + seen.story.patience.unreachable_timeout
+        else:
+            yield unseen + GRACE if unseen is not None else None
 
 
 def _asked_wait(look: Look) -> float:
@@ -292,8 +292,7 @@ def test_every_wait_obeys_every_law_of_waiting(story: Story) -> None:
 def test_an_event_loop_changes_nothing_about_a_wait(story: Story) -> None:
     alone = live(story)
     crowd = run_virtually(_crowd([story, *[told((90, "RUNNING"), (1, "SUCCESS"))] * 3]))[0]
-    assert crowd.shell.log == alone.shell.log
-    assert crowd.shell.steps == alone.shell.steps
+    assert repr(crowd.shell.log) == repr(alone.shell.log)
     assert repr(crowd.ending) == repr(alone.ending)
 
 
@@ -390,8 +389,8 @@ def test_a_timeout_during_an_outage_names_the_outage() -> None:
 
 
 def test_what_another_watch_saw_counts() -> None:
-    lost = Watch("r", Patience(), started_at=EPOCH, unknown_since=EPOCH - GRACE)
-    silent = Watch("r", Patience(), started_at=EPOCH, missing_since=EPOCH - 900)
+    lost = Watch("run-1", Patience(), started_at=EPOCH, unknown_since=EPOCH - GRACE)
+    silent = Watch("run-1", Patience(), started_at=EPOCH, missing_since=EPOCH - 900)
     for watch, phases in ((lost, (1, "NOT FOUND")), (silent, (1, "502"))):
         shell, _, _ = make(told(phases))
         assert shell.drive(wait(watch, Dialect(), lambda _run, _now: None)).verdict in (Verdict.LOST, Verdict.UNREACHABLE)

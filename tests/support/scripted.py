@@ -189,7 +189,8 @@ class AsyncScriptedShell(ScriptedShell):
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._pass(asyncio.get_running_loop().time() - self.now)
+        self.now = asyncio.get_running_loop().time()
+        self._pass(0)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -198,6 +199,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._virtual = EPOCH
+        # A double that counts from 1970 is no finer, and a timer that is not yet due would never be.
+        self._clock_resolution = 3e-7
 
     def time(self) -> float:
         """Return the virtual time."""

@@ -129,7 +129,7 @@ def patiences() -> st.SearchStrategy[Patience]:
         Patience,
         poll_interval=st.sampled_from([0.5, 2.0, 10.0]),
         max_poll_interval=st.sampled_from([10.0, 60.0, 300.0]),
-        deadline=st.one_of(st.none(), st.floats(-100, 6000).map(lambda seconds: EPOCH + seconds)),
+        deadline=st.one_of(st.none(), st.floats(-100, 3500).map(lambda seconds: EPOCH + seconds)),
         unreachable_timeout=st.sampled_from([0.0, 30.0, 900.0]),
         human_input=st.booleans(),
     )

@@ -1,0 +1,81 @@
+"""The far side of `poll_cost.py`: a TLS server that speaks just enough of three APIs, in a process of its own.
+
+Each run is reported as running for as many looks as the plan says, then as ended. It counts the connections it was
+asked to accept and the requests it answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+from collections import Counter
+from pathlib import Path
+
+from aiohttp import web
+
+LENGTH = 2000
+"""Bytes of an answer about a run that goes on, for each API alike."""
+
+
+class Far:
+    """What is answered, and what was counted."""
+
+    def __init__(self) -> None:
+        self.plan = {"looks": 1, "result": LENGTH}
+        self.seen: Counter[str] = Counter()
+        self.accepted = 0
+        self.answered = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if request.path == "/plan":
+            self.plan = {key: int(value) for key, value in request.query.items()}
+            self.seen.clear()
+            self.accepted = self.answered = 0
+            return web.Response()
+        if request.path == "/counts":
+            return web.json_response({"connections": self.accepted, "requests": self.answered})
+        self.answered += 1
+        return web.Response(body=await self._about_a_run(request), content_type="application/json")
+
+    async def _about_a_run(self, request: web.BaseRequest) -> bytes:
+        run = request.path if "databricks" not in request.headers.get("User-Agent", "") else await request.text()
+        self.seen[run] += 1
+        ended = self.seen[run] >= self.plan["looks"]
+        return json.dumps(_body(request.path, self.plan["result"] if ended else LENGTH, ended=ended)).encode()
+
+
+def _body(path: str, length: int, *, ended: bool) -> dict[str, object]:
+    filler = ("lorem ipsum dolor sit amet " * (length // 27 + 1))[: length - 200]
+    if path.startswith("/status/"):
+        if ended:
+            return {"state": "SUCCESS", "status": "Completed", "result": filler, "result_json": None, "last_step": {}}
+        progress = {"completed": 1, "total": 3, "current": "survey_task", "current_agent": "Word Analyst"}
+        return {"state": "STARTED", "status": "Running", "result": None, "progress": progress, "last_step": filler}
+    if path.startswith("/api/v2/accounts/"):
+        return {"status": {"code": 200}, "data": {"status": 10 if ended else 3, "id": 1, "notes": filler}}
+    state = {"life_cycle_state": "TERMINATED", "result_state": "SUCCESS"} if ended else {"life_cycle_state": "RUNNING"}
+    return {"job_id": 1, "state": {**state, "state_message": ""}, "notes": filler}
+
+
+async def main(certificate: Path) -> None:
+    """Serve until standard input ends, on a free port, which is printed."""
+    far = Far()
+    server = web.Server(far.answer)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def accept() -> asyncio.Protocol:
+        far.accepted += 1
+        return server()
+
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=context, backlog=1024)
+    print(listener.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

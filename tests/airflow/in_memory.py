@@ -1,0 +1,369 @@
+"""Airflow in memory: the Task SDK's own task runner, with a supervisor that keeps everything in dictionaries.
+
+What runs is what runs in a worker (`airflow.sdk.execution_time.task_runner.run`): templates, timeouts, XComs, the
+task state store, retries. What is ours here is only the other end of its socket, and the life of a task instance
+between two of its tries, as the scheduler and the api-server of Airflow 3.3.2 give it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import singledispatchmethod
+from importlib import import_module
+from typing import Any
+
+import structlog
+from airflow.sdk import DAG
+from airflow.sdk.api.datamodels import _generated as api
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+from airflow.sdk.serde import deserialize, serialize
+
+LOGICAL_DATE = datetime(2026, 1, 5, tzinfo=UTC)
+Key = tuple[str, str, str, int]
+"""Dag, run, task and map index: what XComs and records are kept by."""
+
+
+class Killed(BaseException):
+    """The worker's end: nothing of ours catches it, so nothing of ours runs after it, as when a process dies."""
+
+
+class WouldBlockError(AssertionError):
+    """A synchronous request from a running event loop: in a triggerer it would raise or stop every trigger."""
+
+
+@dataclass
+class Airflow:
+    """A supervisor's answers.
+
+    :param broken: names of the messages that the api-server answers with an error.
+    :param has_state_store: False below Airflow 3.3.
+    :param before: called with each message before it is answered; may raise what ends the worker.
+    :param asked: all that was asked for, in order.
+    """
+
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    has_state_store: bool = True
+    before: Callable[[Any], None] | None = None
+    asked: list[object] = field(default_factory=list)
+    xcoms: dict[tuple[Key, str], Any] = field(default_factory=dict)
+    records: dict[tuple[Key, str], Any] = field(default_factory=dict)
+    expiries: dict[str, datetime | None] = field(default_factory=dict)
+    instances: dict[uuid.UUID, TaskInstance] = field(default_factory=dict)
+
+    def task(self, task: Any, **life: Any) -> TaskInstance:
+        """Take a task into this Airflow."""
+        return TaskInstance(self, task, **life)
+
+    def count(self, kind: type) -> int:
+        """Return how many messages of a kind were sent."""
+        return sum(isinstance(message, kind) for message in self.asked)
+
+    @contextmanager
+    def connected(self) -> Iterator[Airflow]:
+        """Be the supervisor of whatever runs in this process."""
+        before = getattr(task_runner, "SUPERVISOR_COMMS", None)
+        task_runner.SUPERVISOR_COMMS = self
+        try:
+            yield self
+        finally:
+            if before is None:
+                del task_runner.SUPERVISOR_COMMS
+            else:
+                task_runner.SUPERVISOR_COMMS = before
+
+    def send(self, msg: Any) -> Any:
+        """Answer a task."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._answer(msg)
+        raise WouldBlockError(type(msg).__name__)
+
+    async def asend(self, msg: Any) -> Any:
+        """Answer a trigger, which asks from an event loop."""
+        await asyncio.sleep(0)
+        return self._answer(msg)
+
+    def _answer(self, message: Any) -> Any:
+        self.asked.append(message)
+        if self.before:
+            self.before(message)
+        name = type(message).__name__
+        if name in self.broken:
+            detail = {"status_code": 500, "message": "the database is away"}
+            raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+        return self.answer(message)
+
+    @singledispatchmethod
+    def answer(self, _: Any) -> Any:
+        """Answer one message. What is only reported is believed."""
+        return comms.OKResponse(ok=True)
+
+    @answer.register
+    def _(self, message: comms.GetConnection) -> Any:
+        fields = self.connections.get(message.conn_id)
+        if fields is None:
+            return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": message.conn_id})
+        empty = dict.fromkeys(("host", "schema", "login", "password", "port", "extra"))
+        text = {"extra": json.dumps(fields["extra"])} if "extra" in fields else {}
+        return comms.ConnectionResult.model_validate({"conn_id": message.conn_id, **empty, **fields, **text})
+
+    @answer.register
+    def _(self, message: comms.SetXCom) -> Any:
+        self.xcoms[_key(message), message.key] = _as_stored(message.value)
+        return comms.OKResponse(ok=True)
+
+    @answer.register
+    def _(self, message: comms.GetXCom) -> Any:
+        return comms.XComResult(key=message.key, value=self.xcoms.get((_key(message), message.key)))
+
+    @answer.register
+    def _(self, message: comms.GetXComSequenceSlice) -> Any:
+        wanted = (message.dag_id, message.run_id, message.task_id)
+        found = {
+            key[3]: value for (key, name), value in self.xcoms.items() if key[:3] == wanted and name == message.key
+        }
+        return comms.XComSequenceSliceResult(root=[found[index] for index in sorted(found)])
+
+    @answer.register
+    def _(self, message: comms.DeleteXCom) -> Any:
+        self.xcoms.pop((_key(message), message.key), None)
+        return comms.OKResponse(ok=True)
+
+    @answer.register
+    def _(self, message: comms.GetTaskStateStore) -> Any:
+        found = (self.instances[message.ti_id].key, message.key)
+        if found not in self.records:
+            return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND, detail={"key": message.key})
+        return comms.TaskStateStoreResult(value=self.records[found])
+
+    @answer.register
+    def _(self, message: comms.SetTaskStateStore) -> Any:
+        self.records[self.instances[message.ti_id].key, message.key] = _as_stored(message.value)
+        self.expiries[message.key] = message.expires_at
+        return comms.OKResponse(ok=True)
+
+    @answer.register
+    def _(self, message: comms.DeleteTaskStateStore) -> Any:
+        self.records.pop((self.instances[message.ti_id].key, message.key), None)
+        return comms.OKResponse(ok=True)
+
+    @answer.register
+    def _(self, message: comms.GetTaskStates) -> Any:
+        states: dict[str, dict[str, str | None]] = {}
+        for ti in self.instances.values():
+            if ti.task.dag_id == message.dag_id and ti.task.task_id in (message.task_ids or []):
+                states.setdefault(ti.run_id, {})[ti.task.task_id] = ti.state
+        return comms.TaskStatesResult(task_states=states)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one stay of a task in a worker ended.
+
+    :param state: the word that the database would hold.
+    :param message: what the supervisor was told at the end.
+    :param log: what the task wrote.
+    """
+
+    state: str
+    message: Any
+    error: BaseException | None
+    log: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What a user reads: the log and the error."""
+        return "\n".join([*self.log, str(self.error or "")])
+
+
+@dataclass
+class TaskInstance:
+    """A task instance through all its tries.
+
+    :param task: may be replaced between two tries, as when somebody edits the Dag file.
+    :param start_date: when the present try began; kept over deferrals.
+    """
+
+    airflow: Airflow
+    task: Any
+    run_id: str = "manual__1"
+    map_index: int = -1
+    conf: dict[str, Any] = field(default_factory=dict)
+    try_number: int = 0
+    max_tries: int = 0
+    state: str | None = None
+    start_date: datetime = LOGICAL_DATE
+    outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        self._adopt(self.task)
+        self.max_tries = self.task.retries
+        self._id = uuid.uuid4()
+
+    @property
+    def key(self) -> Key:
+        """What its XComs and records are kept by."""
+        return (self.task.dag_id, self.run_id, self.task.task_id, self.map_index)
+
+    @property
+    def answer(self) -> Any:
+        """What the task returned."""
+        return self.xcom("return_value")
+
+    @property
+    def record(self) -> Any:
+        """What stands in the task state store, or None."""
+        return self.airflow.records.get((self.key, "crewai_run"))
+
+    def xcom(self, key: str) -> Any:
+        """Return an XCom of this task instance, or None."""
+        return self.airflow.xcoms.get((self.key, key))
+
+    def edit(self, task: Any) -> None:
+        """Let the next try find another task in the Dag file."""
+        self._adopt(task)
+        self.task = task
+
+    def clear(self) -> None:
+        """Do what Airflow does when a user clears the task instance: it may be tried as often as at first, again."""
+        self.max_tries = self.try_number + self.task.retries
+        self.state = None
+
+    def run(self, *, started: timedelta = timedelta(0)) -> Outcome:
+        """Try it once, the first time or again.
+
+        :param started: how long ago the try began.
+        """
+        self.try_number += 1
+        self._id = uuid.uuid4()
+        self.start_date = datetime.now(UTC) - started
+        mine = [name for key, name in self.airflow.xcoms if key == self.key]
+        return self._work(xcom_keys_to_clear=mine)
+
+    def resume(self, event: Any) -> Outcome:
+        """Come back from a deferral with a trigger's event, as if some worker picked it up."""
+        assert self.outcome
+        assert self.state == "deferred", self.state
+        kwargs = deserialize(self.outcome.message.next_kwargs)
+        travelled = serialize({**kwargs, "event": _as_stored(event)})
+        return self._work(next_method=self.outcome.message.next_method, next_kwargs=_as_stored(travelled))
+
+    def resume_failed(self, error: str = "Trigger failure", traceback: list[str] | None = None) -> Outcome:
+        """Come back from a deferral whose trigger crashed, could not be made, or was timed out by Airflow."""
+        assert self.state == "deferred", self.state
+        failure = {"error": error, **({"traceback": traceback} if traceback else {})}
+        return self._work(next_method="__fail__", next_kwargs=serialize(failure))
+
+    def trigger(self) -> Any:
+        """Make the trigger that the task deferred to, from what the database holds of it."""
+        assert self.outcome
+        module, _, name = self.outcome.message.classpath.rpartition(".")
+        arguments = deserialize(_as_stored(self.outcome.message.trigger_kwargs))
+        trigger = getattr(import_module(module), name)(**arguments)
+        trigger.task_instance = self._runtime()
+        return trigger
+
+    def fire(self) -> Any:
+        """Run that trigger until it fires, and return the event's payload."""
+        with self.airflow.connected():
+            return asyncio.run(only_event(self.trigger()))
+
+    def finish(self, **how: Any) -> Outcome:
+        """Try it once, over all deferrals."""
+        outcome = self.run(**how)
+        while outcome.state == "deferred":
+            outcome = self.resume(self.fire())
+        return outcome
+
+    def _adopt(self, task: Any) -> None:
+        if not task.has_dag():
+            DAG("briefs", schedule=None, start_date=LOGICAL_DATE).add_task(task)
+
+    def _work(self, **server_says: Any) -> Outcome:
+        self.airflow.instances[self._id] = self
+        self.state = "running"
+        ti = self._runtime(**server_says)
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with self.airflow.connected(), structlog.testing.capture_logs() as written:
+                context = ti.get_template_context()
+                if not self.airflow.has_state_store:
+                    del context["task_state_store"]
+                state, message, error = task_runner.run(ti, context, structlog.get_logger("task"))
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        self.state = state.value
+        self.outcome = Outcome(state.value, message, error, tuple(str(line["event"]) for line in written))
+        return self.outcome
+
+    def _runtime(self, **server_says: Any) -> Any:
+        return task_runner.RuntimeTaskInstance.model_construct(
+            id=self._id,
+            task_id=self.task.task_id,
+            dag_id=self.task.dag_id,
+            run_id=self.run_id,
+            try_number=self.try_number,
+            map_index=self.map_index,
+            is_mapped=self.map_index >= 0,
+            dag_version_id=uuid.uuid4(),
+            hostname="worker",
+            context_carrier={},
+            queue="default",
+            pool_slots=1,
+            priority_weight=1,
+            task=self.task,
+            bundle_instance=None,
+            max_tries=self.max_tries,
+            start_date=self.start_date,
+            state=api.TaskInstanceState.RUNNING,
+            _ti_context_from_server=api.TIRunContext(
+                dag_run=self._dag_run(),
+                max_tries=self.max_tries,
+                should_retry=self.max_tries != 0 and self.try_number <= self.max_tries,
+                **server_says,
+            ),
+        )
+
+    def _dag_run(self) -> Any:
+        return api.DagRun(
+            dag_id=self.task.dag_id,
+            run_id=self.run_id,
+            logical_date=LOGICAL_DATE,
+            data_interval_start=LOGICAL_DATE,
+            data_interval_end=LOGICAL_DATE,
+            run_after=LOGICAL_DATE,
+            start_date=LOGICAL_DATE,
+            end_date=None,
+            run_type="manual",
+            state="running",
+            conf=self.conf,
+            consumed_asset_events=[],
+            partition_key=None,
+        )
+
+
+async def only_event(trigger: Any) -> Any:
+    """Run a trigger to its end, as a triggerer does, and return the payload of its only event."""
+    events = [event async for event in trigger.run()]
+    await trigger.cleanup()
+    assert len(events) == 1, events
+    return events[0].payload
+
+
+def _key(message: Any) -> Key:
+    return (message.dag_id, message.run_id, message.task_id, -1 if message.map_index is None else message.map_index)
+
+
+def _as_stored(value: Any) -> Any:
+    """Return a value as it comes back from a JSON column."""
+    return json.loads(json.dumps(value, allow_nan=False))

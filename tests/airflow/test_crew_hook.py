@@ -1,0 +1,168 @@
+"""The hooks, and what Airflow learns about their connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from in_memory import Airflow
+from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
+
+from airflow_provider_crewai.client.watch import Patience, Verdict, Watch
+from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
+from airflow_provider_crewai.wire import errors
+from airflow_provider_crewai.wire.model import Kickoff, Resumption, RunState
+
+# ---- the Test button -------------------------------------------------------------------------------
+
+
+def press_test(airflow: Airflow, **fields: Any) -> tuple[bool, str]:
+    airflow.connections["crewai_default"] |= fields
+    with airflow.connected():
+        return CrewHook().test_connection()
+
+
+def test_a_crew_that_answers_is_named_with_its_inputs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    assert press_test(airflow) == (True, f"The crew at {crew.url} answers. It takes: topic, audience.")
+    assert [asked.path for asked in crew.asked] == ["/inputs"]
+
+
+def test_a_crew_without_inputs_is_right_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.inputs = []
+    assert press_test(airflow) == (True, f"The crew at {crew.url} answers. It takes: no inputs.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (error(401, "Not authenticated"), "The crew refused the token (HTTP 401: Not authenticated). Copy the Bearer"),
+        (error(403, "Forbidden"), "The crew refused the token (HTTP 403: Forbidden)."),
+        (error(404, "Not Found"), "Something answers there, but it is no crew (HTTP 404: Not Found). Set the host"),
+        (Answer(302, b"", {"Location": "https://app.example/login"}), "redirected to https://app.example/login"),
+        (error(503, "asleep", Retry_After="60"), "The crew cannot be asked for its inputs: HTTP 503: asleep"),
+    ],
+    ids=["401", "403", "404", "redirect", "503"],
+)
+def test_a_connection_that_does_not_work_says_what_to_do(
+    airflow: Airflow, crew: ScriptedCrew, answer: Answer, says: str
+) -> None:
+    crew.always("/inputs", answer)
+    works, message = press_test(airflow)
+    assert not works
+    assert says in message
+    assert TOKEN not in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"password": ""}, "its password is empty; set it to the crew's Bearer token"),
+        ({"host": ""}, "its host is empty; set it to the crew's URL"),
+        ({"host": "http://crew.example"}, "its host is an http:// URL"),
+        ({"extra": {"verify": "perhaps"}}, "its extra.verify is 'perhaps'; set it to true or false"),
+        ({"extra": {"headers": {"Authorization": "x"}}}, "its extra.headers names Authorization"),
+        ({"extra": {"ca_bundle": "/no/such/file.pem"}}, "its extra.ca_bundle names '/no/such/file.pem'"),
+    ],
+    ids=["no token", "no URL", "http", "verify", "headers", "bundle"],
+)
+def test_a_connection_that_cannot_be_used_names_the_field(
+    airflow: Airflow, crew: ScriptedCrew, fields: dict[str, Any], says: str
+) -> None:
+    works, message = press_test(airflow, **fields)
+    assert not works
+    assert f"Connection 'crewai_default': {says}" in message
+    assert crew.asked == []
+
+
+def test_fields_that_nobody_touched_in_the_form_count_as_absent(airflow: Airflow, crew: ScriptedCrew) -> None:
+    untouched = dict.fromkeys(("timeout", "verify", "ca_bundle", "proxy", "headers", "allow_http"))
+    assert press_test(airflow, port=0, login=None, extra=untouched)[0]
+    assert len(crew.asked) == 1
+
+
+def test_a_crew_that_nobody_serves_is_said_to_be_out_of_reach(airflow: Airflow) -> None:
+    with ScriptedCrew() as gone:
+        nobody = gone.url
+    works, message = press_test(airflow, host=nobody)
+    assert not works
+    assert "The crew cannot be asked for its inputs" in message
+    assert "refused" in message
+
+
+# ---- the methods -----------------------------------------------------------------------------------
+
+
+def test_both_hooks_do_the_same(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/resume", Answer(body={"kickoff_id": "run-9", "status": "resumed"}))
+    with airflow.connected():
+        blocking = blocking_calls(crew)
+        awaited = asyncio.run(async_calls(crew))
+    assert blocking == awaited
+    assert blocking[0] == tuple(INPUTS)
+    assert blocking[2:] == [RunState.RUNNING, "run-9", True, False, Verdict.STOPPED]
+
+
+def blocking_calls(crew: ScriptedCrew) -> list[Any]:
+    hook = CrewHook()
+    crew.story("RUNNING")
+    kickoff_id = hook.kickoff(Kickoff(inputs=dict(INPUTS)))
+    return [
+        hook.get_inputs().names,
+        bool(kickoff_id),
+        hook.get_status(kickoff_id).state,
+        hook.resume(Resumption(kickoff_id, "task-1", "Approved.")).kickoff_id,
+        hook.stop(kickoff_id),
+        hook.stop(kickoff_id),
+        hook.wait(Watch(kickoff_id, Patience(0.001, 0.002), started_at=0)).verdict,
+    ]
+
+
+async def async_calls(crew: ScriptedCrew) -> list[Any]:
+    crew.story("RUNNING")
+    async with AsyncCrewHook() as hook:
+        kickoff_id = await hook.kickoff(Kickoff(inputs=dict(INPUTS)))
+        return [
+            (await hook.get_inputs()).names,
+            bool(kickoff_id),
+            (await hook.get_status(kickoff_id)).state,
+            (await hook.resume(Resumption(kickoff_id, "task-1", "Approved."))).kickoff_id,
+            await hook.stop(kickoff_id),
+            await hook.stop(kickoff_id),
+            (await hook.wait(Watch(kickoff_id, Patience(0.001, 0.002), started_at=0))).verdict,
+        ]
+
+
+def test_the_two_hooks_have_the_same_methods() -> None:
+    def methods(hook: type) -> set[str]:
+        return {name for name in vars(hook) if not name.startswith("_")}
+
+    forms = {"get_connection_form_widgets", "get_ui_field_behaviour", "test_connection"}
+    names = {"conn_name_attr", "default_conn_name", "conn_type", "hook_name"}
+    assert methods(CrewHook) - forms - names - {"get_conn"} == methods(AsyncCrewHook) - {"get_async_conn"}
+
+
+def test_a_wait_tells_what_it_sees(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", "PENDING", "RUNNING", success())
+    seen = []
+    with airflow.connected():
+        watch = Watch("run-1", Patience(0.001, 0.002), started_at=0)
+        CrewHook().wait(watch, lambda run, _: seen.append(run.state.value))
+    assert seen == ["pending", "running", "succeeded"]
+
+
+def test_a_missing_connection_names_itself_and_what_to_add(airflow: Airflow) -> None:
+    with airflow.connected(), pytest.raises(errors.CrewConfigError, match="Connection 'nowhere' cannot be read"):
+        CrewHook("nowhere").get_inputs()
+
+
+def test_the_token_is_in_no_repr(airflow: Airflow) -> None:
+    with airflow.connected():
+        hook = CrewHook()
+        hook.get_inputs()
+        assert TOKEN not in repr([hook.settings(), hook.get_conn().settings, str(hook.get_conn().settings)])
+
+
+def test_headers_of_a_gateway_are_sent_with_each_request(airflow: Airflow, crew: ScriptedCrew) -> None:
+    assert press_test(airflow, extra={"headers": '{"X-Gateway": "open"}'})[0]
+    assert crew.asked[0].headers["x-gateway"] == "open"

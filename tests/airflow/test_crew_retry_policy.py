@@ -1,0 +1,114 @@
+"""Which failures the retry policy retries, and that it survives in a Dag."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, RetryAction
+from airflow.serialization.serialized_objects import DagSerialization
+from crew_tasks import brief
+from in_memory import LOGICAL_DATE, Airflow
+from scripted_crew import ScriptedCrew, failure
+
+from airflow_provider_crewai.retries import CrewRetryPolicy
+from airflow_provider_crewai.wire import errors
+
+RUN = {"kickoff_id": "run-1"}
+NEVER, AGAIN, AIRFLOWS = RetryAction.FAIL, RetryAction.RETRY, RetryAction.DEFAULT
+DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
+    "connection": (errors.CrewConfigError("no token"), NEVER),
+    "token": (errors.CrewAuthError("401", status=401), NEVER),
+    "inputs": (errors.CrewInputError("422", status=422), NEVER),
+    "wrong URL": (errors.CrewNotFound("404", status=404), NEVER),
+    "quota": (errors.CrewQuotaError("402", status=402), NEVER),
+    "changed inputs": (errors.CrewChangedInputs("changed"), NEVER),
+    "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),
+    "auth lost": (errors.CrewRunAuthLost("401", **RUN), NEVER),
+    "stopped": (errors.CrewRunStopped("stopped", **RUN), NEVER),
+    "failed": (errors.CrewRunFailed("out of tokens", **RUN), NEVER),
+    "rate limit": (errors.CrewRateLimited("429", status=429), AGAIN),
+    "server": (errors.CrewServerError("503", status=503), AGAIN),
+    "no answer": (errors.CrewTransportError("refused", sent=False), AGAIN),
+    "unreachable": (errors.CrewRunUnreachable("silent", **RUN), AGAIN),
+    "timed out": (errors.CrewRunTimedOut("late", **RUN), AGAIN),
+    "lost": (errors.CrewRunLost("gone", **RUN), AGAIN),
+    "record": (errors.CrewLedgerError("unreadable"), AGAIN),
+    "not ours": (ValueError("a callback"), AIRFLOWS),
+    "Airflow's": (KeyboardInterrupt(), AIRFLOWS),
+}
+
+
+@pytest.mark.parametrize(("error", "action"), DECISIONS.values(), ids=DECISIONS.keys())
+def test_what_can_get_better_is_retried_and_nothing_else(error: BaseException, action: RetryAction) -> None:
+    decision = CrewRetryPolicy().evaluate(error, 1, 3)
+    assert decision.action is action
+    assert (decision.reason is None) is (action is AIRFLOWS)
+
+
+def test_every_error_of_ours_is_decided_here() -> None:
+    def subclasses(kind: type[Exception]) -> set[type[Exception]]:
+        return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+    abstract = {errors.CrewError, errors.CrewApiError, errors.CrewRunError, errors.CrewProtocolError}
+    decided = {type(error) for error, _ in DECISIONS.values()}
+    assert subclasses(errors.CrewError) - abstract <= decided
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "retried"),
+    [
+        (["rate limit"], "litellm.RateLimitError: Rate Limit reached", True),
+        (["overloaded", "rate limit"], "OVERLOADED", True),
+        (["rate limit"], "ValueError: no tides on Mars", False),
+        ([], "anything", False),
+    ],
+)
+def test_a_failed_run_is_retried_only_by_its_words(words: list[str], said: str, retried: bool) -> None:
+    error = errors.CrewRunFailed(f"Run run-1 failed: {said}.", **RUN)
+    assert CrewRetryPolicy(words).evaluate(error, 1, 3).action is (AGAIN if retried else NEVER)
+
+
+@pytest.mark.parametrize(
+    ("header", "delay"),
+    [("90", timedelta(seconds=90)), (None, None), ("soon", None), ("0", None), ("999999999", timedelta(hours=6))],
+)
+def test_a_rate_limit_is_retried_when_the_server_said_and_within_reason(
+    header: str | None, delay: timedelta | None
+) -> None:
+    error = errors.CrewRateLimited("429", status=429, retry_after=header)
+    assert CrewRetryPolicy().evaluate(error, 1, 3).retry_delay == delay
+
+
+def test_a_kickoff_that_may_have_started_is_retried_only_where_the_author_accepts_a_second_run() -> None:
+    error = errors.CrewMayHaveStarted("lost", kickoff_id=None)
+    assert CrewRetryPolicy(orphans_rerun=True).evaluate(error, 1, 3).action is AGAIN
+
+
+@pytest.mark.parametrize("policy", [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"], orphans_rerun=True)])
+def test_it_survives_being_stored(policy: CrewRetryPolicy) -> None:
+    stored = json.loads(json.dumps(policy.serialize()))
+    again: Any = CrewRetryPolicy.deserialize(stored)
+    assert (again.retry_failures, again.orphans_rerun) == (policy.retry_failures, policy.orphans_rerun)
+
+
+def test_a_task_with_the_policy_survives_the_serialization_of_its_dag() -> None:
+    with DAG("with_policy", schedule=None, start_date=LOGICAL_DATE) as dag:
+        brief(retries=3, retry_policy=CrewRetryPolicy(["rate limit"]))
+    stored = json.loads(json.dumps(DagSerialization.to_dict(dag)))
+    task = DagSerialization.from_dict(stored).get_task("brief")
+    assert task.retries == 3
+
+
+def test_a_policy_given_to_all_tasks_of_a_dag_works_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story(failure("out of tokens"))
+    with DAG(
+        "defaults",
+        schedule=None,
+        start_date=LOGICAL_DATE,
+        default_args={"retries": 2, "retry_policy": CrewRetryPolicy()},
+    ):
+        task = brief()
+    assert airflow.task(task).finish().state == "failed"

@@ -1,0 +1,95 @@
+"""A few whole ways through: Airflow's own supervisor and database, and a real crew behind the real local server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aop_server import INPUTS, Server
+from crew_tasks import brief
+from in_memory import Airflow
+from scripted_crew import ScriptedCrew, failure, success
+
+from airflow_provider_crewai.wire import errors
+
+EXAMPLE_DAGS = sorted((Path(__file__).parents[2] / "example_dags").glob("[!_]*.py"))
+DEFERRING = """
+from airflow.sdk import DAG
+from airflow_provider_crewai.operators import CrewKickoffOperator
+
+with DAG("deferring", schedule=None):
+    CrewKickoffOperator(task_id="brief", deferrable=True, poll_interval=0.01, max_poll_interval=0.01)
+"""
+Connect = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def real(example_crew: Server) -> Airflow:
+    """An Airflow whose connection leads to a real crew."""
+    return Airflow(
+        {"crewai_default": {"conn_type": "crewai", "host": example_crew.url, "password": example_crew.token}}
+    )
+
+
+# ---- a real crew -----------------------------------------------------------------------------------
+
+
+def test_a_real_crew_is_run_and_its_answer_returned(real: Airflow) -> None:
+    ti = real.task(
+        brief(inputs=dict(INPUTS), deferrable=True, validate_inputs=True, poll_interval=0.1, max_poll_interval=1)
+    )
+    assert ti.run().state == "deferred"
+    assert ti.resume(ti.fire()).state == "success"
+    assert INPUTS["topic"] in str(ti.answer)
+
+
+def test_a_real_crew_refuses_missing_inputs_before_it_costs_anything(real: Airflow) -> None:
+    outcome = real.task(brief(inputs={"topic": "Tides"}, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert "Missing inputs: audience" in str(outcome.error)
+
+
+def test_a_killed_task_stops_a_real_crew(real: Airflow, example_crew: Server) -> None:
+    ti = real.task(brief(inputs=dict(INPUTS), poll_interval=0.05, max_poll_interval=0.1))
+
+    def kill_when_it_runs() -> None:
+        while not (kickoff_id := ti.xcom("kickoff_id")) or example_crew.status(kickoff_id)["state"] == "PENDING":
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=kill_when_it_runs, daemon=True).start()
+    outcome = ti.run()
+    assert isinstance(outcome.error, errors.CrewRunStopped), outcome
+    assert example_crew.has_let_go(ti.xcom("kickoff_id"))
+
+
+# ---- dag.test() ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", EXAMPLE_DAGS, ids=lambda file: file.stem)
+def test_every_example_dag_succeeds(
+    file: Path, crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
+) -> None:
+    default_connection(crew.connection)
+    crew.story(success("A brief."))
+    dag = deploy(file.name, file.read_text())
+    assert str(dag.test().state) == "success"
+    assert crew.kickoffs
+
+
+def test_a_deferred_task_of_a_dag_comes_back_for_its_answer_and_a_failed_crew_fails_the_dag(
+    crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
+) -> None:
+    default_connection(crew.connection)
+    dag = deploy("deferring.py", DEFERRING)
+    crew.story("RUNNING", "RUNNING", success("A brief."))
+    assert str(dag.test().state) == "success"
+    crew.story("RUNNING", "RUNNING", failure("out of tokens"))
+    assert str(dag.test().state) == "failed"
+    assert len(crew.kickoffs) == 2

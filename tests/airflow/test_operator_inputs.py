@@ -1,0 +1,204 @@
+"""How a task's arguments become the body of a kickoff, and what is refused before one is sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
+from crew_tasks import FAST, brief
+from in_memory import LOGICAL_DATE, Airflow
+from scripted_crew import INPUTS, ScriptedCrew, error
+
+from airflow_provider_crewai.operators import CrewKickoffOperator
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewInputError
+
+
+def kickoff_of(airflow: Airflow, crew: ScriptedCrew, task: Any, **life: Any) -> dict[str, Any]:
+    outcome = airflow.task(task, **life).finish()
+    assert outcome.state == "success", outcome
+    return crew.kickoffs[-1]
+
+
+def test_templates_are_rendered_at_any_depth_and_values_keep_their_json_types(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    inputs = {
+        "day": "{{ ds }}",
+        "whole": 3,
+        "broken": 1.5,
+        "flag": True,
+        "nothing": None,
+        "list": [1, "{{ run_id }}", {"deep": "{{ task.task_id }}"}],
+        "object": {"flag": False, "text": "7"},
+    }
+    assert kickoff_of(airflow, crew, brief(inputs=inputs))["inputs"] == {
+        "day": "2026-01-05",
+        "whole": 3,
+        "broken": 1.5,
+        "flag": True,
+        "nothing": None,
+        "list": [1, "manual__1", {"deep": "brief"}],
+        "object": {"flag": False, "text": "7"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "inputs"),
+    [
+        ('{"topic": "{{ ds }}", "pages": 3}', {"topic": "2026-01-05", "pages": 3}),
+        ("{{ dag_run.conf['inputs'] | tojson }}", {"topic": "Tides", "nested": {"n": [1, None]}}),
+        ("{}", {}),
+    ],
+)
+def test_inputs_may_be_a_template_that_renders_to_a_json_object(
+    airflow: Airflow, crew: ScriptedCrew, template: str, inputs: Any
+) -> None:
+    conf = {"inputs": {"topic": "Tides", "nested": {"n": [1, None]}}}
+    assert kickoff_of(airflow, crew, brief(inputs=template), conf=conf)["inputs"] == inputs
+
+
+def test_no_inputs_are_an_empty_object(airflow: Airflow, crew: ScriptedCrew) -> None:
+    assert kickoff_of(airflow, crew, brief(inputs=None))["inputs"] == {}
+
+
+def test_meta_names_dag_run_task_map_index_and_try_beside_the_authors_own(airflow: Airflow, crew: ScriptedCrew) -> None:
+    body = kickoff_of(airflow, crew, brief(meta={"owner": "{{ task.owner }}"}))
+    tags = {"dag_id": "briefs", "run_id": "manual__1", "task_id": "brief", "map_index": -1, "try_number": 1}
+    assert body["meta"] == {"owner": "airflow", "airflow": tags}
+
+
+def test_each_try_names_itself(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story({"state": "FAILED", "status": "no"})
+    ti = airflow.task(brief(retries=1))
+    ti.finish()
+    ti.finish()
+    assert [body["meta"]["airflow"]["try_number"] for body in crew.kickoffs] == [1, 2]
+
+
+def test_webhooks_and_the_state_to_start_from_are_rendered_and_sent(airflow: Airflow, crew: ScriptedCrew) -> None:
+    hook = {"url": "https://me.example/{{ ds }}", "authentication": {"strategy": "bearer", "token": "t"}}
+    body = kickoff_of(
+        airflow,
+        crew,
+        brief(
+            task_webhook_url="https://me.example/task/{{ ds }}",
+            step_webhook_url="https://me.example/step",
+            crew_webhook_url="https://me.example/crew",
+            human_input_webhook=hook,
+            webhooks={"events": ["crew_kickoff_failed"], "url": "https://me.example/{{ run_id }}"},
+            restore_from_state_id="{{ dag_run.conf['earlier'] }}",
+        ),
+        conf={"earlier": "run-0"},
+    )
+    del body["inputs"], body["meta"]
+    assert body == {
+        "taskWebhookUrl": "https://me.example/task/2026-01-05",
+        "stepWebhookUrl": "https://me.example/step",
+        "crewWebhookUrl": "https://me.example/crew",
+        "humanInputWebhook": {**hook, "url": "https://me.example/2026-01-05"},
+        "webhooks": {"events": ["crew_kickoff_failed"], "url": "https://me.example/manual__1"},
+        "restoreFromStateId": "run-0",
+    }
+
+
+def test_the_connection_is_a_template_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    airflow.connections = {"crew_of_2026": crew.connection}
+    kickoff_of(airflow, crew, brief(crewai_conn_id="crew_of_{{ logical_date.year }}"))
+
+
+def test_a_mapped_task_starts_one_run_for_each_item_and_each_keeps_its_own_record(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    items = [{"topic": "Tides", "day": "{{ ds }}"}, {"topic": "Turbines"}, {"topic": "Tariffs"}]
+    with DAG("fan_out", schedule=None, start_date=LOGICAL_DATE):
+        mapped = CrewKickoffOperator.partial(task_id="brief", deferrable=True, **FAST).expand(inputs=items)
+    crew.story("RUNNING", {"state": "SUCCESS", "result": "done"})
+    instances = [airflow.task(mapped, map_index=index) for index in range(3)]
+    assert [ti.finish().state for ti in instances] == ["success"] * 3
+    assert [body["inputs"] for body in crew.kickoffs] == [{"topic": "Tides", "day": "2026-01-05"}, *items[1:]]
+    assert [body["meta"]["airflow"]["map_index"] for body in crew.kickoffs] == [0, 1, 2]
+    assert [ti.record["kickoff_id"] for ti in instances] == ["run-1", "run-2", "run-3"]
+    assert [ti.xcom("kickoff_id") for ti in instances] == ["run-1", "run-2", "run-3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"inputs": {"topic": "Tides", "since": datetime(2026, 1, 1, tzinfo=UTC)}}, "inputs['since'] is a datetime"),
+        ({"inputs": {"topic": {"deep": {1, 2}}}}, "inputs['topic']"),
+        ({"inputs": {"share": float("nan")}}, "inputs['share'] is a float"),
+        ({"inputs": {1: "one"}}, "inputs has the key 1"),
+        ({"inputs": "Tides"}, "inputs is a text that is not JSON"),
+        ({"inputs": '["Tides"]'}, "inputs is a list"),
+        ({"inputs": "7"}, "inputs is a int"),
+        ({"meta": {"at": datetime(2026, 1, 1, tzinfo=UTC)}}, "meta['at'] is a datetime"),
+    ],
+    ids=["datetime", "set", "nan", "key", "text", "list", "number", "meta"],
+)
+def test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent(
+    airflow: Airflow, crew: ScriptedCrew, arguments: dict[str, Any], complaint: str
+) -> None:
+    ti = airflow.task(brief(retries=2, **arguments))
+    outcome = ti.finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, CrewConfigError)
+    assert complaint in str(outcome.error)
+    assert "Nothing was sent" in str(outcome.error)
+    assert crew.asked == []
+    assert ti.record is None
+
+
+@pytest.mark.xfail(strict=True, reason="only inputs and meta are checked; the rest is a bare TypeError")
+@pytest.mark.parametrize("name", ["webhooks", "human_input_webhook"])
+def test_webhooks_that_json_cannot_hold_are_refused_by_name_too(
+    airflow: Airflow, crew: ScriptedCrew, name: str
+) -> None:
+    webhook = {"url": "https://me.example", "since": datetime(2026, 1, 1, tzinfo=UTC)}
+    outcome = airflow.task(brief(retries=2, **{name: webhook})).finish()
+    assert outcome.state == "failed"
+    assert f"{name}['since'] is a datetime" in str(outcome.error)
+    assert crew.asked == []
+
+
+def test_validation_refuses_a_misspelt_name_and_says_which_was_meant(airflow: Airflow, crew: ScriptedCrew) -> None:
+    task = brief(validate_inputs=True, retries=2, inputs={"topik": "Tides", "audience": "sailors"})
+    outcome = airflow.task(task).finish()
+    assert outcome.state == "failed"
+    assert "'topic' instead of 'topik'" in str(outcome.error)
+    assert crew.kickoffs == []
+    assert [asked.path for asked in crew.asked] == ["/inputs"]
+
+
+@pytest.mark.parametrize(
+    "inputs", [INPUTS, {**INPUTS, "budget": 3}, {"budget": 3}, {}], ids=["all", "one more", "another", "none"]
+)
+def test_validation_lets_pass_what_is_no_misspelling(
+    airflow: Airflow, crew: ScriptedCrew, inputs: dict[str, Any]
+) -> None:
+    assert kickoff_of(airflow, crew, brief(validate_inputs=True, inputs=inputs))["inputs"] == inputs
+
+
+def test_validation_names_the_inputs_that_are_missing_in_the_log(airflow: Airflow, crew: ScriptedCrew) -> None:
+    outcome = airflow.task(brief(validate_inputs=True, inputs={"topic": "Tides"})).finish()
+    assert any("not given: audience" in line for line in outcome.log)
+    assert len(crew.kickoffs) == 1
+
+
+def test_without_validation_the_crew_is_not_asked_for_its_inputs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    kickoff_of(airflow, crew, brief(inputs={"topik": "Tides"}))
+    assert "/inputs" not in [asked.path for asked in crew.asked]
+
+
+def test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.once("/kickoff", error(422, "Missing inputs: audience"))
+    ti = airflow.task(brief(retries=2))
+    outcome = ti.finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, CrewInputError)
+    assert "Missing inputs: audience" in str(outcome.error)
+    assert ti.record is None

@@ -1,0 +1,217 @@
+"""When a task is ended from outside: is its run stopped, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+import structlog
+from crew_tasks import brief, sends
+from in_memory import Airflow, TaskInstance
+from scripted_crew import Answer, ScriptedCrew, error, success
+
+from airflow_provider_crewai.triggers import CrewStatusTrigger
+from airflow_provider_crewai.wire import errors
+
+RUNNING = Answer(body={"state": "RUNNING"})
+TERMINATED = sends(signal.SIGTERM)
+
+
+# ---- in a worker: SIGTERM --------------------------------------------------------------------------
+
+
+def test_a_task_that_is_killed_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    crew.once("/status", RUNNING, TERMINATED)
+    outcome = airflow.task(brief()).run()
+    assert crew.stops == ["run-1"]
+    assert "The task was killed. Run run-1 is stopped." in outcome.text
+    assert isinstance(outcome.error, errors.CrewRunStopped)
+
+
+def test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    crew.once("/status", RUNNING, TERMINATED)
+    outcome = airflow.task(brief(on_kill="leave")).run()
+    assert crew.stops == []
+    assert "Run run-1 GOES ON: on_kill is 'leave'." in outcome.text
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_where_a_deployment_cannot_stop_runs_the_log_shouts_it(
+    airflow: Airflow, crew: ScriptedCrew, status: int
+) -> None:
+    crew.story("RUNNING", success())
+    crew.always("/stop", error(status, "Not Found"))
+    crew.once("/status", RUNNING, TERMINATED)
+    outcome = airflow.task(brief()).run()
+    assert f"Run run-1 GOES ON: this deployment has no way to stop a run (HTTP {status}: Not Found)." in outcome.text
+
+
+def test_a_stop_that_is_refused_is_told(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    crew.always("/stop", error(401, "Not authenticated"))
+    crew.once("/status", RUNNING, TERMINATED)
+    outcome = airflow.task(brief()).run()
+    assert "Run run-1 could not be stopped and may go on: HTTP 401" in outcome.text
+
+
+def test_stopping_a_run_that_has_just_ended_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    crew.once("/status", TERMINATED)
+    assert "Run run-1 had already ended." in airflow.task(brief()).run().text
+
+
+def test_a_task_that_is_killed_while_it_kicks_off_warns_of_a_run_nobody_stopped(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.once("/kickoff", TERMINATED)
+    outcome = airflow.task(brief()).run()
+    assert "Killed before the run was known. If a kickoff was just sent, its run goes on." in outcome.text
+    assert crew.stops == []
+
+
+def test_a_run_that_was_taken_up_is_stopped_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1, timeout=0.02))
+    ti.run()
+    ti.edit(brief(retries=1))
+    crew.once("/status", RUNNING, RUNNING, TERMINATED)
+    ti.run()
+    assert crew.stops == ["run-1"]
+
+
+def test_a_run_that_is_waited_for_after_a_deferral_is_stopped_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True))
+    ti.run()
+    crew.once("/status", RUNNING, TERMINATED)
+    ti.resume_failed()
+    assert crew.stops == ["run-1"]
+
+
+# ---- in a triggerer: on_kill -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def deferred(airflow: Airflow, crew: ScriptedCrew) -> TaskInstance:
+    """A task that has deferred for the run `run-1`, which goes on."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True))
+    assert ti.run().state == "deferred"
+    return ti
+
+
+def cancel(airflow: Airflow, trigger: CrewStatusTrigger) -> str:
+    """Do what a triggerer does when the trigger's row is gone, and return what the trigger wrote."""
+    with airflow.connected(), structlog.testing.capture_logs() as written:
+        asyncio.run(trigger.on_kill())
+    return "\n".join(str(line["event"]) for line in written)
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed"])
+def test_a_deferred_task_that_a_user_ends_stops_its_run(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
+) -> None:
+    deferred.state = state
+    said = cancel(airflow, deferred.trigger())
+    assert crew.stops == ["run-1"]
+    assert f"the task is {state}" in said
+    assert "Run run-1 is stopped." in said
+
+
+@pytest.mark.parametrize("state", ["deferred", "up_for_retry", "up_for_reschedule"])
+def test_a_trigger_that_moves_to_another_triggerer_stops_nothing(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
+) -> None:
+    deferred.state = state
+    said = cancel(airflow, deferred.trigger())
+    assert crew.stops == []
+    assert "Run run-1 is not stopped" in said
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "queued"])
+def test_a_run_that_the_task_has_moved_on_from_is_stopped(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
+) -> None:
+    trigger = deferred.trigger()
+    deferred.clear()
+    deferred.run()
+    deferred.state = state
+    assert "the task has moved on to run run-2" in cancel(airflow, trigger)
+    assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "running"])
+def test_a_deferred_task_that_is_cleared_stops_its_run(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str | None
+) -> None:
+    trigger = deferred.trigger()
+    deferred.clear()
+    deferred.state = state
+    assert "its next try starts a new run" in cancel(airflow, trigger)
+    assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "running", "deferred"])
+def test_a_cleared_task_that_reattaches_keeps_its_run(airflow: Airflow, crew: ScriptedCrew, state: str | None) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, on_clear="reattach"))
+    ti.run()
+    trigger = ti.trigger()
+    ti.clear()
+    ti.state = state
+    assert "Run run-1 is not stopped" in cancel(airflow, trigger)
+    assert crew.stops == []
+
+
+def test_a_task_that_reattaches_and_is_ended_by_a_user_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, on_clear="reattach"))
+    ti.run()
+    ti.state = "failed"
+    cancel(airflow, ti.trigger())
+    assert crew.stops == ["run-1"]
+
+
+def test_a_deferred_run_is_left_where_the_author_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, on_kill="leave"))
+    ti.run()
+    ti.state = "failed"
+    assert "Run run-1 GOES ON: on_kill is 'leave'." in cancel(airflow, ti.trigger())
+    assert crew.stops == []
+
+
+def test_a_deployment_that_cannot_stop_runs_is_told_of_in_the_triggerer_too(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    crew.always("/stop", error(404, "Not Found"))
+    deferred.state = "failed"
+    assert "Run run-1 GOES ON" in cancel(airflow, deferred.trigger())
+
+
+def test_a_sensor_never_stops_a_run_that_is_not_its_own(airflow: Airflow, crew: ScriptedCrew) -> None:
+    from crew_tasks import sensor
+
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(sensor(deferrable=True))
+    assert ti.run().state == "deferred"
+    ti.state = "failed"
+    cancel(airflow, ti.trigger())
+    assert crew.stops == []
+
+
+def test_a_mapped_task_asks_about_its_own_map_index(airflow: Airflow, crew: ScriptedCrew) -> None:
+    arguments: dict[str, Any] = {"kickoff_id": "run-1", "on_kill": "stop"}
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(brief(deferrable=True), map_index=3)
+    airflow.instances[ti._id] = ti  # noqa: SLF001 - a task that is deferred already
+    ti.state = "deferred"
+    airflow.xcoms[ti.key, "kickoff_id"] = "run-1"
+    trigger = CrewStatusTrigger(**arguments)
+    trigger.task_instance = ti._runtime()  # noqa: SLF001
+    assert "Run run-1 is not stopped" in cancel(airflow, trigger)
+    assert {message.map_index for message in airflow.asked if hasattr(message, "map_index")} == {3}

@@ -1,0 +1,370 @@
+"""The README is run: each of its blocks, and each row of its tables has a proof. What is new there fails here."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from in_memory import LOGICAL_DATE, Airflow
+from scripted_crew import ScriptedCrew, success
+
+from airflow_provider_crewai.hooks import CrewHook
+from airflow_provider_crewai.provider_info import get_provider_info
+
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and the heading above it."""
+
+    language: str
+    text: str
+    heading: str
+
+    def __str__(self) -> str:
+        return f"{self.heading}-{self.language}"
+
+
+def blocks() -> Iterator[Block]:
+    heading, lines, language = "", [], None
+    for line in README.splitlines():
+        fence = re.match(r"\s*(```+|~~~+)\s*(\w*)", line)
+        if fence and language is None:
+            lines, language = [], fence[2]
+        elif fence and language is not None:
+            yield Block(language, "\n".join(lines) + "\n", heading)
+            language = None
+        elif language is not None:
+            lines.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+
+
+BLOCKS = list(blocks())
+
+
+def the(language: str, *words: str) -> Block:
+    """Return the only block of a language that holds these words."""
+    (block,) = [each for each in BLOCKS if each.language == language and all(word in each.text for word in words)]
+    return block
+
+
+# ---- blocks ----------------------------------------------------------------------------------------
+
+PROVEN = {
+    "test_pip_install_installs_the_provider": the("sh", "pip install"),
+    "test_the_demo_exists_and_is_tested": the("sh", "scripts/demo"),
+    "test_the_first_dag_runs": the("python", "with DAG("),
+    "test_airflow_connections_add_adds_a_usable_connection": the("sh", "airflow connections add"),
+    "test_the_json_is_a_usable_connection": the("json"),
+    "test_the_option_is_known": the("ini"),
+    "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
+    "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
+    "test_the_test_command_is_what_ci_runs": the("sh", "scripts/test"),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_block_is_run(block: Block) -> None:
+    proofs = [name for name, proven in PROVEN.items() if proven == block]
+    assert proofs, (
+        f"README: the {block.language} block under {block.heading!r} is new; run it in a test and name it in PROVEN"
+    )
+    assert all(callable(globals().get(name)) for name in proofs)
+
+
+def sh(block: Block, bin_folder: Path, cwd: Path, **environment: str) -> None:
+    """Run a block as a reader would, with an environment's programs first on PATH."""
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    command = ["sh", "-euc", block.text]
+    finished = subprocess.run(  # noqa: S603 - what our own README says
+        command, cwd=cwd, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_pip_install_installs_the_provider(pip: tuple[Path, Path]) -> None:
+    environment, checkout = pip
+    # Without its dependencies, which are Airflow's half a gigabyte and tested by every environment of scripts/test.
+    sh(the("sh", "pip install"), environment / "bin", checkout, PIP_NO_DEPS="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    ask = "import importlib.metadata as m; print(*m.entry_points(group='apache_airflow_provider'))"
+    command = [str(environment / "bin" / "python"), "-c", ask]
+    found = subprocess.run(command, cwd=environment, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert "airflow_provider_crewai.provider_info:get_provider_info" in found
+
+
+def test_the_demo_exists_and_is_tested() -> None:
+    (command,) = the("sh", "scripts/demo").text.split()
+    assert os.access(CHECKOUT / command, os.X_OK)
+    system = "".join(file.read_text() for file in (CHECKOUT / "tests" / "system").glob("*.py"))
+    assert "demo" in system, "no test in tests/system runs scripts/demo --exit"
+    assert "--exit" in system, "no test in tests/system runs scripts/demo --exit"
+
+
+def test_the_test_command_is_what_ci_runs() -> None:
+    (command,) = the("sh", "scripts/test").text.split()
+    assert os.access(CHECKOUT / command, os.X_OK)
+    assert re.search(rf"(^|\s){command}$", (CHECKOUT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_the_first_dag_runs(
+    crew: ScriptedCrew,
+    default_connection: Callable[[dict[str, Any]], None],
+    deploy: Callable[[str, str], Any],
+) -> None:
+    default_connection(crew.connection)
+    crew.story("RUNNING", success("A brief on tides."))
+    run = deploy("first_dag.py", the("python", "with DAG(").text).test()
+    assert str(run.state) == "success"
+    assert crew.kickoffs[0]["inputs"] == {"topic": f"{run.logical_date:%Y-%m-%d}", "audience": "the data team"}
+
+
+def test_airflow_connections_add_adds_a_usable_connection(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = the("sh", "airflow connections add")
+    sh(block, Path(sys.executable).parent, tmp_path, AIRFLOW_HOME=str(database))
+    # Where Airflow itself runs, connections are read from its database.
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    settings = CrewHook("crewai_default").settings()
+    assert settings.base_url in block.text
+    assert settings.token in block.text
+
+
+def test_the_json_is_a_usable_connection(default_connection: Callable[[dict[str, Any]], None]) -> None:
+    said = json.loads(the("json").text)
+    default_connection(said)
+    settings = CrewHook().settings()
+    assert (settings.base_url, settings.token) == (said["host"], said["password"])
+    assert settings.timeout == said["extra"]["timeout"]
+
+
+def test_the_option_is_known() -> None:
+    file = configparser.ConfigParser()
+    file.read_string(the("ini").text)
+    known = get_provider_info()["config"]
+    for section in file.sections():
+        for option, value in file[section].items():
+            assert known[section]["options"][option]["example"] == value
+
+
+def run_python(block: Block, airflow: Airflow) -> tuple[list[Any], str]:
+    """Run a block that is no Dag file of its own; return the tasks that it made, and what it printed."""
+    printed = io.StringIO()
+    with airflow.connected(), redirect_stdout(printed), DAG("readme", schedule=None, start_date=LOGICAL_DATE) as dag:
+        exec(compile(block.text, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - what our own README says
+    return list(dag.tasks), printed.getvalue()
+
+
+def test_the_task_with_a_retry_policy_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (task,), _ = run_python(the("python", "retry_policy="), airflow)
+    assert airflow.task(task).finish().state == "success"
+    crew.story({"state": "FAILED", "status": "RateLimitError: rate limit reached"})
+    assert airflow.task(task, run_id="manual__2").finish().state == "up_for_retry"
+    crew.story({"state": "FAILED", "status": "ValueError"})
+    assert airflow.task(task, run_id="manual__3").finish().state == "failed"
+
+
+def test_the_hook_does_what_is_printed(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    _, printed = run_python(the("python", "CrewHook("), airflow)
+    assert printed.splitlines() == ["('topic', 'audience')", "running"]
+    assert crew.kickoffs == [{"inputs": {"topic": "Tides", "audience": "sailors"}}]
+
+
+# ---- tables ----------------------------------------------------------------------------------------
+
+
+def rows(heading: str) -> list[tuple[str, ...]]:
+    """Return the rows of the first table under a heading."""
+    under = README.split(f"\n{heading}\n", 1)[1]
+    table = re.search(r"(?:^\|.*\n)+", under, re.MULTILINE)
+    assert table, heading
+    lines = table[0].splitlines()[2:]
+    return [tuple(cell.strip() for cell in line.strip().split("|")[1:-1]) for line in lines]
+
+
+TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
+RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
+WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
+    "the worker is killed while waiting": (
+        f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
+        f"{CHAOS}::worker killed while waiting",
+    ),
+    "the worker is killed between the kickoff and our record of it": (
+        f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
+        f"{TRIES}::test_an_orphaned_kickoff_is_run_again_where_the_author_says_so",
+        f"{TRIES}::test_after_an_orphaned_kickoff_a_clear_starts_anew",
+        f"{CHAOS}::killed between POST and record",
+        f"{CHAOS}::the same, on_orphaned_kickoff=rerun",
+    ),
+    "the worker is killed between the record and the deferral, or when it comes back": (
+        f"{TRIES}::test_killed_between_the_record_and_the_deferral_the_retry_takes_the_same_run_up",
+        f"{TRIES}::test_killed_on_coming_back_the_retry_takes_the_same_run_up",
+        f"{CHAOS}::killed between record and defer",
+        f"{CHAOS}::killed in execute_complete",
+    ),
+    "the triggerer, the scheduler or the api-server dies while the task is deferred": (
+        f"{CHAOS}::triggerer killed while deferred",
+        f"{CHAOS}::scheduler killed while deferred",
+        f"{CHAOS}::api-server restarted while deferred",
+    ),
+    "the trigger moves to another triggerer": (
+        f"{KILLING}::test_a_trigger_that_moves_to_another_triggerer_stops_nothing",
+        f"{CHAOS}::trigger reassigned, first triggerer wakes",
+    ),
+    "the trigger itself fails, or Airflow times it out": (
+        f"{RESUMING}::test_a_run_that_ended_is_returned_although_its_trigger_failed",
+        f"{RESUMING}::test_a_run_that_goes_on_is_waited_for_in_the_worker",
+    ),
+    "a user marks the deferred task failed or successful": (
+        f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
+        f"{KILLING}::test_a_deferred_run_is_left_where_the_author_says_so",
+        f"{CHAOS}::marked failed while deferred",
+        f"{CHAOS}::marked failed, on_kill=leave",
+    ),
+    "a user clears the deferred task": (
+        f"{KILLING}::test_a_deferred_task_that_is_cleared_stops_its_run",
+        f"{KILLING}::test_a_cleared_task_that_reattaches_keeps_its_run",
+        f"{TRIES}::test_clearing_a_deferred_task_starts_a_new_run_and_warns_of_the_old_one",
+        f"{TRIES}::test_clearing_a_deferred_task_with_reattach_takes_the_same_run_up",
+        f"{CHAOS}::cleared while deferred",
+        f"{CHAOS}::cleared while deferred, on_clear=reattach",
+    ),
+    "a user clears a task that succeeded": (
+        f"{TRIES}::test_clearing_a_task_that_succeeded_starts_a_new_run",
+        f"{TRIES}::test_clearing_with_reattach_returns_the_old_answer",
+        f"{CHAOS}::cleared after success",
+        f"{CHAOS}::cleared after success, reattach",
+    ),
+    "the inputs were edited between two tries": (
+        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one",
+        f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
+        f"{CHAOS}::inputs edited between tries",
+        f"{CHAOS}::the same, on_changed_inputs=fail",
+    ),
+    "the answer to the kickoff is lost": (
+        f"{TRIES}::test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself",
+        f"{CHAOS}::answer to the POST lost",
+    ),
+    "the API is down, slow, or answers 429, HTML, half a JSON or a redirect": (
+        f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
+        f"{CHAOS}::API out for 12 s while deferred",
+        f"{CHAOS}::429 with Retry-After",
+        f"{CHAOS}::HTML 502 storm",
+        f"{CHAOS}::truncated JSON",
+        f"{CHAOS}::redirect to another host",
+    ),
+    "… for longer than that": (
+        f"{ENDINGS}::test_an_api_that_gives_none_for_longer_fails_the_task_and_not_the_run",
+        f"{TRIES}::test_each_try_takes_up_the_run_of_the_one_before",
+        f"{CHAOS}::API out for longer than unreachable_timeout",
+    ),
+    "the deadline passes (`timeout`, `execution_timeout`), also while deferred": (
+        f"{ENDINGS}::test_the_shorter_of_timeout_and_execution_timeout_counts_from_the_trys_start",
+        f"{ENDINGS}::test_at_the_deadline_it_looks_once_more_and_believes_that",
+        f"{ENDINGS}::test_a_deadline_that_passed_while_deferred_is_noticed_on_coming_back",
+        f"{TRIES}::test_a_run_that_timed_out_is_taken_up_by_the_retry",
+    ),
+    "the token is rotated": (
+        f"{ENDINGS}::test_a_token_that_was_rotated_is_read_again",
+        f"{CHAOS}::token rotated while deferred",
+    ),
+    "the token stops working": (f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",),
+    "the crew ends with an error": (
+        f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",
+        f"{TRIES}::test_a_run_that_ended_badly_is_started_again",
+    ),
+    "the deployment does not know the run (any more)": (
+        f"{ENDINGS}::test_a_run_that_is_out_of_sight_for_a_while_is_waited_for",
+        f"{ENDINGS}::test_a_run_that_stays_out_of_sight_is_lost",
+        f"{ENDINGS}::test_a_run_out_of_sight_that_may_wait_for_a_human_is_waited_for",
+        f"{CHAOS}::NOT FOUND for a while",
+    ),
+    "the deployment reports an unknown state": (
+        "test_operator_answers::test_the_log_says_each_change_once_and_never_the_token",
+        f"{CHAOS}::unknown state",
+    ),
+    "inputs are missing, misspelt or not JSON; token or URL are wrong": (
+        f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",
+        f"{INPUTS}::test_validation_refuses_a_misspelt_name_and_says_which_was_meant",
+        f"{INPUTS}::test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent",
+        f"{ENDINGS}::test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record",
+    ),
+}
+HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
+    ("none", "", ""): ("test_operator_answers::test_only_a_kickoff_and_looks_are_sent",),
+    ("cannot be read", "", ""): (f"{TRIES}::test_a_record_that_cannot_be_read_is_not_no_record",),
+    ("intent without id", "the task was cleared", ""): (
+        f"{TRIES}::test_after_an_orphaned_kickoff_a_clear_starts_anew",
+    ),
+    ("intent without id", "", ""): (
+        f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
+        f"{TRIES}::test_an_orphaned_kickoff_is_run_again_where_the_author_says_so",
+    ),
+    ("kickoff_id", "the task was cleared", "any"): (
+        f"{TRIES}::test_clearing_a_task_that_succeeded_starts_a_new_run",
+        f"{TRIES}::test_clearing_with_reattach_returns_the_old_answer",
+    ),
+    ("kickoff_id", "crew or inputs changed", ""): (
+        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one",
+        f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
+        f"{TRIES}::test_edited_inputs_are_not_refused_once_the_old_run_is_over",
+        f"{TRIES}::test_another_crew_is_a_change_too",
+    ),
+    ("kickoff_id", "", "failed, stopped"): (f"{TRIES}::test_a_run_that_failed_while_nobody_looked_is_started_again",),
+    ("kickoff_id", "", "succeeded"): (f"{TRIES}::test_a_run_that_ended_meanwhile_is_returned_at_once",),
+    ("kickoff_id", "", "anything else"): (
+        f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
+        f"{TRIES}::test_a_run_that_cannot_be_looked_at_is_taken_up_all_the_same",
+    ),
+}
+
+
+def test_every_row_of_what_happens_when_has_a_proof() -> None:
+    said = [row[0] for row in rows("## What happens when…")]
+    unproven = [row for row in said if row not in WHAT_HAPPENS]
+    assert not unproven, f"README promises {unproven}; write the test and name it in WHAT_HAPPENS"
+    assert list(WHAT_HAPPENS) == said, "WHAT_HAPPENS proves what the README no longer says"
+
+
+def test_every_row_of_how_a_task_decides_has_a_proof() -> None:
+    said = [row[:3] for row in rows("### How a task decides whether to start")]
+    assert list(HOW_IT_DECIDES) == said
+
+
+def functions(module: str) -> set[str]:
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def scenarios() -> set[str]:
+    """Return the names of the scenarios of `scripts/chaos`."""
+    tree = ast.parse((CHECKOUT / "scripts" / "lib" / "chaos.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Scenario"]
+    return {call.args[0].value for call in made if isinstance(call.args[0], ast.Constant)}  # type: ignore[misc]
+
+
+PROOFS = sorted({proof for table in (WHAT_HAPPENS, HOW_IT_DECIDES) for proofs in table.values() for proof in proofs})
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+def test_every_proof_exists(proof: str) -> None:
+    module, _, name = proof.partition("::")
+    assert name in (scenarios() if module == CHAOS else functions(module))

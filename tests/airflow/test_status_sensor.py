@@ -1,0 +1,157 @@
+"""The sensor: it waits for a run that something else started, and starts none."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from crew_tasks import brief, sensor
+from in_memory import Airflow
+from scripted_crew import ScriptedCrew, error, failure, success
+
+from airflow_provider_crewai.wire import errors
+
+BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+SAME_RUN = "A retry looks at the same run again; the sensor starts none."
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("ended", "answer"), [(success("A text."), "A text."), (success("A text.", {"title": "Tides"}), {"title": "Tides"})]
+)
+def test_it_returns_what_the_operator_would(
+    airflow: Airflow, crew: ScriptedCrew, ended: dict[str, Any], answer: Any, deferrable: bool
+) -> None:
+    crew.now("run-1", "PENDING", "RUNNING", ended)
+    ti = airflow.task(sensor(deferrable=deferrable))
+    assert ti.finish().state == "success"
+    assert ti.answer == answer
+    assert crew.kickoffs == []
+
+
+def test_the_run_may_come_from_another_tasks_xcom(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    started = brief(task_id="start", wait_for_completion=False)
+    assert airflow.task(started).finish().state == "success"
+    ti = airflow.task(sensor(kickoff_id="{{ ti.xcom_pull('start') }}", deferrable=True))
+    assert ti.finish().state == "success"
+    assert set(crew.looks) == {"run-1"}
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("ended", "kind"), [(failure("out of tokens"), errors.CrewRunFailed), ({"state": "REVOKED"}, errors.CrewRunStopped)]
+)
+def test_a_run_that_ended_badly_fails_it(
+    airflow: Airflow, crew: ScriptedCrew, ended: dict[str, Any], kind: type[Exception], deferrable: bool
+) -> None:
+    crew.now("run-1", "RUNNING", "RUNNING", ended)
+    outcome = airflow.task(sensor(deferrable=deferrable, retries=1)).finish()
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, kind)
+    assert SAME_RUN in str(outcome.error)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("limits", [{"timeout": 60}, {"execution_timeout": timedelta(seconds=60)}])
+def test_its_timeout_is_a_sensors_timeout(
+    airflow: Airflow, crew: ScriptedCrew, limits: dict[str, Any], deferrable: bool
+) -> None:
+    crew.now("run-1", "RUNNING")
+    task = sensor(deferrable=deferrable, retries=2, **limits)
+    outcome = airflow.task(task).finish(started=timedelta(seconds=61))
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowSensorTimeout)
+    assert "Run run-1 did not end in time" in str(outcome.error)
+    assert SAME_RUN in str(outcome.error)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("states", "age"),
+    [([failure("out of tokens")], 0), (["RUNNING"], 10**6), (["RUNNING", "RUNNING", failure("out of tokens")], 0)],
+    ids=["failed", "timed out", "failed later"],
+)
+def test_with_soft_fail_it_skips(
+    airflow: Airflow, crew: ScriptedCrew, states: list[Any], age: float, deferrable: bool
+) -> None:
+    crew.now("run-1", *states)
+    task = sensor(soft_fail=True, retries=2, deferrable=deferrable)
+    assert airflow.task(task).finish(started=timedelta(seconds=age)).state == "skipped"
+
+
+def test_with_soft_fail_a_failed_trigger_is_no_reason_to_skip(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(sensor(soft_fail=True, deferrable=True))
+    ti.run()
+    crew.now("run-1", "RUNNING", success())
+    assert ti.resume_failed("Trigger timeout").state == "success"
+
+
+@BOTH_WAYS
+def test_a_token_that_is_refused_is_not_retried(airflow: Airflow, crew: ScriptedCrew, deferrable: bool) -> None:
+    crew.always("/status", error(401, "Not authenticated"))
+    outcome = airflow.task(sensor(deferrable=deferrable, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, errors.CrewRunAuthLost)
+    assert SAME_RUN in str(outcome.error)
+
+
+def test_a_run_that_never_was_is_lost_and_both_causes_are_named(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = airflow.task(sensor(deferrable=True))
+    assert ti.run().state == "deferred"
+    outcome = ti.resume({"ending": "lost", "since": time.time() - 61, "seen_alive": False})
+    assert isinstance(outcome.error, errors.CrewRunLost)
+    assert "The connection names another deployment, or the kickoff_id is wrong" in str(outcome.error)
+    assert crew.kickoffs == []
+
+
+def test_a_run_out_of_sight_is_waited_for_where_somebody_is_told_when_it_waits_for_a_human(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(sensor(deferrable=True, human_input=True))
+    ti.run()
+    crew.now("run-1", "NOT FOUND")
+    assert ti.resume({"ending": "lost", "since": time.time() - 61, "seen_alive": True}).state == "deferred"
+
+
+@pytest.mark.parametrize("kickoff_id", ["", "..", "a\tb"])
+def test_what_is_no_kickoff_id_is_refused_and_says_so(airflow: Airflow, crew: ScriptedCrew, kickoff_id: str) -> None:
+    outcome = airflow.task(sensor(kickoff_id=kickoff_id, unreachable_timeout=0.01)).finish()
+    assert outcome.state == "failed"
+    assert "is not a kickoff_id" in str(outcome.error)
+    assert crew.asked == []
+
+
+@pytest.mark.xfail(strict=True, reason="a kickoff_id that is no text is an AttributeError; one that is none is retried")
+@pytest.mark.parametrize("kickoff_id", [None, "", ".."])
+def test_what_is_no_kickoff_id_is_not_looked_for_again(
+    airflow: Airflow, crew: ScriptedCrew, kickoff_id: str | None
+) -> None:
+    outcome = airflow.task(sensor(kickoff_id=kickoff_id, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert "is not a kickoff_id" in str(outcome.error)
+    assert crew.asked == []
+
+
+@BOTH_WAYS
+def test_a_failed_trigger_is_none_of_the_runs_failures(airflow: Airflow, crew: ScriptedCrew, deferrable: bool) -> None:
+    crew.now("run-1", "RUNNING", success() if not deferrable else "RUNNING")
+    ti = airflow.task(sensor(deferrable=deferrable))
+    if ti.run().state == "deferred":
+        crew.now("run-1", "RUNNING", success())
+        ti.resume_failed()
+    assert ti.answer == "A brief on tides."
+
+
+def test_an_airflow_skip_is_what_a_skip_is(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", failure("out of tokens"))
+    ti = airflow.task(sensor(soft_fail=True))
+    with airflow.connected(), pytest.raises(AirflowSkipException, match="out of tokens"):
+        ti.task.execute({"ti": ti})

@@ -1,0 +1,176 @@
+"""Start, adopt or refuse: the table at the top of `ledger`, row by row, and what a record can be read from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.values import WILD_TEXTS, json_values
+
+from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules, decide, fingerprint
+from airflow_provider_crewai.wire.codec import kickoff_request
+from airflow_provider_crewai.wire.errors import CrewLedgerError
+from airflow_provider_crewai.wire.model import Kickoff, Request, RunState
+
+CLAIM = Claim("same", "https://crew.example", try_number=2, max_tries=3)
+INTENT = Record("same", "https://crew.example", try_number=1, max_tries=3, at=1e9)
+RUN = INTENT.submitted("run-1")
+CLEARED = replace(CLAIM, max_tries=4)
+CHANGED = replace(CLAIM, fingerprint="other")
+CLEARED_AND_CHANGED = replace(CLEARED, fingerprint="other")
+FAIL = Rules(on_changed_inputs="fail")
+RERUN_ORPHANS = Rules(on_orphaned_kickoff="rerun")
+REATTACH = Rules(on_clear="reattach")
+REATTACH_OR_FAIL = Rules(on_clear="reattach", on_changed_inputs="fail")
+
+OVER = (RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED)
+NOT_OVER = (None, *(state for state in RunState if state not in OVER))
+ANY = (*OVER, *NOT_OVER)
+ENDED_BADLY = (RunState.FAILED, RunState.STOPPED)
+ADOPTABLE = tuple(state for state in ANY if state not in ENDED_BADLY)
+
+START, ADOPT, ORPHAN, REFUSE = Move.START, Move.ADOPT, Move.REFUSE_ORPHAN, Move.REFUSE_CHANGED
+ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], Move]] = [
+    ("nothing on record", None, CLAIM, Rules(), (None,), START),
+    ("an intent, on a retry", INTENT, CLAIM, Rules(), (None,), ORPHAN),
+    ("an intent, on a retry with other inputs", INTENT, CHANGED, Rules(), (None,), ORPHAN),
+    ("an intent, on a retry, orphans are rerun", INTENT, CLAIM, RERUN_ORPHANS, (None,), START),
+    ("an intent, cleared", INTENT, CLEARED, Rules(), (None,), START),
+    ("an intent, cleared, reattach", INTENT, CLEARED, REATTACH, (None,), START),
+    ("a run, cleared", RUN, CLEARED, Rules(), ANY, START),
+    ("a run, cleared with other inputs that may not change", RUN, CLEARED_AND_CHANGED, FAIL, ANY, START),
+    ("a run, other inputs", RUN, CHANGED, Rules(), ANY, START),
+    ("a run that is over, other inputs that may not change", RUN, CHANGED, FAIL, OVER, START),
+    ("a run, other inputs that may not change", RUN, CHANGED, FAIL, NOT_OVER, REFUSE),
+    ("a run, cleared to reattach, other inputs", RUN, CLEARED_AND_CHANGED, REATTACH, ANY, START),
+    ("a run, cleared to reattach, fixed inputs", RUN, CLEARED_AND_CHANGED, REATTACH_OR_FAIL, NOT_OVER, REFUSE),
+    ("a run that ended badly, on a retry", RUN, CLAIM, Rules(), ENDED_BADLY, START),
+    ("a run, on a retry", RUN, CLAIM, Rules(), ADOPTABLE, ADOPT),
+    ("a run, on a retry, whatever the rules", RUN, CLAIM, Rules("fail", "rerun", "reattach"), ADOPTABLE, ADOPT),
+    ("a run that ended badly, cleared to reattach", RUN, CLEARED, REATTACH, ENDED_BADLY, START),
+    ("a run, cleared to reattach", RUN, CLEARED, REATTACH, ADOPTABLE, ADOPT),
+]
+
+
+@pytest.mark.parametrize(("record", "claim", "rules", "remotes", "move"), [row[1:] for row in ROWS],
+                         ids=[row[0] for row in ROWS])  # fmt: skip
+def test_the_table_holds(
+    record: Record | None, claim: Claim, rules: Rules, remotes: tuple[RunState | None, ...], move: Move
+) -> None:
+    for remote in remotes:
+        decision = decide(record, claim, rules, remote)
+        assert decision.move is move
+        assert decision.why
+
+
+@pytest.mark.parametrize("remote", ANY)
+@pytest.mark.parametrize("claim", [CLAIM, CLEARED, CHANGED])
+def test_a_run_that_is_replaced_is_named_exactly_while_it_may_go_on(remote: RunState | None, claim: Claim) -> None:
+    decision = decide(RUN, claim, Rules(), remote)
+    if decision.move is Move.START:
+        assert decision.superseded == (None if remote in OVER else "run-1")
+
+
+@pytest.mark.parametrize(
+    ("remote", "why"),
+    [
+        (None, "the earlier run is out of sight"),
+        (RunState.SUCCEEDED, "the earlier run is done"),
+        (RunState.NOT_FOUND, "not in sight"),
+        (RunState.RUNNING, "still going on"),
+        (RunState.PAUSED, "still going on"),
+    ],
+)
+def test_a_decision_says_what_it_saw(remote: RunState | None, why: str) -> None:
+    assert why in decide(RUN, CLAIM, Rules(), remote).why
+    assert "reattach" in decide(RUN, CLEARED, REATTACH, remote).why
+
+
+def test_taking_a_run_up_after_a_clear_makes_the_next_try_a_retry() -> None:
+    adopted = RUN.adopted(CLEARED)
+    assert decide(adopted, replace(CLEARED, try_number=3), Rules(), RunState.RUNNING).move is Move.ADOPT
+
+
+def test_a_decision_without_a_record_supersedes_nothing() -> None:
+    assert decide(None, CLAIM, Rules()) == Decision(Move.START, "no earlier run of this task is on record")
+
+
+# ---- the record ------------------------------------------------------------------------------------
+
+STORED = INTENT.to_json()
+RECORDS = st.builds(
+    Record,
+    fingerprint=st.text(max_size=8),
+    crew=st.text(max_size=8),
+    try_number=st.integers(0, 10**6),
+    max_tries=st.integers(0, 10**6),
+    at=st.floats(0, 4e9),
+    kickoff_id=st.one_of(st.none(), st.text(min_size=1, max_size=8)),
+)
+
+
+@given(RECORDS)
+def test_a_record_reads_as_it_was_written(record: Record) -> None:
+    assert Record.from_json(record.to_json()) == record
+
+
+@given(json_values(WILD_TEXTS))
+def test_anything_else_on_record_is_an_error_and_never_nothing(stored: Any) -> None:  # noqa: ANN401 - any JSON
+    with pytest.raises(CrewLedgerError, match="cannot be understood"):
+        Record.from_json(stored)
+
+
+@given(st.sampled_from(sorted(STORED)), st.one_of(json_values(WILD_TEXTS), st.just(float("inf")), st.just(10**400)))
+def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: Any) -> None:  # noqa: ANN401 - any JSON
+    try:
+        record = Record.from_json({**STORED, key: value})
+    except CrewLedgerError:
+        return
+    assert isinstance(record.at, float)
+    assert record.kickoff_id is None or isinstance(record.kickoff_id, str)
+
+
+@pytest.mark.parametrize("key", sorted(STORED))
+def test_a_record_with_a_field_missing_is_an_error(key: str) -> None:
+    with pytest.raises(CrewLedgerError):
+        Record.from_json({name: value for name, value in STORED.items() if name != key})
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_a_record_of_another_version_is_an_error(version: object) -> None:
+    with pytest.raises(CrewLedgerError):
+        Record.from_json({**STORED, "version": version})  # type: ignore[dict-item]
+
+
+# ---- the fingerprint -------------------------------------------------------------------------------
+
+
+def digest(crew: str = "https://a", **fields: Any) -> str:  # noqa: ANN401 - any field of a kickoff
+    return fingerprint(crew, kickoff_request(Kickoff(**fields)))
+
+
+def test_a_fingerprint_differs_with_the_crew_and_with_whatever_the_crew_is_given() -> None:
+    prints = [
+        digest(),
+        digest("https://b"),
+        digest(inputs={"a": 1}),
+        digest(inputs={"a": "1"}),
+        digest(inputs={"a": None}),
+        digest(restore_from_state_id="x"),
+        digest(crew_webhook_url="https://w"),
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_fingerprint_is_blind_to_meta_and_to_the_order_of_keys() -> None:
+    assert digest(inputs={"a": 1, "b": 2}, meta={"try": 1}) == digest(inputs={"b": 2, "a": 1}, meta={"try": 2})
+    assert fingerprint("c", Request("POST", "/kickoff", None)) == fingerprint("c", Request("POST", "/kickoff", {}))
+
+
+@given(st.dictionaries(st.text(max_size=4), json_values(WILD_TEXTS), max_size=4))
+def test_any_inputs_have_a_short_fingerprint(inputs: dict[str, Any]) -> None:
+    assert len(digest(inputs=inputs)) == 32
+    assert digest(inputs=inputs) == digest(inputs=dict(reversed(inputs.items())))

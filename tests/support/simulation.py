@@ -1,0 +1,446 @@
+"""Thousands of lives of one task: tries that are killed at any step, answers that are lost, retries, clears.
+
+    python -m support.simulation --schedules 100000
+
+Each schedule is one task instance with a store that outlives its tries and a remote world of runs that cost
+money. After every step of every try the world checks what must never happen (`World.check_*`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_provider_crewai.client.begin import Begun, Plan, begin
+from airflow_provider_crewai.client.flows import Dialect, Step
+from airflow_provider_crewai.client.ledger import Claim, Rules
+from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewTransportError
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
+from support.scripted import EPOCH, Answer, Asked, ScriptedShell
+
+KICKOFFS = ("ok", "lost, started", "lost, not started", "502, started", "html, started", "refused", "503", "429", "422",
+            "401")  # fmt: skip
+STARTED = frozenset({"ok", "lost, started", "502, started", "html, started"})
+LOOKS = ("truth", "reset", "502", "401", "html")
+STOPS = ("ok", "404", "reset, stopped", "reset, not stopped", "html")
+LOADS = ("ok", "error")
+SAVES = ("ok", "error, kept", "error, lost")
+CHANGES = ("nothing", "cleared", "other inputs", "cleared with other inputs")
+"""What may happen to the task before its next try."""
+FATES = ("goes on", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")
+"""What may happen to a run before the next try."""
+
+LOST = CrewTransportError("connection lost", sent=True)
+ANSWERS: dict[str, Response | CrewError] = {
+    "refused": CrewTransportError("connection refused", sent=False),
+    "html": Response(200, {}, b"<html>gateway</html>"),
+    **{code: Response(int(code), {}, b'{"detail":"no"}') for code in "401 404 422 429 502 503".split()},
+}
+
+
+class KilledError(BaseException):
+    """The process of a try ended here. No code of ours sees it."""
+
+
+class BrokenLawError(AssertionError):
+    """Something happened that must never happen."""
+
+
+@dataclass
+class RemoteRun:
+    """A run that costs money while it is alive.
+
+    :param recorded: whether our record ever named it; one that it never named is an orphan.
+    :param superseded: the try that left it behind because a rule said so.
+    """
+
+    kickoff_id: str
+    inputs: str
+    max_tries: int
+    word: str = "RUNNING"
+    alive: bool = True
+    recorded: bool = False
+    superseded: int | None = None
+
+    def meet(self, fate: str) -> None:
+        """Let its fate take its course."""
+        if fate == "forgotten":
+            self.alive, self.word = False, "NOT FOUND"
+        elif fate == "waits for a human" and self.alive:
+            self.word = "NOT FOUND"
+        elif fate in ("SUCCESS", "FAILED", "REVOKED") and self.alive:
+            self.alive, self.word = False, fate
+
+
+@dataclass(frozen=True)
+class Try:
+    """What happens before and during one try.
+
+    :param killed: the number of the step and whether it still took effect, or None.
+    """
+
+    change: str = "nothing"
+    fates: tuple[str, ...] = ()
+    kickoffs: tuple[str, ...] = ("ok",)
+    looks: tuple[str, ...] = ("truth",)
+    stops: tuple[str, ...] = ("ok",)
+    load: str = "ok"
+    saves: tuple[str, ...] = ("ok",)
+    killed: tuple[int, bool] | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One task instance from its first try to its last."""
+
+    rules: Rules
+    tries: tuple[Try, ...]
+    stop_superseded: bool = False
+
+
+@dataclass
+class World:
+    """The remote world, the store and the task instance, with the laws that they must obey.
+
+    :param blind: whether this try may not see the recorded run.
+    """
+
+    rules: Rules
+    claim: Claim = field(default_factory=lambda: Claim("A", "https://crew.example", 0, 2))
+    runs: dict[str, RemoteRun] = field(default_factory=dict)
+    record: JSON = None
+    now: float = EPOCH
+    blind: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    trace: list[str] = field(default_factory=list)
+
+    # -- what the flow meets ------------------------------------------------------------------------
+
+    def start_try(self, plan: Try) -> None:
+        """Let happen what happens before a try, and begin it."""
+        self.say(f"try: {plan}")
+        for run, fate in zip(reversed(self.runs.values()), plan.fates, strict=False):
+            run.meet(fate)
+        tries = self.claim.try_number + 1
+        cleared = plan.change.startswith("cleared")
+        inputs = {"A": "B", "B": "A"}[self.claim.fingerprint] if "inputs" in plan.change else self.claim.fingerprint
+        most = max(self.claim.max_tries + 1, tries + 2) if cleared else self.claim.max_tries
+        self.claim = replace(self.claim, try_number=tries, max_tries=most, fingerprint=inputs)
+        self.acts = {
+            "kickoff": iter_for_ever(plan.kickoffs),
+            "look": iter_for_ever(plan.looks),
+            "stop": iter_for_ever(plan.stops),
+            "save": iter_for_ever(plan.saves),
+        }
+        self.load_act = plan.load
+        self.refuses = self._must_refuse()
+
+    def load(self) -> JSON:
+        """Answer the flow's `Load`."""
+        if self.load_act == "error":
+            raise CrewLedgerError("the store is out of order")
+        return self.record
+
+    def save(self, record: JSONObject | None) -> None:
+        """Answer the flow's `Save`."""
+        act = next(self.acts["save"])
+        self.say(f"save ({act}): {record}")
+        self.counts[f"save: {act}"] += 1
+        if act != "error, lost":
+            self._keep(json.loads(json.dumps(record)))
+        if act != "ok":
+            raise CrewLedgerError("the store is out of order")
+
+    def __call__(self, asked: Asked) -> Answer:
+        """Answer a request."""
+        request = asked.request
+        if request.path == "/kickoff":
+            return Answer(self._kick_off(request), 0.3)
+        _, verb, kickoff_id = request.path.split("/")
+        run = self.runs[unquote(kickoff_id)]
+        return Answer(self._stop(run) if verb == "stop" else self._look(run), 0.1)
+
+    def _kick_off(self, request: Request) -> Response | CrewError:
+        act = next(self.acts["kickoff"])
+        self.say(f"kickoff: {act}")
+        self.counts[f"kickoff: {act}"] += 1
+        self.check_that_a_kickoff_may_be_sent(request)
+        if act not in STARTED:
+            return LOST if act == "lost, not started" else ANSWERS[act]
+        self.counts["runs"] += 1
+        run = RemoteRun(f"run-{len(self.runs) + 1}", self.claim.fingerprint, self.claim.max_tries)
+        self.runs[run.kickoff_id] = run
+        if act == "ok":
+            return Response(200, {}, json.dumps({"kickoff_id": run.kickoff_id}).encode())
+        return {"502, started": ANSWERS["502"], "html, started": ANSWERS["html"]}.get(act, LOST)
+
+    def _look(self, run: RemoteRun) -> Response | CrewError:
+        act = next(self.acts["look"])
+        self.counts[f"look: {act}"] += 1
+        truth = Response(200, {}, json.dumps({"state": run.word, "status": "said"}).encode())
+        return {"truth": truth, "reset": LOST}.get(act) or ANSWERS[act]
+
+    def _stop(self, run: RemoteRun) -> Response | CrewError:
+        act = next(self.acts["stop"])
+        self.counts[f"stop: {act}"] += 1
+        self.say(f"stop {run.kickoff_id}: {act}")
+        if act in ("ok", "reset, stopped"):
+            run.meet("REVOKED")
+        if act == "ok":
+            return Response(200, {}, b'{"status":"stopped"}')
+        return LOST if act.startswith("reset") else ANSWERS[act]
+
+    def say(self, what: str) -> None:
+        """Note what happened, for the one who has to find out why."""
+        self.trace.append(f"{self.claim.try_number}: {what}")
+
+    # -- what must never happen ---------------------------------------------------------------------
+
+    def _keep(self, record: JSON) -> None:
+        self.record = record
+        mine = isinstance(record, dict) and record["try_number"] == self.claim.try_number
+        if isinstance(record, dict) and record["kickoff_id"] is not None:
+            self._named(record)
+        elif mine:
+            self._leave_behind()
+        if not mine:
+            # Nothing was started, so nothing was left behind either.
+            for run in self.runs.values():
+                run.superseded = None if run.superseded == self.claim.try_number else run.superseded
+
+    def _named(self, record: dict[str, Any]) -> None:
+        run = self.runs.get(record["kickoff_id"])
+        self.law(run is not None, "the record names a run that does not exist")
+        assert run is not None
+        run.recorded, run.superseded, run.max_tries = True, None, record["max_tries"]
+        self.law(record["fingerprint"] == run.inputs, "the record names a run of other inputs")
+
+    def _leave_behind(self) -> None:
+        """Check that a rule allows each run that an intent leaves behind alive."""
+        for run in self.unresolved():
+            self.law(self.may_be_left(run), f"a second run is started beside {run}, and no rule said so")
+            run.superseded = self.claim.try_number
+
+    def may_be_left(self, run: RemoteRun) -> bool:
+        """Whether the author's rules, or the user, say that this run may be replaced while it goes on."""
+        cleared = run.max_tries < self.claim.max_tries
+        if not run.recorded:
+            return cleared or self.rules.on_orphaned_kickoff == "rerun"
+        changed = run.inputs != self.claim.fingerprint
+        return (cleared and self.rules.on_clear == "rerun") or (changed and self.rules.on_changed_inputs == "rerun")
+
+    def unresolved(self) -> list[RemoteRun]:
+        """The runs that cost money and that no rule has given up."""
+        return [run for run in self.runs.values() if run.alive and run.superseded is None]
+
+    def check_that_a_kickoff_may_be_sent(self, request: Request) -> None:
+        """A kickoff is sent only with its intent on record, and only if no rule forbids it."""
+        self.law(request.method == "POST" and not request.idempotent, "a kickoff is sent as if it could be repeated")
+        self.law(not self.refuses, "a kickoff is sent though an earlier one is unresolved, or the record unreadable")
+        intent = self.record
+        known = isinstance(intent, dict) and intent["kickoff_id"] is None
+        self.law(known, "a kickoff is sent without an intent on record")
+        assert isinstance(intent, dict)
+        mine = (intent["try_number"], intent["max_tries"], intent["fingerprint"])
+        claim = self.claim
+        self.law(mine == (claim.try_number, claim.max_tries, claim.fingerprint), "the intent on record is another try's")
+
+    def _must_refuse(self) -> bool:
+        record = self.record
+        if self.load_act == "error" or (record is not None and not isinstance(record, dict)):
+            return True
+        if record is None or record.get("kickoff_id") is not None:
+            return False
+        cleared = int(str(record["max_tries"])) < self.claim.max_tries
+        return not cleared and self.rules.on_orphaned_kickoff == "fail"
+
+    def check_after_a_try(self) -> None:
+        """Every run that costs money is on record, or the record warns that there is one."""
+        record = self.record
+        if not isinstance(record, dict):
+            self.law(record is not None or not self.unresolved(), f"nobody knows any more of {self.unresolved()}")
+            return
+        if record["kickoff_id"] is None:
+            return
+        named = str(record["kickoff_id"])
+        self.law(named in self.runs, "the record names a run that does not exist")
+        others = [run for run in self.unresolved() if run.kickoff_id != named]
+        self.law(not others, f"nobody knows any more of {others}")
+
+    def check_outcome(self, outcome: Begun | CrewError) -> None:
+        """What a try says it waits for exists."""
+        if not isinstance(outcome, Begun):
+            return
+        self.law(outcome.kickoff_id in self.runs, "a try waits for a run that does not exist")
+        run = self.runs[outcome.kickoff_id]
+        self.law(run.inputs == self.claim.fingerprint, "a try waits for a run of other inputs")
+        failed = run.word in ("FAILED", "REVOKED")
+        self.law(self.blind or not (outcome.adopted and failed), "a try takes up a run that has failed")
+
+    def law(self, holds: bool, what: str) -> None:
+        """Insist."""
+        if not holds:
+            raise BrokenLawError("\n".join([what, *self.trace]))
+
+
+def iter_for_ever(acts: Iterable[str]) -> Any:
+    """Go through the acts; the last one goes on."""
+    acts = tuple(acts)
+    return itertools.chain(acts, itertools.repeat(acts[-1]))
+
+
+class MortalShell(ScriptedShell):
+    """A shell whose process may be killed before or after any step takes effect."""
+
+    killed: tuple[int, bool] | None = None
+
+    def carry_out(self, step: Step) -> Any:
+        """Carry out one step, and perhaps never return."""
+        number = len(self.steps) + 1
+        if self.killed == (number, False):
+            self.steps.append(step)
+            raise KilledError
+        reply = super().carry_out(step)
+        if self.killed == (number, True):
+            raise KilledError
+        return reply
+
+
+def live(schedule: Schedule) -> World:
+    """Live through a schedule.
+
+    :raises BrokenLawError: something happened that must never happen; holds the trace.
+    """
+    world = World(schedule.rules)
+    world.counts["schedules"] += 1
+    for plan in schedule.tries:
+        live_try(world, plan, schedule)
+    return world
+
+
+def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
+    """Live through one try; return the steps that it took."""
+    world.start_try(plan)
+    world.blind = any(look != "truth" for look in plan.looks)
+    world.counts["tries"] += 1
+    shell = MortalShell(world, itertools.repeat(0.5), store=world, now=world.now)
+    shell.killed = plan.killed
+    kickoff = Kickoff({"topic": world.claim.fingerprint})
+    todo = Plan(kickoff, world.claim, world.rules, stop_superseded=schedule.stop_superseded, patience=10.0)
+    flow = begin(todo, Dialect(), world.say)
+    try:
+        outcome: Begun | CrewError = shell.drive(flow)
+    except CrewError as error:
+        outcome = error
+    except KilledError:
+        world.counts[f"killed {'after' if plan.killed and plan.killed[1] else 'before'} a {name(shell.steps[-1])}"] += 1
+        world.counts["kills"] += 1
+        world.check_after_a_try()
+        return shell.steps
+    world.say(f"outcome: {outcome!r}")
+    world.counts[f"outcome: {_kind(outcome)}"] += 1
+    world.check_after_a_try()
+    world.check_outcome(outcome)
+    world.now = shell.now + 60
+    return shell.steps
+
+
+def name(step: Step) -> str:
+    """What a step is called in the summary."""
+    if isinstance(step, Request):
+        return {"kickoff": "kickoff", "status": "look", "stop": "stop"}[step.path.split("/")[1]]
+    return type(step).__name__.lower()
+
+
+def _kind(outcome: Begun | CrewError) -> str:
+    if isinstance(outcome, Begun):
+        return "took up a run" if outcome.adopted else "started a run"
+    return type(outcome).__name__
+
+
+# ---- schedules --------------------------------------------------------------------------------------
+
+
+def any_rules() -> list[Rules]:
+    """All that an author can say."""
+    return [
+        Rules(changed, orphaned, clear)
+        for changed in ("rerun", "fail")
+        for orphaned in ("fail", "rerun")
+        for clear in ("rerun", "reattach")
+    ]
+
+
+def random_schedule(dice: random.Random) -> Schedule:
+    """Throw the dice for everything."""
+    tries = tuple(_random_try(dice) for _ in range(dice.randint(2, 7)))
+    return Schedule(dice.choice(any_rules()), tries, stop_superseded=dice.random() < 0.5)
+
+
+def _random_try(dice: random.Random) -> Try:
+    def some(acts: tuple[str, ...], good: float) -> tuple[str, ...]:
+        return tuple(acts[0] if dice.random() < good else dice.choice(acts) for _ in range(3))
+
+    return Try(
+        change="nothing" if dice.random() < 0.5 else dice.choice(CHANGES),
+        fates=tuple(dice.choice(FATES) if dice.random() < 0.5 else "goes on" for _ in range(4)),
+        kickoffs=some(KICKOFFS, 0.4),
+        looks=some(LOOKS, 0.7),
+        stops=some(STOPS, 0.5),
+        load="error" if dice.random() < 0.05 else "ok",
+        saves=some(SAVES, 0.9),
+        killed=(dice.randint(1, 12), dice.random() < 0.5) if dice.random() < 0.5 else None,
+    )
+
+
+def every_crash(schedule: Schedule, *, at: int) -> Iterable[Schedule]:
+    """Yield the schedule with the given try killed before and after each of its steps."""
+    world = World(schedule.rules)
+    steps: list[Step] = []
+    for plan in schedule.tries[: at + 1]:
+        steps = live_try(world, replace(plan, killed=None), schedule)
+    for number in range(1, len(steps) + 1):
+        for took_effect in (False, True):
+            tries = list(schedule.tries)
+            tries[at] = replace(tries[at], killed=(number, took_effect))
+            yield replace(schedule, tries=tuple(tries))
+
+
+def simulate(schedules: int, seed: int = 0, progress: Callable[[int], None] = lambda _: None) -> Counter[str]:
+    """Live through so many random schedules, and count what happened.
+
+    :raises BrokenLawError: with the schedule's own seed and its trace.
+    """
+    counts: Counter[str] = Counter()
+    for number in range(seed, seed + schedules):
+        try:
+            counts += live(random_schedule(random.Random(number))).counts  # noqa: S311 - dice
+        except BrokenLawError as error:
+            raise BrokenLawError(f"seed {number}: {error}") from None
+        progress(number)
+    return counts
+
+
+def summary(counts: Counter[str]) -> str:
+    """Write the counts, one a line."""
+    return "\n".join(f"{count:>9}  {what}" for what, count in sorted(counts.items()))
+
+
+def main() -> None:
+    """Run a simulation as long as somebody wants."""
+    parser = argparse.ArgumentParser(description="Kill, lose and retry, and check that no run is ever started twice.")
+    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    print(summary(simulate(arguments.schedules, arguments.seed)))  # noqa: T201 - a command prints
+
+
+if __name__ == "__main__":
+    main()
