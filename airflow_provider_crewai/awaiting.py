@@ -118,7 +118,10 @@ class AwaitsRun(BaseOperator):
         self._awaited = client, wait.kickoff_id
         watch = self._watch(wait, **seen)
         # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
-        step = client.drive(look_once(watch, client.dialect, journal))
+        try:
+            step = client.drive(look_once(watch, client.dialect, journal))
+        except CrewError as error:  # what is no kickoff_id cannot be asked for
+            self.fail(error)
         if isinstance(step, Again) and self.deferrable and wait.deferrals < MAX_DEFERRALS:
             self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1))
         ending = client.wait(watch, journal) if isinstance(step, Again) else step

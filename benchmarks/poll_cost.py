@@ -73,7 +73,16 @@ def main() -> None:
 
 def show(environment: dict[str, str]) -> None:
     """Measure each scenario with each trigger in turn."""
-    heads = ("triggers", "looks", "last answer", "trigger", "CPU ms/poll", "longest block ms", "connections", "look-ups")
+    heads = (
+        "triggers",
+        "looks",
+        "last answer",
+        "trigger",
+        "CPU ms/poll",
+        "longest block ms",
+        "connections",
+        "look-ups",
+    )
     line = "{:>8}  {:>5}  {:>11}  {:10}  {:>11}  {:>16}  {:>11}  {:>8}"
     print(line.format(*heads))
     for scenario in SCENARIOS:

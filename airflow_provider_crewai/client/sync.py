@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from http.cookiejar import DefaultCookiePolicy
 from dataclasses import replace
+from http.cookiejar import DefaultCookiePolicy
+from traceback import walk_tb
 
 import requests
 import urllib3
@@ -45,7 +46,6 @@ _BEFORE_SENDING = (
     requests.ConnectTimeout,
     ssl.SSLCertVerificationError,
 )
-_HANDSHAKE = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "HTTP_REQUEST", "TLSV1_ALERT_PROTOCOL_VERSION")
 
 
 class _Session(requests.Session):
@@ -237,7 +237,12 @@ def _chunks(raw: urllib3.HTTPResponse, give_up: float) -> Iterator[bytes]:
 
 def _is_before_sending(cause: BaseException) -> bool:
     """Whether the connection was never made, so that nothing can have arrived."""
-    return isinstance(cause, _BEFORE_SENDING) or (isinstance(cause, ssl.SSLError) and cause.reason in _HANDSHAKE)
+    return isinstance(cause, _BEFORE_SENDING) or _in_handshake(cause)
+
+
+def _in_handshake(cause: BaseException) -> bool:
+    # No library says so: the same error may come from a read, long after the request was sent.
+    return any(frame.f_code.co_name == "do_handshake" for frame, _ in walk_tb(cause.__traceback__))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

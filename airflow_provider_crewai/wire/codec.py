@@ -122,7 +122,7 @@ def _quoted(kickoff_id: str) -> str:
 
 def _is_an_id(kickoff_id: str) -> bool:
     # Ids are opaque, but one of dots alone is folded away by every HTTP library and would name another path.
-    return kickoff_id.isprintable() and bool(kickoff_id.strip("."))
+    return isinstance(kickoff_id, str) and kickoff_id.isprintable() and bool(kickoff_id.strip("."))
 
 
 def _hooks(kickoff: Kickoff) -> JSONObject:

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from aiohttp import web
 from airflow_api import DagRun, eventually
 from airflow_home import PrivateAirflow
 from crew_server import CrewServer
 from environments import CHECKOUT
 from fault_proxy import LOST, Exchange, Fault, FaultProxy
-from processes import send
-from aiohttp import web
 
 TASK = "crew"
 CONNECTION = "crewai_default"

@@ -69,7 +69,7 @@ def example_crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def database() -> Path:
     """Airflow's own database in our home, for the few tests that need one; returns the home."""
     migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-    finished = subprocess.run(migrate, capture_output=True, text=True, check=False)  # noqa: S603 - Airflow's own command
+    finished = subprocess.run(migrate, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     return HOME
 
@@ -109,5 +109,5 @@ def pip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, checkout)
     environment = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)  # noqa: S603 - our own interpreter
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     return environment, checkout

@@ -61,7 +61,7 @@ def test_every_error_of_ours_is_decided_here() -> None:
     ("words", "said", "retried"),
     [
         (["rate limit"], "litellm.RateLimitError: Rate Limit reached", True),
-        (["overloaded", "rate limit"], "OVERLOADED", True),
+        (["Overloaded", "rate limit"], "OVERLOADED", True),
         (["rate limit"], "ValueError: no tides on Mars", False),
         ([], "anything", False),
     ],

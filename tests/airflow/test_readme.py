@@ -92,7 +92,7 @@ def sh(block: Block, bin_folder: Path, cwd: Path, **environment: str) -> None:
     """Run a block as a reader would, with an environment's programs first on PATH."""
     path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
     command = ["sh", "-euc", block.text]
-    finished = subprocess.run(  # noqa: S603 - what our own README says
+    finished = subprocess.run(
         command, cwd=cwd, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -104,7 +104,7 @@ def test_pip_install_installs_the_provider(pip: tuple[Path, Path]) -> None:
     sh(the("sh", "pip install"), environment / "bin", checkout, PIP_NO_DEPS="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
     ask = "import importlib.metadata as m; print(*m.entry_points(group='apache_airflow_provider'))"
     command = [str(environment / "bin" / "python"), "-c", ask]
-    found = subprocess.run(command, cwd=environment, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    found = subprocess.run(command, cwd=environment, capture_output=True, text=True, check=True).stdout
     assert "airflow_provider_crewai.provider_info:get_provider_info" in found
 
 

@@ -19,7 +19,7 @@ def wheel(pip: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> z
     environment, checkout = pip
     folder = tmp_path_factory.mktemp("wheels")
     command = [str(environment / "bin" / "pip"), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), "."]
-    finished = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603 - pip
+    finished = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     (file,) = folder.glob("*.whl")
     return zipfile.ZipFile(file)

@@ -118,13 +118,13 @@ def test_a_record_reads_as_it_was_written(record: Record) -> None:
 
 
 @given(json_values(WILD_TEXTS))
-def test_anything_else_on_record_is_an_error_and_never_nothing(stored: Any) -> None:  # noqa: ANN401 - any JSON
+def test_anything_else_on_record_is_an_error_and_never_nothing(stored: Any) -> None:
     with pytest.raises(CrewLedgerError, match="cannot be understood"):
         Record.from_json(stored)
 
 
 @given(st.sampled_from(sorted(STORED)), st.one_of(json_values(WILD_TEXTS), st.just(float("inf")), st.just(10**400)))
-def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: Any) -> None:  # noqa: ANN401 - any JSON
+def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: Any) -> None:
     try:
         record = Record.from_json({**STORED, key: value})
     except CrewLedgerError:
@@ -148,7 +148,7 @@ def test_a_record_of_another_version_is_an_error(version: object) -> None:
 # ---- the fingerprint -------------------------------------------------------------------------------
 
 
-def digest(crew: str = "https://a", **fields: Any) -> str:  # noqa: ANN401 - any field of a kickoff
+def digest(crew: str = "https://a", **fields: Any) -> str:
     return fingerprint(crew, kickoff_request(Kickoff(**fields)))
 
 

@@ -74,7 +74,7 @@ def always(behaviour: Behaviour) -> Script:
     return lambda _: behaviour
 
 
-def told(caller: Caller, behaviour: Behaviour, request: Request = ASK, **extra: Any) -> Response | CrewError:  # noqa: ANN401
+def told(caller: Caller, behaviour: Behaviour, request: Request = ASK, **extra: Any) -> Response | CrewError:
     """What the client makes of a server that always does this."""
     with Scripted(always(behaviour)) as server:
         return one(caller, settings_for(server.url, **extra), request)
@@ -295,7 +295,7 @@ def test_a_ca_bundle_that_is_none_sent_nothing(caller: Caller, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", [float("nan"), datetime.date(2026, 1, 1), {1, 2}, b"bytes"], ids=repr)
-def test_inputs_that_json_cannot_hold_are_never_sent(caller: Caller, value: Any) -> None:  # noqa: ANN401 - any value
+def test_inputs_that_json_cannot_hold_are_never_sent(caller: Caller, value: Any) -> None:
     request = Request("POST", "/kickoff", {"inputs": {"value": value}}, idempotent=False)
     with Scripted(always(says({}))) as server:
         never_left(caller, settings_for(server.url), request)
@@ -504,7 +504,7 @@ def test_a_fault_proxy_loses_what_it_was_told_to_lose(caller: Caller) -> None:
             real.seen.clear()
             plan = Plan("POST /kickoff", [fault])
             with Scripted(faults(real.url, plan)) as proxy:
-                (outcome,) = caller(lambda: settings_for(proxy.url, timeout=5), flows.kickoff(Kickoff(), 5.0))  # noqa: B023
+                (outcome,) = caller(lambda: settings_for(proxy.url, timeout=5), flows.kickoff(Kickoff(), 5.0))
             assert isinstance(outcome, str if fault is PASS else CrewMayHaveStarted)
             assert (len(real.seen), len(plan.met)) == (arrived, 1)
 

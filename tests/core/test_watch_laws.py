@@ -393,5 +393,8 @@ def test_what_another_watch_saw_counts() -> None:
     silent = Watch("run-1", Patience(), started_at=EPOCH, missing_since=EPOCH - 900)
     for watch, phases in ((lost, (1, "NOT FOUND")), (silent, (1, "502"))):
         shell, _, _ = make(told(phases))
-        assert shell.drive(wait(watch, Dialect(), lambda _run, _now: None)).verdict in (Verdict.LOST, Verdict.UNREACHABLE)
+        assert shell.drive(wait(watch, Dialect(), lambda _run, _now: None)).verdict in (
+            Verdict.LOST,
+            Verdict.UNREACHABLE,
+        )
         assert len(shell.log) == 1

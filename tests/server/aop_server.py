@@ -44,7 +44,7 @@ class Server:
     token: str = TOKEN
 
     def start(self) -> Server:
-        self.process = subprocess.Popen(  # noqa: S603 - our own server
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "airflow_provider_crewai.server", *self.arguments, "--state", str(self.state)],
             cwd=self.cwd,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "CREWAI_SERVER_TOKEN": self.token} | self.environment,

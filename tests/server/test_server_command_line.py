@@ -18,9 +18,7 @@ FACTORY = "from brief.crew import BriefCrew\n\ndef build():\n    return BriefCre
 def refusal(*arguments: str) -> str:
     command = [sys.executable, "-m", "airflow_provider_crewai.server", *arguments]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(  # noqa: S603 - our own server
-        command, env=environment, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     return done.stderr
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 TOKEN = "tok-5e3c1a77-do-not-tell"
 
 
-def settings_for(url: str, **extra: Any) -> Settings:  # noqa: ANN401 - the connection's own fields
+def settings_for(url: str, **extra: Any) -> Settings:
     """Return settings for a server of a test, patient for half a second."""
     return read_settings("crew", host=url, password=TOKEN, extra={"timeout": 0.5, **extra})
 

@@ -36,7 +36,7 @@ class Seen:
     connection: int
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 - any JSON
+    def json(self) -> Any:
         """The body, decoded."""
         return json.loads(self.body) if self.body else None
 
@@ -110,7 +110,7 @@ class Scripted:
         except (OSError, ValueError):
             return  # The client went away, or did not speak HTTP.
 
-    def _converse(self, connection: socket.socket, stream: Any, number: int) -> None:  # noqa: ANN401 - a raw reader
+    def _converse(self, connection: socket.socket, stream: Any, number: int) -> None:
         while seen := _read(stream, number):
             self.seen.append(seen)
             wire = Wire(seen, connection)
@@ -129,11 +129,11 @@ class _Listener(socketserver.ThreadingTCPServer):
         super().__init__(address, socketserver.BaseRequestHandler)
         self._serve = serve
 
-    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's own
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's own
         self._serve(request)
 
 
-def _read(stream: Any, connection: int) -> Seen | None:  # noqa: ANN401 - a raw reader
+def _read(stream: Any, connection: int) -> Seen | None:
     line = stream.readline(65536).decode("latin-1").strip()
     if not line:
         return None
@@ -144,7 +144,7 @@ def _read(stream: Any, connection: int) -> Seen | None:  # noqa: ANN401 - a raw 
     return Seen(method, target, headers, b"".join(_body(stream, headers)), connection)
 
 
-def _body(stream: Any, headers: dict[str, str]) -> Iterator[bytes]:  # noqa: ANN401 - a raw reader
+def _body(stream: Any, headers: dict[str, str]) -> Iterator[bytes]:
     if headers.get("transfer-encoding") != "chunked":
         yield stream.read(int(headers.get("content-length", 0)))
         return
@@ -311,7 +311,9 @@ def forward(upstream: str, seen: Seen) -> Behaviour:
     """Send the request to the real server and return its answer as a behaviour."""
     url = urlsplit(upstream)
     link = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
-    keep = {name: value for name, value in seen.headers.items() if name not in ("host", "connection", "accept-encoding")}
+    keep = {
+        name: value for name, value in seen.headers.items() if name not in ("host", "connection", "accept-encoding")
+    }
     try:
         link.request(seen.method, url.path + seen.target, seen.body or None, keep)
         real = link.getresponse()

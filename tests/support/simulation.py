@@ -41,7 +41,7 @@ LOST = CrewTransportError("connection lost", sent=True)
 ANSWERS: dict[str, Response | CrewError] = {
     "refused": CrewTransportError("connection refused", sent=False),
     "html": Response(200, {}, b"<html>gateway</html>"),
-    **{code: Response(int(code), {}, b'{"detail":"no"}') for code in "401 404 422 429 502 503".split()},
+    **{code: Response(int(code), {}, b'{"detail":"no"}') for code in ["401", "404", "422", "429", "502", "503"]},
 }
 
 
@@ -250,7 +250,9 @@ class World:
         assert isinstance(intent, dict)
         mine = (intent["try_number"], intent["max_tries"], intent["fingerprint"])
         claim = self.claim
-        self.law(mine == (claim.try_number, claim.max_tries, claim.fingerprint), "the intent on record is another try's")
+        self.law(
+            mine == (claim.try_number, claim.max_tries, claim.fingerprint), "the intent on record is another try's"
+        )
 
     def _must_refuse(self) -> bool:
         record = self.record

@@ -53,7 +53,10 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
     "html": says(200, b"<html>gateway</html>"),
     "truncated": says(200, b'{"state": "SUCC'),
     "not an object": says(200, b'"SUCCESS"'),
-    **{code: says(int(code), b'{"detail":"no"}') for code in "400 401 403 408 409 422 500 502 503 504".split()},
+    **{
+        code: says(int(code), b'{"detail":"no"}')
+        for code in ["400", "401", "403", "408", "409", "422", "500", "502", "503", "504"]
+    },
 }
 
 
