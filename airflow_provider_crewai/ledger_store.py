@@ -57,7 +57,9 @@ class PathStore:
 
     def __init__(self, folder: str, ti: Any) -> None:
         parts = (ti.dag_id, ti.run_id, ti.task_id, str(getattr(ti, "map_index", -1)))
-        self._path = object_storage_path(folder).joinpath(*(quote(part, safe="").replace(".", "%2E") for part in parts[:-1]))
+        self._path = object_storage_path(folder).joinpath(
+            *(quote(part, safe="").replace(".", "%2E") for part in parts[:-1])
+        )
         self._file = self._path / f"{parts[-1]}.json"
 
     def load(self) -> JSON:

@@ -16,7 +16,16 @@ from yarl import URL
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
-from airflow_provider_crewai.client.shell import CHUNK, check_length, reply, scrub, scrub_response, silent
+from airflow_provider_crewai.client.shell import (
+    CHUNK,
+    check_length,
+    encode,
+    in_handshake,
+    reply,
+    scrub,
+    scrub_response,
+    silent,
+)
 from airflow_provider_crewai.client.watch import Ending, Watch
 from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
 from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Request, Response, Resumed, Resumption, Run
@@ -141,13 +150,13 @@ class AsyncCrewClient:
                 return await self._exchange(session, settings, request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             said = scrub(f"{type(error).__name__}: {error}", settings)
-            return CrewTransportError(said, sent=not isinstance(error, _BEFORE_SENDING))
+            return CrewTransportError(said, sent=not isinstance(error, _BEFORE_SENDING) and not in_handshake(error))
 
     async def _exchange(self, session: aiohttp.ClientSession, settings: Settings, request: Request) -> Response:
         async with session.request(
             request.method,
             URL(settings.base_url + request.path, encoded=True),
-            json=request.body,
+            data=encode(request),
             headers=settings.request_headers,
             proxy=settings.proxy,
             allow_redirects=False,

@@ -47,7 +47,11 @@ class Settings:
     @property
     def request_headers(self) -> dict[str, str]:
         """The headers of every request, the token among them."""
-        own = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        own = {
+            "Authorization": f"Bearer {self.token}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+        }
         return {**self.headers, **own}
 
     @property
@@ -86,7 +90,7 @@ def read_settings(
         token=fields.token(password),
         timeout=fields.timeout(),
         verify=fields.verify(),
-        proxy=fields.text("proxy") or _environment_proxy(url),
+        proxy=_with_scheme(fields.text("proxy") or _environment_proxy(url)),
         headers=fields.headers(),
     )
 
@@ -205,6 +209,10 @@ def _is_loopback(hostname: str) -> bool:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:
         return hostname == "localhost" or hostname.endswith(".localhost")
+
+
+def _with_scheme(proxy: str | None) -> str | None:
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _environment_proxy(url: SplitResult) -> str | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
+from traceback import walk_tb
 from typing import Protocol
 
 from airflow_provider_crewai.client.flows import Reply, Stored
 from airflow_provider_crewai.client.settings import Settings
-from airflow_provider_crewai.wire.errors import CrewError, CrewProtocolError
-from airflow_provider_crewai.wire.model import JSON, JSONObject, Response, Run
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewProtocolError
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of an answer that we take into memory: far above any result, below what harms a triggerer."""
@@ -49,6 +51,28 @@ class NoStore:
 
     def save(self, record: JSONObject | None) -> None:
         """Forget the record."""
+
+
+def encode(request: Request) -> bytes | None:
+    """Write the body of a request.
+
+    :raises CrewConfigError: it holds a value that JSON cannot hold. Nothing was sent.
+    """
+    try:
+        return None if request.body is None else json.dumps(request.body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CrewConfigError(f"The request holds what JSON cannot hold ({error}). Nothing was sent.") from None
+
+
+def in_handshake(error: BaseException) -> bool:
+    """Whether the error came while the connection was still being made, so that nothing can have arrived.
+
+    No library says so: the same error may come from a read, long after the request was sent.
+    """
+    return any(frame.f_code.co_name in _CONNECTING for frame, _ in walk_tb(error.__traceback__))
+
+
+_CONNECTING = ("do_handshake", "ssl_wrap_socket", "load_verify_locations", "create_default_context")
 
 
 def silent(_run: Run, _now: float) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
-from traceback import walk_tb
 
 import requests
 import urllib3
@@ -21,6 +21,8 @@ from airflow_provider_crewai.client.shell import (
     NoStore,
     Store,
     check_length,
+    encode,
+    in_handshake,
     reply,
     scrub,
     scrub_response,
@@ -186,12 +188,13 @@ class CrewClient:
             # A pooled connection that the server has closed meanwhile would look like a lost answer, so
             # what must not be sent twice gets a new one.
             self._session.close()
+        outer = sys.exception()
         try:
             return self._exchange(self.settings, request)
         except CrewError as error:
             return error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            causes = list(_causes(error))
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            causes = list(_causes(error, outer))
             said = scrub(f"{type(error).__name__}: {causes[-1]}", self.settings)
             return CrewTransportError(said, sent=not any(map(_is_before_sending, causes)))
 
@@ -200,7 +203,7 @@ class CrewClient:
         with self._session.request(
             request.method,
             settings.base_url + request.path,
-            json=request.body,
+            data=encode(request),
             headers=settings.request_headers,
             timeout=settings.timeout,
             verify=settings.verify,
@@ -237,17 +240,12 @@ def _chunks(raw: urllib3.HTTPResponse, give_up: float) -> Iterator[bytes]:
 
 def _is_before_sending(cause: BaseException) -> bool:
     """Whether the connection was never made, so that nothing can have arrived."""
-    return isinstance(cause, _BEFORE_SENDING) or _in_handshake(cause)
+    return isinstance(cause, _BEFORE_SENDING) or in_handshake(cause)
 
 
-def _in_handshake(cause: BaseException) -> bool:
-    # No library says so: the same error may come from a read, long after the request was sent.
-    return any(frame.f_code.co_name == "do_handshake" for frame, _ in walk_tb(cause.__traceback__))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    # Not by __context__: an error that the caller is handling would then vouch for this request.
+def _causes(error: BaseException, outer: BaseException | None) -> Iterator[BaseException]:
+    # Not `outer`, the error that our caller is handling just now: it would vouch for a request it knows nothing of.
     yield error
-    for cause in (getattr(error, "reason", None), *error.args):
-        if isinstance(cause, BaseException):
-            yield from _causes(cause)
+    for cause in (getattr(error, "reason", None), *error.args, error.__context__):
+        if isinstance(cause, BaseException) and cause is not outer:
+            yield from _causes(cause, outer)
