@@ -1,0 +1,283 @@
+"""The delivery of webhooks: rows of the table `outbox`, which the runs' own processes write, become requests.
+
+Each row is delivered at least once. The rows of one run to one URL are a line: the next is not sent before the one
+ahead of it was delivered or given up. Lines do not wait for each other. All there is to know is in the database, so
+a server that is started again goes on where the last one was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import math
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+_POLL_SECONDS = 0.1
+_PAUSE_SECONDS = 5.0
+_WIND_UP_SECONDS = 1.0
+_LONGEST_WAIT = 300.0
+_LONGEST_RETRY_AFTER = 3600.0
+_TRIES = 297  # The waits between them add up to 24 hours.
+_PER_HOST = 8
+
+# What may pass: a server or a tunnel that is just being started answers 404. Other refusals are about this body.
+_PASSING = frozenset({404, 408, 425, 429})
+
+_WAITING = "delivered_at IS NULL AND error IS NULL"
+# Bodies are large and most rows are done, so a look must not read the table.
+_INDEX = f"CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (kickoff_id, url, position, due) WHERE {_WAITING}"
+# sqlite takes the other columns from the row that has the minimum (sqlite.org/lang_select.html, "bare columns").
+_HEADS = f"SELECT kickoff_id, url, due, MIN(position) FROM outbox WHERE {_WAITING} GROUP BY kickoff_id, url"  # noqa: S608 - a constant
+_HEAD = f"""
+    SELECT position, kickoff_id, url, headers, body, attempts, due FROM outbox
+    WHERE kickoff_id = ? AND url = ? AND {_WAITING} ORDER BY position LIMIT 1
+"""  # noqa: S608 - a constant
+_TRIED = "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE position = ?"
+_FAILED = "UPDATE outbox SET due = ? WHERE position = ?"
+_DELIVERED = "UPDATE outbox SET delivered_at = ?, headers = '{}' WHERE position = ?"
+_GIVEN_UP = "UPDATE outbox SET error = ?, headers = '{}' WHERE position = ?"
+_LINE_GIVEN_UP = f"UPDATE outbox SET error = ?, headers = '{{}}' WHERE kickoff_id = ? AND url = ? AND {_WAITING}"  # noqa: S608 - a constant
+
+log = logging.getLogger(__name__)
+
+_Line = tuple[str, str]
+_Lines = dict[_Line, "asyncio.Task[int]"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    position: int
+    kickoff_id: str
+    url: str
+    headers: str = field(repr=False)
+    body: str = field(repr=False)
+    attempts: int
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    # `wait` is what the receiver asked for, in seconds; only a failure that may pass is tried again.
+    said: str
+    delivered: bool = False
+    passing: bool = False
+    wait: float = 0.0
+
+
+class Outbox:
+    """The table `outbox`, and its delivery. Headers are removed from a row once it is delivered or given up.
+
+    A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent: that header then reads
+    `sha256=<hex HMAC of "timestamp.body">` and `X-Timestamp` holds the timestamp in epoch seconds.
+
+    :param database: the sqlite file, whose table `outbox` exists.
+    :param secret: the key of the signatures.
+    :param timeout: seconds that a receiver may take, from the connection to its answer.
+    """
+
+    def __init__(self, database: Path, secret: str, *, timeout: float = 10.0) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._secret = secret.encode()
+        self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA synchronous = NORMAL")  # what a power cut undoes is delivered once more
+        self._db.execute("PRAGMA secure_delete = ON")  # what is removed from a row must not stay in the file
+        self._db.execute(_INDEX)
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver what is due, as soon as it is, until told to stop. Meant for a thread of its own."""
+        asyncio.run(self._run(stop))
+
+    def deliver_due(self) -> int:
+        """Try what is due now, and what waited behind it. Not to be called while `run` is at work.
+
+        :returns: how many rows were delivered.
+        """
+        return asyncio.run(self._deliver_due())
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    # ---- when -------------------------------------------------------------------------------------
+
+    async def _run(self, stop: threading.Event) -> None:
+        lines: _Lines = {}
+        seen, wake = -1, 0.0
+        async with self._new_session() as session:
+            while not stop.is_set():
+                try:
+                    version = self._version()
+                    if _reap(lines) or version != seen or time.time() >= wake:
+                        seen, wake = version, self._start(session, lines)
+                except Exception:  # whatever is wrong with one row or the disk, the others are still to be delivered
+                    log.exception("webhooks are not delivered for %g seconds", _PAUSE_SECONDS)
+                    wake = 0.0
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
+            await _wind_up(lines)
+
+    async def _deliver_due(self) -> int:
+        lines: _Lines = {}
+        delivered = 0
+        async with self._new_session() as session:
+            self._start(session, lines)
+            while lines:
+                await asyncio.wait(lines.values(), return_when=asyncio.FIRST_COMPLETED)
+                delivered += sum(_reap(lines))
+                self._start(session, lines)
+        return delivered
+
+    def _version(self) -> int:
+        # Changes when another connection commits, and costs microseconds (sqlite.org/pragma.html#pragma_data_version).
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def _start(self, session: aiohttp.ClientSession, lines: _Lines) -> float:
+        """Start the lines whose first row is due, and return the time at which the next one will be."""
+        now, next_due = time.time(), math.inf
+        hosts = Counter(_host(url) for _, url in lines)
+        for kickoff_id, url, due, _ in self._db.execute(_HEADS).fetchall():
+            line, host = (kickoff_id, url), _host(url)
+            if due > now:
+                next_due = min(next_due, due)
+            elif line not in lines and hosts[host] < _PER_HOST:
+                hosts[host] += 1
+                lines[line] = asyncio.create_task(self._deliver(session, line))
+        return next_due
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        # No cookies, which would tie one run to another. No limit: `_PER_HOST` is one that eats up nobody's timeout.
+        connector = aiohttp.TCPConnector(limit=0)
+        return aiohttp.ClientSession(connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+    # ---- what -------------------------------------------------------------------------------------
+
+    async def _deliver(self, session: aiohttp.ClientSession, line: _Line) -> int:
+        delivered = 0
+        while row := self._due(line):
+            # Counted before it is sent, so that what ends the server, or fills the disk, is not sent in a tight loop.
+            self._db.execute(_TRIED, (time.time() + _backoff(row.attempts + 1), row.position))
+            outcome = await self._post(session, row)
+            self._note(row, outcome)
+            delivered += outcome.delivered
+        return delivered
+
+    def _due(self, line: _Line) -> _Row | None:
+        found = self._db.execute(_HEAD, line).fetchone()
+        row = _Row(*found) if found else None
+        return row if row and row.due <= time.time() else None
+
+    async def _post(self, session: aiohttp.ClientSession, row: _Row) -> _Outcome:
+        # The words of these errors may hold a header, so only their kind is told.
+        if not _callable(row.url):
+            return _Outcome("is no http or https URL")
+        try:
+            request = session.post(
+                _exact(row.url), data=row.body.encode(), headers=self._headers(row), allow_redirects=False
+            )
+            async with request as response:
+                return _judged(response.status, response.headers.get("Retry-After", ""))
+        except ValueError as error:
+            return _Outcome(f"cannot be called: {type(error).__name__}")
+        except (aiohttp.ClientError, OSError) as error:
+            return _Outcome(f"did not answer: {type(error).__name__}", passing=True)
+
+    def _headers(self, row: _Row) -> dict[str, str]:
+        headers: dict[str, str] = json.loads(row.headers)
+        if headers.get("X-Signature") == "sha256":
+            timestamp = str(int(time.time()))
+            digest = hmac.new(self._secret, f"{timestamp}.{row.body}".encode(), "sha256").hexdigest()
+            headers |= {"X-Signature": f"sha256={digest}", "X-Timestamp": timestamp}
+        return headers | {"Content-Type": "application/json"}
+
+    def _note(self, row: _Row, outcome: _Outcome) -> None:
+        tries, now = row.attempts + 1, time.time()
+        if outcome.delivered:
+            log.debug("run %s: %s %s", row.kickoff_id, _host(row.url), outcome.said)
+            self._db.execute(_DELIVERED, (now, row.position))
+        elif outcome.passing and tries < _TRIES:
+            wait = max(_backoff(tries), outcome.wait)
+            log.info("run %s: %s %s; again in %.1f s", row.kickoff_id, _host(row.url), outcome.said, wait)
+            self._db.execute(_FAILED, (now + wait, row.position))
+        else:
+            self._give_up(row, f"{outcome.said}, given up after {tries} tries" if tries > 1 else outcome.said)
+
+    def _give_up(self, row: _Row, reason: str) -> None:
+        log.warning("run %s: a webhook is not delivered: %s %s", row.kickoff_id, _host(row.url), reason)
+        self._db.execute(_GIVEN_UP, (reason, row.position))
+        if row.attempts + 1 >= _TRIES:  # a receiver that was away for a day is not waited for again and again
+            self._db.execute(_LINE_GIVEN_UP, (reason, row.kickoff_id, row.url))
+
+
+def _reap(lines: _Lines) -> list[int]:
+    ended = [line for line, task in lines.items() if task.done()]
+    return [task.result() for task in [lines.pop(line) for line in ended]]
+
+
+async def _wind_up(lines: _Lines) -> None:
+    # A request cut off here is sent again by the next server.
+    if lines:
+        _, unfinished = await asyncio.wait(lines.values(), timeout=_WIND_UP_SECONDS)
+        for task in unfinished:
+            task.cancel()
+
+
+def _judged(status: int, retry_after: str) -> _Outcome:
+    said = f"answered {status}"
+    if 200 <= status < 300:  # noqa: PLR2004 - HTTP status codes read best as numbers
+        return _Outcome(said, delivered=True)
+    if 300 <= status < 400:  # noqa: PLR2004 - the same
+        return _Outcome(f"{said}, and redirects are not followed")
+    passing = status in _PASSING or status >= 500  # noqa: PLR2004 - the same
+    return _Outcome(said, passing=passing, wait=min(_seconds(retry_after), _LONGEST_RETRY_AFTER))
+
+
+def _seconds(retry_after: str) -> float:
+    # RFC 9110, section 10.2.3: seconds or an HTTP date.
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+        # One of the three forms of an HTTP date names no zone; all of them mean GMT.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def _backoff(tries: int) -> float:
+    # 1 second, doubling up to five minutes; a fifth of jitter, so that lines do not march in step.
+    return min(_LONGEST_WAIT, 2.0 ** min(tries - 1, 16)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+
+def _callable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _exact(url: str) -> URL:
+    # As it was given, since whoever gave it may have signed it; quoted where it could not be sent as it is.
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+
+
+def _host(url: str) -> str:
+    # Never more of a URL is told or logged: a path or a query may be a secret.
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return "?"
