@@ -200,7 +200,7 @@ def step_fields(source: Any, event: Any) -> dict[str, Any] | None:
     task, action = getattr(source, "task", None), getattr(source, "action", None)
     return {
         "prompt": getattr(task, "description", event.task_name),
-        "thought": getattr(action, "thought", ""),
+        "thought": getattr(action, "thought", "").removeprefix("Thought:").strip(),
         "tool": event.tool_name,
         "tool_input": getattr(action, "tool_input", None) or _text(event.tool_args),
         "result": str(event.output),
@@ -217,16 +217,16 @@ class _Stream:
         self._target = target
         self._send = send
         self._lock = threading.Lock()
-        self._batch: list[dict[str, Any]] = []
+        self._batch: list[tuple[datetime, dict[str, Any]]] = []
         self._timer: threading.Timer | None = None
 
     def wants(self, name: str) -> bool:
         return self._names is None or name in self._names
 
     def add(self, event: Any) -> None:
-        body = self._body(event)
+        happened = (event.timestamp, self._body(event))
         with self._lock:
-            self._batch.append(body)
+            self._batch.append(happened)
             if len(self._batch) >= self._most:
                 self._post()
             elif not self._timer:
@@ -243,8 +243,8 @@ class _Stream:
             self._timer.cancel()
             self._timer = None
         if self._batch:
-            # crewai hands events to a pool of threads, which does not keep their order.
-            batch = sorted(self._batch, key=lambda body: body["data"].get("emission_sequence") or 0)
+            # crewai hands events to a pool of threads, which does not keep their order, and counts anew in each crew.
+            batch = [body for _, body in sorted(self._batch, key=lambda happened: happened[0])]
             self._batch = []
             self._send(self._target.url, self._target.headers, {"events": batch})
 
