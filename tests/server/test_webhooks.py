@@ -179,7 +179,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
     with receiving(Answer(status, {"Retry-After": said})) as receiver:
         database.send(receiver.url, 1)
         assert outbox.deliver_due() == 0
-    assert database.rows()[0]["due"] - time.time() == pytest.approx(seconds, abs=0.5)
+    assert database.rows()[0]["due"] - time.time() == pytest.approx(seconds, abs=0.9)
 
 
 def test_a_receiver_may_name_a_date(database: Database, outbox: Outbox) -> None:
@@ -196,7 +196,7 @@ def test_the_waits_double_up_to_five_minutes(database: Database, outbox: Outbox,
     assert outbox.deliver_due() == 0
     (row,) = database.rows()
     assert (row["attempts"], row["error"]) == (tries + 1, None)
-    assert 0.8 * seconds - 0.5 <= row["due"] - time.time() <= 1.2 * seconds
+    assert 0.8 * seconds - 0.7 <= row["due"] - time.time() <= 1.2 * seconds
 
 
 def test_the_waits_add_up_to_a_day(database: Database, outbox: Outbox) -> None:
@@ -225,7 +225,7 @@ def test_a_receiver_that_takes_too_long_is_tried_again(database: Database, outbo
         database.send(receiver.url, 1)
         began = time.monotonic()
         assert outbox.deliver_due() == 0
-        assert time.monotonic() - began == pytest.approx(0.5, abs=0.4)
+        assert 0.5 <= time.monotonic() - began < 5
         database.time_passes()
         assert outbox.deliver_due() == 1
 
@@ -240,12 +240,12 @@ def test_a_dead_receiver_does_not_hold_up_others(database: Database) -> None:
     ):
         for number in range(20):
             database.send(dead.url, number, run=f"run {number}")
-        dead.wait_for(1)
+        dead.wait_for(8)
         began = time.monotonic()
         for number in range(20):
             database.send(alive.url, number, run=f"run {number}")
         alive.wait_for(20)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5, "the dead one takes ten seconds"
         assert len(dead.received) == 8, "a host is called a few times at once, no more"
 
 
@@ -325,15 +325,15 @@ def test_what_is_due_is_delivered_at_once_and_what_failed_when_its_time_has_come
         began = time.time()
         database.send(receiver.url, 1)
         first, second = receiver.wait_for(2)
-    assert first.at - began < 0.5
-    assert 0.8 <= second.at - first.at < 1.8
+    assert first.at - began < 2
+    assert 0.8 <= second.at - first.at < 4
 
 
 def test_it_takes_notice_of_a_stop_at_once(outbox: Outbox) -> None:
     began = time.monotonic()
     with at_work(outbox):
         pass
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 def test_a_killed_server_leaves_nothing_undelivered(database: Database, outbox: Outbox) -> None:
