@@ -1,4 +1,4 @@
-"""`python -m airflow_provider_crewai.server PROJECT`: serve a crew from disk on this machine."""
+"""`python -m airflow_provider_crewai.server PROJECT`: serve a crewai project on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,19 +16,27 @@ import uvicorn
 
 from airflow_provider_crewai.server import state
 from airflow_provider_crewai.server.app import create_app
-from airflow_provider_crewai.server.launch import TOKEN_VARIABLE, Launcher, Project, ProjectError
+from airflow_provider_crewai.server.crew_process.settings import Settings
+from airflow_provider_crewai.server.launch import Launcher
+from airflow_provider_crewai.server.nursery import TOKEN_VARIABLE, Nursery
+from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
+from airflow_provider_crewai.server.webhooks import Outbox
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DAY = 86400.0
 
 log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them.
+
+    :param arguments: the command line, by default the process's own.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     parser = _parser()
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         project = Project.named(options.project)
         directory: Path = (options.state or state.default_directory(project)).resolve()
@@ -45,15 +54,26 @@ def serve(project: Project, listener: socket.socket, token: str, directory: Path
     :param token: the bearer token that requests must bring.
     :param directory: the state directory, held by this process.
     """
-    home = directory / "runs"
+    home, url = directory / "runs", _url(listener)
     home.mkdir(mode=0o700, exist_ok=True)
     runs = Runs(home / "runs.sqlite")
-    launcher = Launcher(runs, project, options.python or project.python(), home, options.slots)
-    launcher.adopt()
-    threading.Thread(target=_warm_up, args=(launcher,), daemon=True).start()
-    app = create_app(runs, launcher, token, f"Serving {project.name} at {_url(listener)}")
+    where = str(project.directory)
+    settings = Settings(project.target, where, str(runs.path), str(home), options.llm, f"{url}/feedback")
+    nursery = Nursery(project, options.python or project.python(), settings)
+    keep = options.keep_days * DAY
+    launcher = Launcher(runs, nursery, home, slots=options.slots, on_lost=options.on_lost, keep=keep)
+    app = create_app(runs, launcher, token, f"Serving {project.name} at {url}", strict=options.strict_aop)
+    stopping = threading.Event()
+    workers = [
+        threading.Thread(target=_warm_up, args=(launcher,), daemon=True),
+        threading.Thread(target=launcher.keep_going, args=(stopping,), daemon=True),
+        threading.Thread(target=Outbox(runs.path, token).run, args=(stopping,), daemon=True),
+    ]
+    for worker in workers:
+        worker.start()
     _run(uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5)), listener)
-    launcher.close()
+    stopping.set()
+    nursery.close()
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -66,7 +86,7 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
 def _warm_up(launcher: Launcher) -> None:
     # The first request need not wait for crewai's import, which takes seconds.
     with suppress(ProjectError):
-        launcher.inputs()
+        launcher.description()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -91,9 +111,9 @@ def _token(given: str | None, directory: Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_crewai.server",
-        description="Serve a crew from a project on disk behind the API of a deployed one, on this machine only.",
+        description="Serve a crewai project from disk behind the API of a deployed one, on this machine only.",
     )
-    parser.add_argument("project", help="a directory with crew.py or src/*/crew.py, or module:attribute")
+    parser.add_argument("project", help="a crewai project's directory, or module:attribute")
     parser.add_argument("--host", type=_loopback, default=LOOPBACK[0], help="a loopback address (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--token", help=f"the bearer token; else ${TOKEN_VARIABLE}, else one kept in a file")
@@ -102,6 +122,24 @@ def _parser() -> argparse.ArgumentParser:
         "--python", type=_interpreter, help="the interpreter that has crewai; else the project's .venv, else this one"
     )
     parser.add_argument("--slots", type=_slots, default=os.cpu_count() or 1, help="runs at once (%(default)s)")
+    parser.add_argument(
+        "--llm",
+        metavar="stub|URL[=MODEL]",
+        help="where all the project's models are: an OpenAI-compatible endpoint such as Ollama's, or `stub`, a "
+        "built-in one whose answers mean nothing; else each model where the project and its environment say",
+    )
+    parser.add_argument(
+        "--on-lost",
+        choices=("fail", "resume"),
+        default="fail",
+        help="what becomes of a crew's run whose process dies: it fails (%(default)s), or goes on from its finished tasks",
+    )
+    parser.add_argument("--keep-days", type=float, default=30, help="days for which ended runs are kept (%(default)s)")
+    parser.add_argument(
+        "--strict-aop",
+        action="store_true",
+        help="keep the live service's quirks: NOT FOUND while a run waits for a human, 200 and a new id for any resume",
+    )
     return parser
 
 

@@ -3,56 +3,40 @@
 from __future__ import annotations
 
 import json
-import re
-import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
 
-from airflow_provider_crewai.server.launch import Launcher, ProjectError
-from airflow_provider_crewai.server.runs import Runs, StoredRun
+from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
+from airflow_provider_crewai.server.launch import Launcher
+from airflow_provider_crewai.server.project import ProjectError
+from airflow_provider_crewai.server.resume import Answer, read_answer
+from airflow_provider_crewai.server.runs import Question, Runs, StoredRun
+from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 
 MAX_BODY = 10 * 1024 * 1024
 
-_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
-# What crewai fills in. Its `fetch_inputs` also lists what merely stands in braces, such as a sample of JSON.
-_FILLED_IN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_SENTENCES = {"PENDING": "Task is pending", "STARTED": "Task is Running", "RUNNING": "Task is Running"}
-_NULLS: JSONObject = {
-    "result": None,
-    "result_json": None,
-    "usage_metrics": None,
-    "progress": None,
-    "last_event": None,
-    "events": None,
-    "events_count": None,
-    "events_by_type": None,
-    "triggered_by": None,
-    "execution_origin": "api",
-    "last_step": None,
-    "last_executed_task": None,
-    "flow_id": None,
-}
 
-
-def create_app(runs: Runs, launcher: Launcher, token: str, greeting: str) -> Starlette:
+def create_app(
+    runs: Runs, launcher: Launcher, token: str, greeting: str, *, strict: bool = False, pages: Sequence[BaseRoute] = ()
+) -> Starlette:
     """Build the application.
 
     :param runs: the store of all runs.
     :param launcher: what describes the crew and runs its kickoffs.
     :param token: the bearer token that every endpoint wants.
     :param greeting: the line to print once requests are answered.
+    :param strict: whether the live service's quirks are kept where they make a crew harder to use.
+    :param pages: routes for a browser, which see to their own access.
     """
 
     @asynccontextmanager
@@ -60,28 +44,43 @@ def create_app(runs: Runs, launcher: Launcher, token: str, greeting: str) -> Sta
         print(greeting, flush=True)  # noqa: T201 - the one line that scripts read
         yield
 
-    api = _Api(runs, launcher)
-    bearer = [Middleware(_Bearer, token=token)]
+    api = _Api(runs, launcher, strict=strict)
+    bearer = [Middleware(Bearer, token=token)]
     return Starlette(
         routes=[
             Route("/inputs", api.inputs, middleware=bearer),
             Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
             Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
+            Route("/resume", api.resume, methods=["POST"], middleware=bearer),
             Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
+            # Its address is the key: it holds the question's random id, and was told to nobody but the webhook.
+            Route("/feedback/{question_id}", api.feedback, methods=["POST"]),
+            *pages,
         ],
-        middleware=[Middleware(_LoopbackOnly)],
+        middleware=[Middleware(LoopbackOnly)],
         exception_handlers={HTTPException: _http_error, ProjectError: _project_error},
         lifespan=lifespan,
     )
 
 
+def check_inputs(launcher: Launcher, inputs: JSONObject) -> None:
+    """Refuse a kickoff that lacks an input, as live, before anything runs.
+
+    :raises HTTPException: 422, naming them.
+    """
+    required = launcher.description().required
+    if missing := ", ".join(name for name in required if name not in inputs):
+        raise HTTPException(422, f"Missing inputs: {missing}")
+
+
 class _Api:
-    def __init__(self, runs: Runs, launcher: Launcher) -> None:
+    def __init__(self, runs: Runs, launcher: Launcher, *, strict: bool) -> None:
         self._runs = runs
         self._launcher = launcher
+        self._strict = strict
 
     def inputs(self, _: Request) -> Response:
-        return _json({"inputs": [*self._launcher.inputs()]})
+        return _json({"inputs": [*self._launcher.description().inputs]})
 
     async def kickoff(self, request: Request) -> Response:
         body = _object(await _body(request))
@@ -90,38 +89,68 @@ class _Api:
         return await run_in_threadpool(self._kickoff, body)
 
     def status(self, request: Request) -> Response:
-        return _json(_status(self._runs.get(request.path_params["kickoff_id"])))
+        return _json(self._status(self._runs.get(request.path_params["kickoff_id"])))
+
+    async def resume(self, request: Request) -> Response:
+        body = _object(await _body(request))
+        if body is None:
+            return PlainTextResponse("Internal Server Error", 500)
+        answer = read_answer(body, strict=self._strict)
+        return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
+
+    async def feedback(self, request: Request) -> Response:
+        body = _object(await _body(request)) or {}
+        question = self._runs.question(request.path_params["question_id"])
+        if question is None:
+            raise HTTPException(404, "No such request")
+        said = str(body.get("feedback") or "")
+        if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
+            raise HTTPException(409, "This request has been answered already")
+        return _json({"status": "resumed", "message": "Execution resumed successfully"})
 
     def stop(self, request: Request) -> Response:
         kickoff_id = request.path_params["kickoff_id"]
         if self._launcher.stop(kickoff_id):
             return _json({"status": "stopped", "kickoffId": kickoff_id})
-        state = _status(self._runs.get(kickoff_id))["state"]
+        state = self._status(self._runs.get(kickoff_id))["state"]
         raise HTTPException(400, f"Cannot stop execution. Current state: {state}")
 
     def _kickoff(self, body: JSONObject) -> Response:
         inputs = body.get("inputs") or {}
         if not isinstance(inputs, dict):
             raise HTTPException(422, "inputs must be an object")
-        wanted = filter(_FILLED_IN.fullmatch, self._launcher.inputs())
-        if missing := ", ".join(name for name in wanted if name not in inputs):
-            raise HTTPException(422, f"Missing inputs: {missing}")
-        kickoff_id = self._runs.add(body)
-        self._launcher.dispatch()
-        return _json({"kickoff_id": kickoff_id})
+        check_inputs(self._launcher, inputs)
+        return _json({"kickoff_id": self._launcher.kickoff(body)})
+
+    def _status(self, run: StoredRun | None) -> JSONObject:
+        # Live, a run that waits for a human cannot be told from one that never was.
+        if run is None or (self._strict and run.state == "PAUSED"):
+            return NOT_FOUND
+        question = self._runs.open_question(run.kickoff_id) if run.state == "PAUSED" else None
+        return status_of(run, self._runs.steps(run.kickoff_id), question)
+
+    def _resume(self, answer: Answer) -> Response:
+        question = self._asked(answer)
+        if question is None:
+            raise HTTPException(404, "Execution not found, or it asked no such question: see 'human_input' in its status")
+        if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
+            raise HTTPException(409, "This question has been answered already")
+        said: JSONObject = {"status": "resumed", "message": "Execution resumed successfully"}
+        return _json({"kickoff_id": question.kickoff_id} | said)
+
+    def _resume_as_live(self, answer: Answer) -> Response:
+        question = self._asked(answer)
+        if question is not None:
+            self._launcher.answer(question.question_id, answer.feedback, approved=None)
+        # Always 200 with an id never seen before, even where nothing was resumed.
+        return _json({"kickoff_id": self._runs.alias(question.kickoff_id if question else answer.kickoff_id)})
+
+    def _asked(self, answer: Answer) -> Question | None:
+        run, question = self._runs.get(answer.kickoff_id), self._runs.question(answer.question_id)
+        return question if run and question and question.kickoff_id == run.kickoff_id else None
 
 
 # ---- bodies ---------------------------------------------------------------------------------------
-
-
-def _status(run: StoredRun | None) -> JSONObject:
-    if run is None:
-        return {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id"} | _NULLS
-    body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state)}
-    body |= _NULLS | run.answer
-    if run.state in ("FAILED", "REVOKED"):
-        body["progress"] = None
-    return body
 
 
 def _json(body: JSONObject, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -160,32 +189,3 @@ def _http_error(_: Request, error: Exception) -> Response:
 
 def _project_error(_: Request, error: Exception) -> Response:
     return _json({"detail": str(error)}, 500)
-
-
-class _Bearer:
-    """Lets through only who knows the token."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Bearer"})
-        if not secrets.compare_digest(token.strip().encode("latin-1"), self._token):
-            raise HTTPException(401, "Invalid or missing authentication credentials")
-        await self._app(scope, receive, send)
-
-
-class _LoopbackOnly:
-    """Refuses requests for other names: a web page that rebinds its own name to us sends that name as Host."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _LOOPBACK.fullmatch(Headers(scope=scope).get("host", "")):
-            await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)

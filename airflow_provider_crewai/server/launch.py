@@ -1,157 +1,89 @@
-"""Which interpreter runs the crew, and the processes of the runs: started, stopped, and noticed when they die."""
+"""The queue: which runs may start, which have died, and what becomes of them.
+
+A run's process holds a lock on a file for as long as it lives, so also the next server knows whether it is alive.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import threading
+import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from airflow_provider_crewai.server.runs import Runs
+from airflow_provider_crewai.server.nursery import Nursery
+from airflow_provider_crewai.server.project import Description, ProjectError
+from airflow_provider_crewai.server.runs import Runs, StoredRun
+from airflow_provider_crewai.wire.model import JSONObject
 
-TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
+OnLost = Literal["fail", "resume"]
 
-_RUNNER = Path(__file__).with_name("runner.py")
-_DESCRIBE_SECONDS = 120
+MAX_LIVES = 5
+"""Processes that a run may have before it is given up: one that kills them all would be resumed for ever."""
 
-# Without these the first kickoff waits 15 seconds for hosts that a local run has no business with.
-_QUIET = {
-    "CREWAI_DISABLE_TELEMETRY": "true",
-    "CREWAI_DISABLE_VERSION_CHECK": "true",
-    "CREWAI_TRACING_ENABLED": "false",
-    "OTEL_SDK_DISABLED": "true",
-    "PYTHONUNBUFFERED": "1",
-}
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the queue and at the locks."""
 
 log = logging.getLogger(__name__)
 
 
-class ProjectError(Exception):
-    """The project's crew cannot be loaded; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """Where a crew comes from.
-
-    :param target: what the runner loads: a directory, or `module:attribute`.
-    :param directory: where it is run.
-    """
-
-    target: str
-    directory: Path
-    name: str
-
-    @classmethod
-    def named(cls, text: str) -> Project:
-        """Understand the PROJECT argument.
-
-        :raises ValueError: it is neither a directory nor `module:attribute`.
-        """
-        path = Path(text).resolve()
-        if path.is_dir():
-            return cls(str(path), path, path.name)
-        module, _, attribute = text.partition(":")
-        if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-            raise ValueError(f"{text!r} is neither a directory nor module:attribute")
-        return cls(text, Path.cwd(), text)
-
-    def python(self) -> str:
-        """Return the interpreter that has crewai: the project's `.venv`, else this one."""
-        own = self.directory / ".venv" / "bin" / "python"
-        return str(own) if own.exists() else sys.executable
-
-
 class Launcher:
-    """Describes the crew and runs its kickoffs, each in a process of its own that outlives the server.
-
-    A run's process holds a lock on a file for as long as it lives, so the next server knows it is alive.
+    """Starts the runs that wait, as slots come free, and sees to those whose process has died.
 
     :param runs: the store of all runs.
-    :param project: where the crew comes from.
-    :param python: the interpreter that has crewai.
-    :param home: where logs, locks and storages are kept.
-    :param slots: how many runs may be under way at once.
+    :param nursery: the warm process, which starts a run's.
+    :param home: the folder of all runs.
+    :param slots: how many runs may be at work at once; one that waits for a human does not count.
+    :param on_lost: what becomes of a crew's run whose process dies: it fails, or it goes on from its finished tasks.
+    :param keep: seconds after which an ended run is deleted.
     """
 
-    def __init__(self, runs: Runs, project: Project, python: str, home: Path, slots: int) -> None:
+    def __init__(self, runs: Runs, nursery: Nursery, home: Path, *, slots: int, on_lost: OnLost, keep: float) -> None:
         self._runs = runs
-        self._project = project
-        self._python = python
+        self._nursery = nursery
         self._home = home
         self._slots = slots
-        self._under_way: set[str] = set()
-        self._launching = threading.Lock()
-        self._describing = threading.Lock()
-        self._inputs: list[str] | None = None
-        self._describer: subprocess.Popen[bytes] | None = None
+        self._on_lost = on_lost
+        self._keep = keep
+        self._lock = threading.Lock()  # between a claim and the run's own lock nobody may look
 
-    # ---- describe ---------------------------------------------------------------------------------
+    def description(self) -> Description:
+        """Say what the project is.
 
-    def inputs(self) -> list[str]:
-        """Return the sorted names of the crew's inputs; asked once, then remembered.
-
-        :raises ProjectError: the crew cannot be loaded. The next call tries again.
+        :raises ProjectError: it cannot be loaded.
         """
-        with self._describing:
-            if self._inputs is None:
-                self._inputs = self._describe()
-            return self._inputs
+        return self._nursery.description()
 
-    def close(self) -> None:
-        """End the process that describes the crew, if there is one. Runs go on."""
-        if self._describer and self._describer.poll() is None:
-            self._describer.kill()
-
-    def _describe(self) -> list[str]:
-        said = self._described()
-        if "error" in said:
-            raise ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {said['error']}")
-        inputs: list[str] = said["inputs"]
-        return inputs
-
-    def _described(self) -> dict[str, Any]:
-        home = self._home / "describe"
-        out = home / "described.json"
-        out.unlink(missing_ok=True)
-        try:
-            self._describer = self._command("describe", home, str(out))
-        except OSError as error:
-            return {"error": f"{type(error).__name__}: {error}"}
-        how = _exit_of(self._describer, _DESCRIBE_SECONDS)
-        if not out.exists():
-            return {"error": f"its process {how}; see {home / 'log'}"}
-        said: dict[str, Any] = json.loads(out.read_bytes())
-        return said
-
-    # ---- run --------------------------------------------------------------------------------------
-
-    def adopt(self) -> None:
-        """Take over what an earlier server left: watch the runs under way, start those that wait."""
-        for run in self._runs.under_way():
-            self._watch(run.kickoff_id, None)
+    def kickoff(self, request: JSONObject) -> str:
+        """Keep a run and start it, if a slot is free. Returns its kickoff_id."""
+        kickoff_id = self._runs.add(request)
         self.dispatch()
+        return kickoff_id
 
     def dispatch(self) -> None:
         """Start the runs that wait, in order, while there are free slots."""
-        with self._launching:
-            while len(self._under_way) < self._slots and (kickoff_id := self._runs.claim()):
+        with self._lock:
+            while kickoff_id := self._runs.claim(self._slots):
                 self._start(kickoff_id)
+
+    def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
+        """Give a run a human's answer. False if there was one already."""
+        if not self._runs.answer(question_id, feedback, approved=approved):
+            return False
+        self.look()
+        return True
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run and every process of its group.
 
         :returns: False if it had already ended.
         """
-        with self._launching:
+        with self._lock:
             if not self._runs.end(kickoff_id, "REVOKED", "Task was revoked"):
                 return False
             run = self._runs.get(kickoff_id)
@@ -159,60 +91,84 @@ class Launcher:
             if run and run.pid and self._is_alive(kickoff_id):
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)
+        self.dispatch()
         return True
 
-    def _start(self, kickoff_id: str) -> None:
-        lock = self._open_lock(kickoff_id)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            home = self._home / kickoff_id
-            process = self._command("run", home, str(self._runs.path), kickoff_id, lock=lock)
-        except OSError as error:
-            self._runs.end(kickoff_id, "FAILED", f"{type(error).__name__}: {error}")
-        else:
-            self._runs.set_pid(kickoff_id, process.pid)
-            self._watch(kickoff_id, process)
-        finally:
-            os.close(lock)  # the lock itself lives on in the run's process, which inherited it
+    def log_tail(self, kickoff_id: str, length: int) -> str:
+        """Return the last so many bytes of what a run has printed."""
+        with suppress(FileNotFoundError), (self._home / kickoff_id / "log").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
+            return file.read().decode("utf-8", "replace")
+        return ""
 
-    def _command(self, command: str, home: Path, *rest: str, lock: int | None = None) -> subprocess.Popen[bytes]:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = os.environ | _QUIET | {"CREWAI_STORAGE_DIR": str(home / "storage")}
-        environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools have no use for it
-        with (home / "log").open("wb") as output:
-            return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
-                [self._python, str(_RUNNER), command, self._project.target, *rest],
-                cwd=self._project.directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                pass_fds=() if lock is None else (lock,),
-            )
+    # ---- the look round ---------------------------------------------------------------------------
 
-    # ---- watch ------------------------------------------------------------------------------------
+    def keep_going(self, stop: threading.Event) -> None:
+        """Look round until told to stop."""
+        cleaned_at = 0.0
+        while not stop.wait(LOOK_EVERY):
+            self.look()
+            if time.monotonic() - cleaned_at > 60:  # noqa: PLR2004 - seconds
+                cleaned_at = time.monotonic()
+                self._clean()
 
-    def _watch(self, kickoff_id: str, process: subprocess.Popen[bytes] | None) -> None:
-        self._under_way.add(kickoff_id)
-        threading.Thread(target=self._see_to_the_end, args=(kickoff_id, process), daemon=True).start()
-
-    def _see_to_the_end(self, kickoff_id: str, process: subprocess.Popen[bytes] | None) -> None:
-        how = _exit_of(process) if process else self._death_of(kickoff_id)
-        if self._runs.end(kickoff_id, "FAILED", f"The run's process {how} before it could report an end"):
-            log.warning("run %s: its process %s; see %s", kickoff_id, how, self._home / kickoff_id / "log")
-        with self._launching:
-            self._under_way.discard(kickoff_id)
+    def look(self) -> None:
+        """See to the runs whose process is gone, then start what waits."""
+        with self._lock:
+            for run in self._runs.under_way():
+                if not self._is_alive(run.kickoff_id):
+                    self._see_to_lost(run.kickoff_id)
+            for run in self._runs.paused():
+                self._see_to_paused(run)
         self.dispatch()
 
-    def _death_of(self, kickoff_id: str) -> str:
-        lock = self._open_lock(kickoff_id)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        os.close(lock)
-        return "died"
+    def _start(self, kickoff_id: str) -> None:
+        try:
+            pid = self._nursery.start(kickoff_id)
+        except ProjectError as error:
+            self._runs.end(kickoff_id, "FAILED", str(error))
+        else:
+            self._runs.set_pid(kickoff_id, pid)
+
+    def _see_to_lost(self, kickoff_id: str) -> None:
+        run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
+        if run is None or run.state not in ("STARTED", "RUNNING"):
+            return
+        died = f"The run's process {run.exit or 'died'} {self._how_far(run)}"
+        if self._on_lost == "resume" and run.answer.get("unit") == "task" and run.lives < MAX_LIVES:
+            if self._runs.requeue(kickoff_id, "STARTED", "RUNNING"):
+                log.warning("run %s: %s; it goes on from there in another process", kickoff_id, died)
+        elif self._runs.end(kickoff_id, "FAILED", died):
+            log.warning("run %s: %s; see %s", kickoff_id, died, self._home / kickoff_id / "log")
+
+    def _see_to_paused(self, run: StoredRun) -> None:
+        """Where a run waits without a process, give it one once it is answered."""
+        question = self._runs.questions(run.kickoff_id)[-1]
+        if self._is_alive(run.kickoff_id):
+            return
+        if question.kind == "ask":
+            # Flow.ask() waits in the middle of a method, to which no other process can return.
+            died = f"The run's process {run.exit or 'died'} while it waited for an answer in a flow's method"
+            self._runs.end(run.kickoff_id, "FAILED", died)
+        elif question.answered_at is not None:
+            self._runs.requeue(run.kickoff_id, "PAUSED")
+
+    def _how_far(self, run: StoredRun) -> str:
+        steps = self._runs.steps(run.kickoff_id)
+        done, total = sum(step.ended_at is not None for step in steps), run.answer.get("total")
+        if not steps:
+            return "before it began its first task"
+        return f"after {done} of {total} crew tasks" if total else f"after {done} flow methods"
+
+    def _clean(self) -> None:
+        for kickoff_id in self._runs.forget(time.time() - self._keep):
+            shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
 
     def _is_alive(self, kickoff_id: str) -> bool:
-        lock = self._open_lock(kickoff_id)
+        try:
+            lock = os.open(self._home / kickoff_id / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -220,19 +176,3 @@ class Launcher:
         finally:
             os.close(lock)
         return False
-
-    def _open_lock(self, kickoff_id: str) -> int:
-        home = self._home / kickoff_id
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-
-
-def _exit_of(process: subprocess.Popen[bytes], seconds: float | None = None) -> str:
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return f"took longer than {seconds} seconds"
-    names = {-member.value: member.name for member in signal.Signals}
-    return f"was killed by {names[code]}" if code in names else f"exited with code {code}"

@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from airflow_provider_crewai.server.launch import Project
+from airflow_provider_crewai.server.project import Project
 
 
 def default_directory(project: Project) -> Path:

@@ -93,15 +93,40 @@ class Server:
         deadline = time.monotonic() + seconds
         while (status := self.status(kickoff_id))["state"] not in states:
             assert time.monotonic() < deadline, status
-            assert status["state"] in {"PENDING", "STARTED", "RUNNING"}, status
+            assert status["state"] not in {"SUCCESS", "FAILED", "REVOKED"}, status
             time.sleep(0.1)
         return status
+
+    def resume(self, kickoff_id: str, task_id: str, feedback: str, **rest: object) -> Answer:
+        answer = {"executionId": kickoff_id, "taskId": task_id, "humanFeedback": feedback}
+        return self.ask("POST", "/resume", answer | rest)
+
+    def asked(self, kickoff_id: str, other_than: str = "", seconds: float = 60) -> dict[str, Any]:
+        """Wait until the run asks a human (something new); returns the question."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.wait(kickoff_id, "PAUSED", seconds=seconds)
+            question: dict[str, Any] = status.get("human_input", {})
+            if question.get("task_id", other_than) != other_than:
+                return question
+            assert time.monotonic() < deadline, status
+            time.sleep(0.1)
 
     def pid(self, kickoff_id: str) -> int:
         """The run's process, which no endpoint tells."""
         with closing(sqlite3.connect(self.state / "runs" / "runs.sqlite")) as db:
             row = db.execute("SELECT pid FROM runs WHERE kickoff_id = ?", (kickoff_id,)).fetchone()
         return int(row[0])
+
+    def parent_of(self, pid: int) -> int:
+        """A run's parent: the warm process."""
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def question_id(self, kickoff_id: str) -> str:
+        """What the run asked last: told by a webhook alone where the server is strict."""
+        with closing(sqlite3.connect(self.state / "runs" / "runs.sqlite")) as db:
+            query = "SELECT question_id FROM questions WHERE kickoff_id = ? ORDER BY asked_at DESC"
+            return str(db.execute(query, (kickoff_id,)).fetchone()[0])
 
     def has_let_go(self, kickoff_id: str, seconds: float = 30) -> bool:
         """Whether the run's process is gone: by its lock, since where nobody reaps orphans their pids stay."""

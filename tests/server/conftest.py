@@ -36,6 +36,24 @@ def start(crew_python: str, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
+def shared(crew_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a server once for each project and options, for tests that leave it as it is: loading crewai takes seconds."""
+    servers: dict[tuple[str, ...], Server] = {}
+
+    def started(project: str = str(EXAMPLE), *options: str, **fields: Any) -> Server:
+        key = (project, *options)
+        if key not in servers:
+            state = tmp_path_factory.mktemp("state")
+            servers[key] = Server([project, "--python", crew_python, *options], state, **fields).start()
+        return servers[key]
+
+    yield started
+    for server in servers.values():
+        if server.process.poll() is None:
+            server.end()
+
+
+@pytest.fixture(scope="session")
 def server(crew_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server with the example crew, for tests that leave it as it is."""
     one = Server([str(EXAMPLE), "--python", crew_python], tmp_path_factory.mktemp("state")).start()

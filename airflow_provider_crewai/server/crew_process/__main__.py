@@ -1,0 +1,29 @@
+"""Run by path with the interpreter that has crewai.
+
+    __main__.py nursery SETTINGS             the warm process: describes the project, forks a process for each run
+    __main__.py run SETTINGS KICKOFF_ID      one run, loaded anew: where the warm process cannot fork safely
+
+SETTINGS is a JSON object, see `settings.Settings`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+
+def main(command: str, settings: str, *rest: str) -> int:
+    """Do what is asked; returns the process's exit code."""
+    # Python put this folder first on the path, where its modules would shadow the project's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    importlib.import_module("crew_process")
+    del sys.path[0]
+    module = importlib.import_module(f"crew_process.{'nursery' if command == 'nursery' else 'running'}")
+    given = importlib.import_module("crew_process.settings").Settings.from_json(settings)
+    code: int = module.main(given, *rest)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""The warm process: it has imported the project once, and forks a process for each run.
+
+A fork costs a tenth of a second where importing crewai anew costs seconds. Where a fork is not safe, because the
+project started threads when it was imported or the system forbids it (macOS), the forked process starts Python anew.
+
+The server tells it what to do by lines of JSON on stdin and gets one line back for each. When the server goes away
+it takes no more runs, but stays until those that it started have ended: only a parent can see how a process ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import sqlite3
+import sys
+import threading
+import traceback
+from contextlib import closing
+from typing import Any, NoReturn
+
+from . import loading, models, running
+from .loading import Loaded
+from .settings import Settings
+
+_TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+
+
+def main(settings: Settings) -> int:
+    """Load the project, say what it is, then do as the server says. Returns the exit code."""
+    say = _speaker()
+    settings = models.use_for_all(settings)
+    try:
+        loaded = loading.load(settings.target, settings.directory)
+    except BaseException as error:  # noqa: BLE001 - whatever a project raises on import, even SystemExit, is the answer
+        traceback.print_exc()
+        say({"error": running.words(error)})
+        return 1
+    nursery = Nursery(settings, loaded)
+    say(nursery.describe())
+    nursery.serve(say)
+    return 0
+
+
+class Nursery:
+    """Forks runs, and sees how they end.
+
+    :param settings: what each run needs to know.
+    :param loaded: the project.
+    """
+
+    def __init__(self, settings: Settings, loaded: Loaded) -> None:
+        self._settings = settings
+        self._loaded = loaded
+        self._runs: dict[int, tuple[str, int]] = {}  # pid: kickoff_id and the lock that it holds
+        self._may_fork = threading.active_count() == 1 and sys.platform != "darwin"
+        self._woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of Python's, so that the pipe is written to
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the project is. A process of its own builds the crew: this one must not come to hold threads."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            self._become_child(1, 2)
+            os.write(write, json.dumps(_described(self._loaded)).encode())
+            running.leave(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as answer:
+            told = answer.read()
+        os.waitpid(pid, 0)
+        described: dict[str, Any] = json.loads(told or b'{"error": "the process that describes it died"}')
+        return described
+
+    def serve(self, say: Any) -> None:
+        """Start a run for each line on stdin, until it is closed and all have ended."""
+        inputs: list[Any] = [sys.stdin.fileno(), self._woken]
+        while len(inputs) > 1 or self._runs:
+            ready, _, _ = select.select(inputs, [], [])
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                self._bury()
+            if len(inputs) > 1 and inputs[0] in ready:
+                if line := sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]  # raw: select sees no buffer
+                    say(self._start(json.loads(line)["run"]))
+                else:
+                    inputs.pop(0)
+
+    def _start(self, kickoff_id: str) -> dict[str, Any]:
+        try:
+            lock = _locked(self._settings, kickoff_id)
+            pid = os.fork()
+        except OSError as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        if not pid:
+            self._be(kickoff_id, lock)
+        self._runs[pid] = kickoff_id, lock
+        return {"pid": pid}
+
+    def _be(self, kickoff_id: str, lock: int) -> NoReturn:
+        """Become the run."""
+        folder = self._settings.folder(kickoff_id)
+        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._become_child(log, log)
+        for _, other in self._runs.values():
+            os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
+        os.environ["CREWAI_STORAGE_DIR"] = str(folder / "storage")
+        if not self._may_fork:
+            os.set_inheritable(lock, True)  # noqa: FBT003 - the system's signature
+            os.execv(sys.executable, [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id])  # noqa: S606 - ourselves
+        code = 1
+        try:
+            code = running.run(self._settings, self._loaded, kickoff_id)
+        finally:
+            running.leave(code)
+        raise AssertionError("unreachable")
+
+    def _become_child(self, out: int, err: int) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((nothing, 0), (out, 1), (err, 2)):
+            os.dup2(source, target)
+
+    def _bury(self) -> None:
+        """Note how each run ended that has, and let its lock go, by which the server learns of it."""
+        for pid in list(self._runs):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                kickoff_id, lock = self._runs.pop(pid)
+                _note_exit(self._settings.database, kickoff_id, status)
+                os.close(lock)
+
+
+def _locked(settings: Settings, kickoff_id: str) -> int:
+    """Take the lock that tells a server, also the next one, that the run lives."""
+    lock = os.open(settings.folder(kickoff_id) / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _note_exit(database: str, kickoff_id: str, status: int) -> None:
+    code = os.waitstatus_to_exitcode(status)
+    how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as db:
+        db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (how, kickoff_id))
+
+
+def _described(loaded: Loaded) -> dict[str, Any]:
+    try:
+        return loading.describe(loaded)
+    except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
+        traceback.print_exc()
+        return {"error": running.words(error)}
+
+
+def _speaker() -> Any:
+    """Keep stdout for what is told to the server; whatever the project prints goes where its errors go."""
+    private = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(what: dict[str, Any]) -> None:
+        private.write(json.dumps(what) + "\n")
+        private.flush()
+
+    return say

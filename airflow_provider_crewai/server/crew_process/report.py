@@ -1,0 +1,202 @@
+"""What a run says of itself, written to the server's database.
+
+Events arrive on threads of crewai's, in no certain order, so a step's row is written by position and the server
+reads from the rows how far a run is. A run that was stopped meanwhile is never written over.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+_ASKED = "question_id, kind, step, output, context, feedback, approved"
+_OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that a run has asked, with its answer if there is one.
+
+    :param step: the position of the crew task or flow method that asked.
+    :param context: what the asker needs to go on from here in another process.
+    :param approved: the answer's verdict, None where it gave none.
+    """
+
+    question_id: str
+    kind: str
+    step: int
+    output: str
+    context: Any
+    feedback: str | None
+    approved: bool | None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether somebody has answered."""
+        return self.feedback is not None
+
+
+class Report:
+    """The record of one run.
+
+    :param database: the server's sqlite file.
+    :param kickoff_id: the run.
+    """
+
+    def __init__(self, database: str, kickoff_id: str) -> None:
+        self.kickoff_id = kickoff_id
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
+        self.request: dict[str, Any] = json.loads(self._all("SELECT request FROM runs WHERE kickoff_id = ?")[0][0])
+
+    def signed(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Add what says whose a crew task or step is."""
+        return {**fields, "kickoff_id": self.kickoff_id, "meta": self.request.get("meta")}
+
+    # ---- state ------------------------------------------------------------------------------------
+
+    def running(self, unit: str, total: int | None) -> None:
+        """Say that the crew is at work, on so many tasks where that is known."""
+        self.note(unit=unit, total=total)
+        self._change("UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+
+    def note(self, **answers: Any) -> None:
+        """Keep values under keys of the API's answer."""
+        for key, value in answers.items():
+            query = f"UPDATE runs SET answer = json_set(answer, '$.{key}', json(?)) WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
+            self._change(query, plain(value))
+
+    def succeeded(self, **answers: Any) -> None:
+        """Say that the crew is done, and what it answers."""
+        self.note(**answers)
+        self._end("SUCCESS", None)
+
+    def failed(self, words: str) -> None:
+        """Say why there is no answer."""
+        self._end("FAILED", words)
+
+    def _end(self, state: str, status: str | None) -> None:
+        query = f"UPDATE runs SET state = ?, status = ?, ended_at = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
+        self._change(query, state, status, time.time())
+
+    # ---- steps ------------------------------------------------------------------------------------
+
+    def step_started(self, position: int, name: str, agent: str | None, at: float) -> None:
+        """Note that a crew task or flow method has begun. A later process of the run begins none anew."""
+        query = (
+            "INSERT INTO steps (position, name, agent, started_at, kickoff_id) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET agent = coalesce(agent, excluded.agent), "
+            "started_at = min(started_at, excluded.started_at)"
+        )
+        self._change(query, position, name, agent, at)
+
+    def step_ended(self, position: int, name: str, agent: str | None, at: float, output: Any) -> None:
+        """Note that a step has ended, and what it yielded."""
+        query = (
+            "INSERT INTO steps (position, name, agent, started_at, ended_at, output, kickoff_id) "
+            "VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET ended_at = ?4, output = ?5"
+        )
+        self._change(query, position, name, agent, at, plain(output))
+
+    def finished_steps(self) -> dict[int, dict[str, Any]]:
+        """Return what earlier processes of this run have finished: position to output."""
+        rows = self._all("SELECT position, output FROM steps WHERE kickoff_id = ? AND ended_at IS NOT NULL")
+        return {position: json.loads(output) for position, output in rows}
+
+    def position(self, name: str) -> int:
+        """Return the position of the step of this name that goes on, else the next free one."""
+        rows = self._all("SELECT position FROM steps WHERE kickoff_id = ? AND ended_at IS NULL AND name = ?", name)
+        return rows[0][0] if rows else self.steps_begun()
+
+    def at_work(self, agent: str | None) -> None:
+        """Say who is at work on the step that goes on."""
+        query = "UPDATE steps SET agent = ? WHERE kickoff_id = ? AND ended_at IS NULL"
+        self._change(query, agent)
+
+    def steps_begun(self) -> int:
+        """Return how many steps this run has begun so far."""
+        count: int = self._all("SELECT count(*) FROM steps WHERE kickoff_id = ?")[0][0]
+        return count
+
+    # ---- questions --------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        kind: str,
+        step: int,
+        message: str,
+        output: str,
+        options: list[str] | None = None,
+        context: Any = None,
+        question_id: str | None = None,
+    ) -> str:
+        """Ask a human, and say that the run waits. Returns the question's id."""
+        question_id = question_id or str(uuid.uuid4())
+        query = (
+            "INSERT INTO questions (question_id, kind, step, message, output, options, context, asked_at, kickoff_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        told = (plain(options) if options else None, plain(context), time.time())
+        self._change(query, question_id, kind, step, text(message), text(output), *told)
+        self._change("UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+        return question_id
+
+    def is_answered(self, question_id: str) -> bool:
+        """Whether somebody has answered a question."""
+        return bool(self._all("SELECT 1 FROM questions WHERE kickoff_id = ? AND question_id = ? AND answered_at IS NOT NULL", question_id))
+
+    def question(self, question_id: str) -> Asked:
+        """Return a question."""
+        return _asked(*self._all(f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? AND question_id = ?", question_id)[0])  # noqa: S608 - a constant
+
+    def last_question(self) -> Asked | None:
+        """Return what this run asked last."""
+        query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? ORDER BY asked_at DESC LIMIT 1"  # noqa: S608 - a constant
+        rows = self._all(query)
+        return _asked(*rows[0]) if rows else None
+
+    def go_on(self) -> bool:
+        """Say that the run goes on, unless it waits for another answer too; False if it was ended meanwhile."""
+        query = (
+            "UPDATE runs SET state = CASE WHEN EXISTS (SELECT 1 FROM questions WHERE kickoff_id = runs.kickoff_id "
+            "AND answered_at IS NULL) THEN 'PAUSED' ELSE 'RUNNING' END "
+            "WHERE kickoff_id = ? AND state IN ('PAUSED', 'RUNNING')"
+        )
+        return self._change(query) == 1
+
+    # ---- webhooks ---------------------------------------------------------------------------------
+
+    def send(self, url: str, headers: dict[str, str], body: dict[str, Any]) -> None:
+        """Put a webhook into the outbox, from which the server delivers it."""
+        query = "INSERT INTO outbox (url, headers, body, kickoff_id) VALUES (?, ?, ?, ?)"
+        self._change(query, url, json.dumps(headers), plain(body))
+
+    # ---- database ---------------------------------------------------------------------------------
+
+    def _change(self, query: str, *values: Any) -> int:
+        with self._lock:
+            return self._db.execute(query, (*values, self.kickoff_id)).rowcount
+
+    def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(query, (self.kickoff_id, *values)).fetchall()
+
+
+def _asked(*row: Any) -> Asked:
+    *told, context, feedback, approved = row
+    return Asked(*told, json.loads(context), feedback, None if approved is None else bool(approved))
+
+
+def plain(value: Any) -> str:
+    """Write a value as JSON, whatever it is: NaN and Infinity are Python's, and what JSON cannot hold becomes text."""
+    return json.dumps(json.loads(json.dumps(value, default=str, skipkeys=True), parse_constant=lambda _: None))
+
+
+def text(value: Any) -> str:
+    """Write a value as a text that a database can hold: a lone surrogate it cannot."""
+    return str(value).encode("utf-8", "replace").decode()

@@ -1,0 +1,42 @@
+"""What the server tells the processes that have crewai."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs to know, JSON scalars all.
+
+    :param target: the project's directory, or `module:attribute`.
+    :param directory: where it is run.
+    :param database: the server's sqlite file.
+    :param home: the folder of all runs, each in a folder named by its kickoff_id.
+    :param llm: None, `stub`, or the URL of a model's endpoint; see `models.use`.
+    :param callback: URL to which the answer to a flow's question can be posted, without the question's id.
+    """
+
+    target: str
+    directory: str
+    database: str
+    home: str
+    llm: str | None = None
+    callback: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """Write it for a command line."""
+        return json.dumps(asdict(self))
+
+    def folder(self, kickoff_id: str) -> Path:
+        """Return the folder of a run, which only this user can read."""
+        folder = Path(self.home) / kickoff_id
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder

@@ -1,0 +1,143 @@
+"""The server's end of the warm process (`crew_process.nursery`): started, asked, and replaced when files change."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_crewai.server.crew_process.settings import Settings
+from airflow_provider_crewai.server.project import Description, Project, ProjectError
+
+TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
+FAILURE_HOLDS = 5.0
+"""Seconds for which a project that could not be loaded is not tried again, unless its files change."""
+
+_TOP = Path(__file__).with_name("crew_process") / "__main__.py"
+
+# Without these the first kickoff waits 15 seconds for hosts that a local run has no business with.
+_QUIET = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_DISABLE_VERSION_CHECK": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "OTEL_SDK_DISABLED": "true",
+    "PYTHONUNBUFFERED": "1",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Nursery:
+    """The project as it is on disk now, warm.
+
+    :param project: where the crew comes from.
+    :param python: the interpreter that has crewai.
+    :param settings: what its processes need to know.
+    """
+
+    def __init__(self, project: Project, python: str, settings: Settings) -> None:
+        self._project = project
+        self._python = python
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._description: Description | None = None
+        self._loaded_from = 0
+        self._failure: ProjectError | None = None
+        self._failed_at = 0.0
+
+    def description(self) -> Description:
+        """Say what the project is, loading it first where it is not loaded or its files have changed.
+
+        :raises ProjectError: it cannot be loaded.
+        """
+        with self._lock:
+            if self._project.fingerprint() != self._loaded_from:
+                self.close()
+            return self._ready()
+
+    def start(self, kickoff_id: str) -> int:
+        """Start the process of a run, which holds its lock from the first moment. Returns its pid.
+
+        :raises ProjectError: the project cannot be loaded, or no process can be started.
+        """
+        with self._lock:
+            self._ready()
+            said = self._ask({"run": kickoff_id})
+        if "pid" not in said:
+            raise ProjectError(said["error"])
+        pid: int = said["pid"]
+        return pid
+
+    def close(self) -> None:
+        """Let the warm process go; it ends when the runs that it started have ended."""
+        if self._process and self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.stdout.close()
+        self._process = self._description = self._failure = None
+
+    def _ready(self) -> Description:
+        if self._failure and time.monotonic() < self._failed_at + FAILURE_HOLDS:
+            raise self._failure
+        if self._description is None or self._process is None or self._process.poll() is not None:
+            self.close()
+            self._loaded_from = self._project.fingerprint()
+            self._description = self._load()
+        return self._description
+
+    def _load(self) -> Description:
+        try:
+            self._process = self._open()
+            said = self._hear()
+        except OSError as error:
+            said = {"error": f"{type(error).__name__}: {error}"}
+        if "error" in said:
+            self.close()
+            self._failed_at = time.monotonic()
+            self._failure = ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {said['error']}")
+            raise self._failure
+        return Description(**said)
+
+    def _open(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | _QUIET
+        environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools have no use for it
+        folder = self._settings.folder("nursery")
+        environment["CREWAI_STORAGE_DIR"] = str(folder / "storage")
+        with (folder / "log").open("wb") as output:
+            return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
+                [self._python, str(_TOP), "nursery", self._settings.to_json()],
+                cwd=self._project.directory,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        assert self._process is not None  # noqa: S101 - just made ready
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        try:
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            return {"error": f"the warm process died ({error})"}
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._process is not None  # noqa: S101 - just made ready
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        line = self._process.stdout.readline()
+        if not line:
+            return {"error": f"its process exited with code {self._process.wait()}; see {self._log}"}
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    @property
+    def _log(self) -> Path:
+        return self._settings.folder("nursery") / "log"

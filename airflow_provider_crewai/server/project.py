@@ -1,0 +1,85 @@
+"""A crewai project on disk: where it is, which interpreter runs it, and whether its files have changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_crewai.wire.model import JSONObject
+
+_READ_ON_IMPORT = (".py", ".yaml", ".yml", ".json", ".jsonc", ".toml", ".env")
+_NOT_THE_PROJECT = {"__pycache__", "node_modules", "venv", "output", "outputs"}
+
+
+class ProjectError(Exception):
+    """The project's crew cannot be loaded; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a crew comes from.
+
+    :param target: what is loaded: a directory, or `module:attribute`.
+    :param directory: where it is run.
+    """
+
+    target: str
+    directory: Path
+    name: str
+
+    @classmethod
+    def named(cls, text: str) -> Project:
+        """Understand the PROJECT argument.
+
+        :raises ValueError: it is neither a directory nor `module:attribute`.
+        """
+        path = Path(text).resolve()
+        if path.is_dir():
+            return cls(str(path), path, path.name)
+        module, _, attribute = text.partition(":")
+        if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+            raise ValueError(f"{text!r} is neither a directory nor module:attribute")
+        return cls(text, Path.cwd(), text)
+
+    def python(self) -> str:
+        """Return the interpreter that has crewai: the project's `.venv`, else this one."""
+        own = self.directory / ".venv" / "bin" / "python"
+        return str(own) if own.exists() else sys.executable
+
+    def fingerprint(self) -> int:
+        """Return a number that changes with the files that the project is loaded from."""
+        return hash(tuple(sorted(_stamps(self.directory))))
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a project turned out to be.
+
+    :param kind: `crew` or `flow`.
+    :param inputs: what `GET /inputs` answers.
+    :param required: the inputs without which a kickoff is refused.
+    :param defaults: the values of inputs that the project brings along.
+    :param tasks: the crew's tasks, each with `name` and `agent`.
+    :param human_input: whether it may ask a human.
+    """
+
+    kind: str
+    name: str
+    inputs: list[str]
+    required: list[str] = field(default_factory=list)
+    defaults: JSONObject = field(default_factory=dict)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    human_input: bool = False
+
+
+def _stamps(directory: Path) -> Iterator[tuple[str, int, int]]:
+    for folder, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if name not in _NOT_THE_PROJECT and not name.startswith(".")]
+        for name in files:
+            if name.endswith(_READ_ON_IMPORT):
+                stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - a project may have many files
+                yield name, stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,73 @@
+"""What `GET /status/{kickoff_id}` answers, in the shapes seen live."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow_provider_crewai.server.runs import FINAL, Question, Step, StoredRun
+from airflow_provider_crewai.wire.model import JSONObject
+
+_SENTENCES = {
+    "PENDING": "Task is pending",
+    "STARTED": "Task is Running",
+    "RUNNING": "Task is Running",
+    "PAUSED": "Waiting for human input",
+}
+_NULLS: JSONObject = {
+    "result": None,
+    "result_json": None,
+    "usage_metrics": None,
+    "progress": None,
+    "last_event": None,
+    "events": None,
+    "events_count": None,
+    "events_by_type": None,
+    "triggered_by": None,
+    "execution_origin": "api",
+    "last_step": None,
+    "last_executed_task": None,
+    "flow_id": None,
+}
+NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id"} | _NULLS
+
+
+def status_of(run: StoredRun, steps: list[Step], question: Question | None) -> JSONObject:
+    """Return the answer for a run.
+
+    :param question: what it waits to be told; shown under a key of our own, `human_input`, since without a webhook
+        nobody else would know the `task_id` that a resume must name.
+    """
+    body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state)}
+    body |= _NULLS | {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
+    if run.state not in ("FAILED", "REVOKED"):
+        body["progress"] = progress_of(run, steps)
+    if question is not None:
+        told: JSONObject = {"task_id": question.question_id, "message": question.message, "output": question.output}
+        body["human_input"] = told | {"options": list(question.options) if question.options else None}
+    return body
+
+
+def progress_of(run: StoredRun, steps: list[Step]) -> JSONObject | None:
+    """Return how far a run is, or None before it has begun. A flow does not know how many methods it will call."""
+    if "unit" not in run.answer or run.started_at is None:
+        return None
+    total, completed = run.answer.get("total"), sum(step.ended_at is not None for step in steps)
+    current = next((step for step in reversed(steps) if step.ended_at is None), None)
+    moments = [moment for step in steps for moment in (step.started_at, step.ended_at) if moment]
+    updated = run.ended_at or max([run.started_at, *moments])
+    going = current if run.state not in FINAL else None
+    return {
+        "unit": run.answer["unit"],
+        "completed": completed,
+        "total": total,
+        "remaining": total - completed if isinstance(total, int) else None,
+        "current": going.name if going else None,
+        "current_agent": going.agent if going else None,
+        "started_at": _utc(run.started_at),
+        "updated_at": _utc(updated),
+        "duration_seconds": round(updated - run.started_at, 3),
+    }
+
+
+def _utc(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

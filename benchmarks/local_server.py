@@ -1,0 +1,139 @@
+"""What the local AOP server costs: a kickoff beside a fresh process, a look at the status, the memory of a run.
+
+    CREW_PYTHON=an interpreter with crewai python benchmarks/local_server.py
+
+Peer is what one does without a server: a Python process that imports the project and kicks the same crew off.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(CHECKOUT / "tests" / "server"), str(CHECKOUT)]
+
+from aop_server import EXAMPLE, INPUTS, Server  # noqa: E402 - found only since the line above
+
+TIMES = 10
+LOOKS = 300
+WAITING = 4
+REVIEW = CHECKOUT / "tests" / "server" / "projects" / "review"
+ALONE = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLE / "src")!r})
+from brief.crew import BriefCrew
+BriefCrew().crew().kickoff(inputs={INPUTS!r})
+"""
+QUIET = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "OTEL_SDK_DISABLED": "true",
+    "CREWAI_DISABLE_VERSION_CHECK": "true",
+}
+PYTHON = os.environ.get("CREW_PYTHON") or sys.exit("CREW_PYTHON must name a Python interpreter that has crewai")
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server([str(EXAMPLE), "--python", PYTHON], Path(folder) / "state").start()
+        try:
+            kickoffs(server)
+            looks(server)
+            memory(server, "a run at work", at_work(server))
+        finally:
+            server.end()
+        asking = Server([str(REVIEW), "--python", PYTHON], Path(folder) / "asking", {"SCRIBE_CALLS": os.devnull}).start()
+        try:
+            memory(asking, "a run that waits for a human", paused(asking))
+        finally:
+            asking.end()
+
+
+def kickoffs(server: Server) -> None:
+    """From the kickoff to its answer, in turn with the peer."""
+    run_here(server)
+    run_alone()
+    pairs = [(timed(lambda: run_here(server)), timed(run_alone)) for _ in range(TIMES)]
+    ours, peer = ([pair[number] for pair in pairs] for number in (0, 1))
+    print(f"kickoff to answer, warm server   median {statistics.median(ours):6.2f} s   min {min(ours):6.2f} s")
+    print(f"the same crew, a fresh process   median {statistics.median(peer):6.2f} s   min {min(peer):6.2f} s")
+
+
+def looks(server: Server) -> None:
+    """A look at a finished run's status, over a new connection each time."""
+    kickoff_id = run_here(server)
+    spent = sorted(timed(lambda: server.status(kickoff_id)) * 1000 for _ in range(LOOKS))
+    print(f"GET /status                      median {statistics.median(spent):6.2f} ms  p95 {spent[LOOKS * 95 // 100]:6.2f} ms")
+
+
+def at_work(server: Server) -> list[int]:
+    """Start some runs and stop them in their first moments; answer with their processes."""
+    runs = []
+    for _ in range(WAITING):
+        kickoff_id = server.kickoff()
+        while not (pid := server.find_pid(kickoff_id)):
+            time.sleep(0.005)
+        runs.append(pid)
+    return runs
+
+
+def paused(server: Server) -> list[int]:
+    """Let some runs come to their question; answer with their processes."""
+    runs = [server.kickoff({"topic": f"tide {number}"}) for number in range(WAITING)]
+    for kickoff_id in runs:
+        server.asked(kickoff_id)
+    return [server.pid(kickoff_id) for kickoff_id in runs]
+
+
+def memory(server: Server, what: str, pids: list[int]) -> None:
+    """What each process has for itself, and its share of what it has in common with the warm one."""
+    own = [sizes for pid in pids if (sizes := rollup(pid))]
+    if own:
+        private, share = (statistics.median(sizes[number] for sizes in own) for number in (0, 1))
+        print(f"{what:32} private {private:6.1f} MB  proportional {share:6.1f} MB  ({len(own)} of them)")
+        warm = rollup(server.parent_of(pids[0]))
+        if warm:
+            print(f"{'  the warm process beside them':32} private {warm[0]:6.1f} MB  proportional {warm[1]:6.1f} MB")
+
+
+def rollup(pid: int) -> tuple[float, float] | None:
+    """Read a process's private and proportional memory in MB, or None where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    sizes = {line.partition(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+    return sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Pss"]
+
+
+def run_here(server: Server) -> str:
+    """Kick off and wait for the answer."""
+    kickoff_id = server.kickoff()
+    while server.status(kickoff_id)["state"] != "SUCCESS":
+        time.sleep(0.01)
+    return kickoff_id
+
+
+def run_alone() -> None:
+    """Do the same without a server."""
+    environment = os.environ | QUIET
+    subprocess.run([PYTHON, "-c", ALONE], check=True, env=environment, capture_output=True)
+
+
+def timed(what: Callable[[], object]) -> float:
+    """Call it; answer with the seconds it took."""
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

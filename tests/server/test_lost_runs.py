@@ -1,0 +1,103 @@
+"""A run's process dies: the run fails with how and how far it got, or goes on from its finished tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from aop_server import Server, Start
+
+REVIEW = str(Path(__file__).parent / "projects" / "review")
+TASKS = ("gather", "draft", "publish")
+
+
+def environment(calls: Path, seconds: float) -> dict[str, str]:
+    return {"SCRIBE_CALLS": str(calls), "REVIEW_ASKS": "no", "SCRIBE_SECONDS": str(seconds)}
+
+
+def at_work_on(server: Server, kickoff_id: str, task: str) -> None:
+    deadline = time.monotonic() + 60
+    while (server.status(kickoff_id)["progress"] or {}).get("current") != task:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill(server: Server, kickoff_id: str) -> None:
+    os.kill(server.pid(kickoff_id), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scribe") / "calls"
+
+
+@pytest.fixture
+def resuming(shared: Start, calls: Path) -> Server:
+    calls.unlink(missing_ok=True)
+    return shared(REVIEW, "--on-lost", "resume", environment=environment(calls, 1.5))
+
+
+@pytest.mark.parametrize(("done", "task"), enumerate(TASKS))
+def test_a_killed_run_fails_with_how_and_how_far(shared: Start, calls: Path, done: int, task: str) -> None:
+    server = shared(REVIEW, environment=environment(calls, 1.5))
+    kickoff_id = server.kickoff({"topic": "tides"})
+    at_work_on(server, kickoff_id, task)
+    kill(server, kickoff_id)
+    status = server.wait(kickoff_id, "FAILED")
+    assert status["status"] == f"The run's process was killed by SIGKILL after {done} of 3 crew tasks"
+
+
+@pytest.mark.parametrize(("done", "task"), enumerate(TASKS))
+def test_a_killed_run_goes_on_from_its_finished_tasks(resuming: Server, calls: Path, done: int, task: str) -> None:
+    kickoff_id = resuming.kickoff({"topic": "tides"})
+    at_work_on(resuming, kickoff_id, task)
+    kill(resuming, kickoff_id)
+    status = resuming.wait(kickoff_id, "SUCCESS")
+    assert (status["result"], status["progress"]["completed"]) == ("Wrote <Publish it>", 3)
+    made = [next(word for word in ("Gather", "Draft", "Publish") if word in line) for line in calls.read_text().splitlines()]
+    again = ["Gather", "Draft", "Publish"]
+    assert made == again[: done + 1] + again[done:], "only the task at work is done again"
+
+
+def test_a_run_that_kills_every_process_is_given_up(resuming: Server) -> None:
+    kickoff_id = resuming.kickoff({"topic": "tides"})
+    killed: set[int] = set()
+    while (status := resuming.status(kickoff_id))["state"] != "FAILED":
+        if status["state"] == "RUNNING" and (pid := resuming.pid(kickoff_id)) not in killed:
+            killed.add(pid)
+            kill(resuming, kickoff_id)
+        time.sleep(0.05)
+    assert len(killed) == 5
+    assert "was killed by SIGKILL" in status["status"]
+
+
+def test_a_run_whose_server_and_process_both_die_goes_on_with_the_next_server(start: Start, tmp_path: Path) -> None:
+    server = start(REVIEW, "--on-lost", "resume", environment=environment(tmp_path / "calls", 1.5))
+    kickoff_id = server.kickoff({"topic": "tides"})
+    at_work_on(server, kickoff_id, "draft")
+    pid = server.pid(kickoff_id)
+    server.end(signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    server.start()
+    assert server.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_runs_outlive_the_warm_process_and_others_start_without_it(resuming: Server) -> None:
+    first = resuming.kickoff({"topic": "tides"})
+    at_work_on(resuming, first, "gather")
+    os.kill(resuming.parent_of(resuming.pid(first)), signal.SIGKILL)
+    second = resuming.kickoff({"topic": "ebb"})
+    for kickoff_id in (first, second):
+        assert resuming.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_a_stopped_run_is_not_resumed(resuming: Server) -> None:
+    kickoff_id = resuming.kickoff({"topic": "tides"})
+    at_work_on(resuming, kickoff_id, "gather")
+    resuming.ask("POST", f"/stop/{kickoff_id}")
+    assert resuming.has_let_go(kickoff_id)
+    time.sleep(1)
+    assert resuming.status(kickoff_id)["state"] == "REVOKED"
