@@ -23,11 +23,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them."""
+def main(argv: list[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them.
+
+    :param argv: the arguments; default those of this process.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     parser = _parser()
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         project = Project.named(options.project)
         directory: Path = (options.state or state.default_directory(project)).resolve()
