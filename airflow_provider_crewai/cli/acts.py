@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -38,9 +37,6 @@ def act(options: argparse.Namespace) -> int:
         outcome = Outcome(exit_of_error(error), str(error), kickoff_id=kickoff_id)
     except KeyboardInterrupt:
         outcome = Outcome(Exit.INTERRUPTED, "Interrupted. Nothing was started.", kickoff_id=kickoff_id)
-    except Exception:  # noqa: BLE001 - Python's own exit code for these says here that the run failed
-        screen.say(traceback.format_exc())
-        outcome = Outcome(Exit.BROKEN, "A mistake of this program. If a run was started, it goes on.", None, kickoff_id)
     screen.show(outcome)
     return outcome.code
 
@@ -186,11 +182,8 @@ def _interrupted(watch: Watch, crew: Crew) -> Outcome:
 
 def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
     kickoff_id = options.kickoff_id
-    approve = True if options.approve else (None if options.feedback is None else False)
-    feedback = APPROVED if options.approve else options.text if options.feedback is None else options.feedback
-    answer = Resumption(kickoff_id, options.task, feedback, approve, _hooks(options))
     try:
-        resumed = crew.client.resume(answer)
+        resumed = crew.client.resume(Resumption(kickoff_id, options.task, *_judgement(options), _hooks(options)))
     except CrewError as error:
         return _not_resumed(error, kickoff_id, crew)
     except KeyboardInterrupt:
@@ -200,6 +193,12 @@ def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome
         f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"
     )
     return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"resumed": asdict(resumed)})
+
+
+def _judgement(options: argparse.Namespace) -> tuple[str, bool | None]:
+    if options.approve:
+        return APPROVED, True
+    return (options.answer, None) if options.feedback is None else (options.feedback, False)
 
 
 def _not_resumed(error: CrewError, kickoff_id: str, crew: Crew) -> Outcome:

@@ -19,6 +19,8 @@ class _Arguments(Arg):
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         """Add them."""
         self._verb.add_to(parser)
+        # For a command that has an `output` Airflow logs to stderr (3.3.2): stdout is for what was asked for.
+        parser.set_defaults(output=None)
 
 
 def commands() -> list[GroupCommand]:

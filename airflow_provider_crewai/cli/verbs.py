@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,27 +51,34 @@ def main(argv: list[str] | None = None) -> int:
 
     :param argv: the arguments; default those of this process.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_crewai",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    return run(parser().parse_args(argv))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m airflow_provider_crewai`."""
+    whole = argparse.ArgumentParser(prog="python -m airflow_provider_crewai", description=DESCRIPTION, epilog=EPILOG)
+    whole.formatter_class = argparse.RawDescriptionHelpFormatter
+    verbs = whole.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         own = verbs.add_parser(verb.name, help=verb.help, description=verb.description, epilog=verb.epilog)
         own.formatter_class = argparse.RawDescriptionHelpFormatter
         verb.add_to(own)
-    return run(parser.parse_args(argv))
+    return whole
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry out a parsed command line, whichever entrance it came through, and return its exit code."""
     if options.verb == "serve":
         return _serve(options.arguments)
-    from airflow_provider_crewai.cli.acts import act
+    try:
+        from airflow_provider_crewai.cli.acts import act
 
-    return act(options)
+        return act(options)
+    except KeyboardInterrupt:  # before or after the act, which says by itself what is interrupted
+        return Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - Python's own exit code for these says here that the run failed
+        traceback.print_exc()
+        return Exit.BROKEN
 
 
 def _serve(arguments: list[str]) -> int:
@@ -127,7 +135,7 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--approve", action="store_true", help="what the crew did is right")
     said.add_argument("--feedback", metavar="TEXT", help="it is not right: what to do better")
-    said.add_argument("text", nargs="?", metavar="TEXT", help="an answer that the crew judges by itself")
+    said.add_argument("--answer", metavar="TEXT", help="words that the crew judges by itself")
     _webhooks(parser)
     _connection(parser)
 
