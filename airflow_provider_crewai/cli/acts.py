@@ -15,11 +15,13 @@ from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
 from airflow_provider_crewai.client.messages import duration, error_of, progress
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewTransportError
-from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run, RunState
+from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound
+from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
 
 APPROVED = "Approved."
 """What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
+
+LOOK_FIRST = "Look for it on the crew's page before you start another"
 
 LONGEST_LOOK = 10.0
 """Seconds between two looks, at most, since a person looks on."""
@@ -29,16 +31,32 @@ Act = Callable[[argparse.Namespace, Screen, Crew], Outcome]
 
 def act(options: argparse.Namespace) -> int:
     """Carry out a verb, show what came of it, and return the exit code."""
-    screen = Screen(as_json=options.json)
+    screen, crew = Screen(as_json=options.json), None
     kickoff_id = getattr(options, "kickoff_id", None)
     try:
-        outcome = _ACTS[options.verb](options, screen, open_crew(options, screen.note))
+        crew = open_crew(options, screen.note)
+        outcome = _ACTS[options.verb](options, screen, crew)
     except CrewError as error:  # what is wrong with the command line or the connection says so itself
         outcome = Outcome(exit_of_error(error), str(error), kickoff_id=kickoff_id)
     except KeyboardInterrupt:
-        outcome = Outcome(Exit.INTERRUPTED, "Interrupted. Nothing was started.", kickoff_id=kickoff_id)
+        code, said = _cut_short(options.verb, crew)
+        outcome = Outcome(code, f"Interrupted{said}.", kickoff_id=kickoff_id)
     screen.show(outcome)
     return outcome.code
+
+
+def _cut_short(verb: str, crew: Crew | None) -> tuple[Exit, str]:
+    """Say what Ctrl-C leaves behind, other than while waiting."""
+    if crew is None or not crew.client.posted:
+        return Exit.INTERRUPTED, ", and nothing was sent that changes anything"
+    sent = f" while this was sent to {crew.where}"
+    match verb:
+        case "kickoff":
+            return Exit.MAY_HAVE_STARTED, f"{sent}: a paid run may have started. {LOOK_FIRST}"
+        case "resume":
+            return Exit.MAY_HAVE_STARTED, f"{sent}: the run may have got the answer, or still wait for it"
+        case _:
+            return Exit.INTERRUPTED, f"{sent}: the run may be stopped, or go on"
 
 
 def _inputs(_options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
@@ -63,7 +81,7 @@ def _kickoff(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome
     try:
         if not options.no_validate:
             _validate(crew, kickoff, screen)
-        at, kickoff_id = time.time(), _start(crew, kickoff)
+        at, kickoff_id = time.time(), crew.client.kickoff(kickoff)
     except CrewError as error:
         return Outcome(exit_of_error(error), _no_run(error, crew))
     started = f"Run {kickoff_id} is started over {crew.where}."
@@ -82,17 +100,9 @@ def _validate(crew: Crew, kickoff: Kickoff, screen: Screen) -> None:
         screen.say(f"The crew also lists these inputs, which are not given: {', '.join(missing)}")
 
 
-def _start(crew: Crew, kickoff: Kickoff) -> str:
-    try:
-        return crew.client.kickoff(kickoff)
-    except KeyboardInterrupt:
-        said = "Interrupted while the kickoff was sent: a paid run may have started."
-        raise CrewMayHaveStarted(said, kickoff_id=None) from None
-
-
 def _no_run(error: CrewError, crew: Crew) -> str:
     if isinstance(error, CrewMayHaveStarted):
-        return f"{_said(error)} (over {crew.where}). Look for it on the crew's page before you start another."
+        return f"{_said(error)} (over {crew.where}). {LOOK_FIRST}."
     return f"The crew was not started over {crew.where}: {_said(error)}."
 
 
@@ -112,19 +122,13 @@ def _status(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome:
 
 
 def _seen(run: Run, crew: Crew) -> Outcome:
-    code = exit_of_state(run.state)
-    match code:
-        case Exit.DONE:
-            return Outcome(code, f"Run {run.kickoff_id} succeeded.", run.answer, run.kickoff_id, run)
-        case Exit.RUN_FAILED:
-            verdict = Verdict.FAILED if run.state is RunState.FAILED else Verdict.STOPPED
-            ending = Ending(verdict, run.kickoff_id, time.time(), run)
-            return _ended(ending, crew, None)
-        case Exit.NOT_FOUND:
-            said = f"Run {run.kickoff_id} is {progress(run)}, over {crew.where}. Whether it goes on is not known."
-            return Outcome(code, said, kickoff_id=run.kickoff_id, run=run)
-        case _:
-            return Outcome(code, None, f"Run {run.kickoff_id}: {progress(run)}", run.kickoff_id, run)
+    code, kickoff_id = exit_of_state(run.state), run.kickoff_id
+    if run.state.is_final:
+        return _ended(Ending(Verdict(run.state.value), kickoff_id, time.time(), run), crew, None)
+    if code is Exit.STILL_RUNNING:
+        return Outcome(code, None, f"Run {kickoff_id}: {progress(run)}", kickoff_id, run)
+    said = f"Run {kickoff_id} is {progress(run)}, over {crew.where}. Whether it goes on is not known."
+    return Outcome(code, said, kickoff_id=kickoff_id, run=run)
 
 
 # ---- waiting ---------------------------------------------------------------------------------------
@@ -186,8 +190,6 @@ def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome
         resumed = crew.client.resume(Resumption(kickoff_id, options.task, *_judgement(options), _hooks(options)))
     except CrewError as error:
         return _not_resumed(error, kickoff_id, crew)
-    except KeyboardInterrupt:
-        return _not_resumed(CrewTransportError("interrupted", sent=True), kickoff_id, crew)
     said = (
         f"The answer is handed over to run {kickoff_id} over {crew.where}. That is no proof that the run goes on: "
         f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"

@@ -28,7 +28,7 @@ class Crew:
     :param flags: how another command line names the same crew.
     """
 
-    client: CrewClient
+    client: Client
     where: str
     entrance: str
     flags: str
@@ -48,7 +48,7 @@ def open_crew(options: argparse.Namespace, note: Note) -> Crew:
     settings = connect()
     where = settings.base_url if options.url is not None else str(settings)
     patience = flows.CALL_PATIENCE if options.patience is None else options.patience
-    return Crew(_Client(connect, where, note, patience), where, options.entrance, _flags(options, settings))
+    return Crew(Client(connect, where, note, patience), where, options.entrance, _flags(options, settings))
 
 
 def _by_connection(options: argparse.Namespace) -> Callable[[], Settings]:
@@ -98,13 +98,17 @@ def _flags(options: argparse.Namespace, settings: Settings) -> str:
     return " ".join(f"{flag} {shlex.quote(value)}" for flag, value in named.items() if value)
 
 
-class _Client(CrewClient):
-    """A client that says when it tries again: a person is waiting, and a deployment may sleep for minutes."""
+class Client(CrewClient):
+    """A client that says when it tries again: a person is waiting, and a deployment may sleep for minutes.
+
+    `posted` says whether the last request was one that may have changed something, and may have arrived.
+    """
 
     def __init__(self, connect: Callable[[], Settings], where: str, note: Note, patience: float) -> None:
         super().__init__(connect, patience=patience)
         self._where = where
         self._note = note
+        self.posted = False
 
     def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
         """Carry out the steps of a flow until it returns."""
@@ -116,7 +120,10 @@ class _Client(CrewClient):
             step = next(flow)
             while True:
                 if trouble and isinstance(step, flows.Pause):
+                    self.posted = False  # or it would not be sent again
                     self._note(f"No usable answer from {self._where} ({trouble}); it is asked again.")
+                if isinstance(step, Request):
+                    self.posted = step.method == "POST"
                 reply = yield step
                 trouble = _trouble(reply) if isinstance(step, Request) else None
                 step = flow.send(reply)

@@ -38,7 +38,6 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130, "Ctrl-C; a run that was started goes on"
 
 
-OF_STATE = {RunState.SUCCEEDED: Exit.DONE, RunState.FAILED: Exit.RUN_FAILED, RunState.STOPPED: Exit.RUN_FAILED}
 OF_VERDICT = {
     Verdict.SUCCEEDED: Exit.DONE,
     Verdict.FAILED: Exit.RUN_FAILED,
@@ -52,7 +51,9 @@ OF_VERDICT = {
 
 def exit_of_state(state: RunState) -> Exit:
     """Return the code for a run that was looked at."""
-    return OF_STATE.get(state, Exit.STILL_RUNNING if state.is_alive else Exit.NOT_FOUND)
+    if state.is_final:
+        return OF_VERDICT[Verdict(state.value)]
+    return Exit.STILL_RUNNING if state.is_alive else Exit.NOT_FOUND
 
 
 def exit_of_error(error: errors.CrewError, *, once: bool = False) -> Exit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -461,20 +460,39 @@ def test_ctrl_c_while_waiting_says_that_the_run_goes_on_and_how_to_look_again() 
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(("arguments", "route"), [(KICKOFF, "kickoff"), (RESUME, "resume")])
-def test_ctrl_c_while_it_is_sent_says_that_it_may_have_arrived(arguments: tuple[str, ...], route: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "route", "code", "words"),
+    [
+        (KICKOFF, "kickoff", 5, "a paid run may have started"),
+        (RESUME, "resume", 5, "the run may have got the answer"),
+        (("stop", "run-1"), "stop", 130, "the run may be stopped, or go on"),
+    ],
+)
+def test_ctrl_c_while_it_is_sent_says_that_it_may_have_arrived(
+    arguments: tuple[str, ...], route: str, code: int, words: str
+) -> None:
     waits: dict[str, Behaviour] = {route: silence(30)}
     with crew(**waits) as server:
         done = interrupt(*arguments, server=server, when=f"/{route}")
-    assert done.code == 5
-    assert re.search(r"may have (started|been handed over)", done.err)
+        assert server.url in done.err
+    assert done.code == code
+    assert words in done.err
 
 
-def test_ctrl_c_before_anything_was_started_says_so() -> None:
+NOTHING = Done(130, "", "Interrupted, and nothing was sent that changes anything.\n")
+
+
+def test_ctrl_c_before_the_kickoff_says_that_nothing_was_started() -> None:
     with crew(inputs=silence(30)) as server:
-        done = interrupt(*KICKOFF, server=server, when="/inputs")
+        assert interrupt(*KICKOFF, server=server, when="/inputs") == NOTHING
         assert [seen.target for seen in server.seen] == ["/inputs"]
-    assert done == Done(130, "", "Interrupted. Nothing was started.\n")
+
+
+def test_ctrl_c_between_two_attempts_that_cannot_have_arrived_says_so() -> None:
+    with crew(kickoff=answer(503, retry_after="60")) as server:
+        done = interrupt(*KICKOFF, server=server, when="/kickoff", said="asked again")
+    assert done.code == 130
+    assert done.err.splitlines()[-1:] == NOTHING.err.splitlines()
 
 
 # ---- what it needs ---------------------------------------------------------------------------------

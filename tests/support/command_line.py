@@ -102,8 +102,8 @@ def call(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def interrupt(*arguments: str, server: Scripted, when: str) -> Done:
-    """Press Ctrl-C when a request to this target has come."""
+def interrupt(*arguments: str, server: Scripted, when: str, said: str = "") -> Done:
+    """Press Ctrl-C when a request to this target has come, and these words were said on stderr."""
     with subprocess.Popen(
         command(*arguments, url=server.url),
         env=environment(),
@@ -112,14 +112,17 @@ def interrupt(*arguments: str, server: Scripted, when: str) -> Done:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stderr
         try:
             until(lambda: any(seen.target.startswith(when) for seen in server.seen))
+            heard = process.stderr.readline() if said else ""
+            assert said in heard
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert TOKEN not in out + err
-    return Done(process.returncode, out, err)
+    assert TOKEN not in out + heard + err
+    return Done(process.returncode, out, heard + err)
 
 
 def until(is_so: Callable[[], bool], seconds: float = 30) -> None:
