@@ -130,7 +130,7 @@ def served(tmp_path: Path) -> Iterator[str]:
         assert one.stdout
         yield one.stdout.readline().split()[-1]
         one.terminate()
-        assert one.wait(20) == 0
+        assert one.wait(60) == 0
         assert one.stdout.read() == "", "stdout holds the one line alone"
 
 

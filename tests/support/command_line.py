@@ -95,7 +95,7 @@ def call(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # a machine under load: only what hangs is wrong
         check=False,
     )
     assert TOKEN not in done.stdout + done.stderr
