@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": ui_field_behaviour(),
             }
         ],
+        "cli": [f"{package}.cli.in_airflow.commands"],
         "config": {
             "crewai": {
                 "description": "How tasks that run crews recover.",

@@ -58,9 +58,12 @@ def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     return {name: spelt[match[0]] for name, match in close.items() if match}
 
 
-def check_names(given: Iterable[str], wanted: Iterable[str]) -> list[str]:
+def check_names(
+    given: Iterable[str], wanted: Iterable[str], *, unchecked: str = "set validate_inputs=False"
+) -> list[str]:
     """Refuse a misspelt name, and return the names that are missing (which a flow may do without).
 
+    :param unchecked: how to go without this check, for the complaint.
     :raises CrewConfigError: a name is misspelt; says which one was probably meant.
     """
     given, wanted = list(given), list(wanted)
@@ -68,7 +71,7 @@ def check_names(given: Iterable[str], wanted: Iterable[str]) -> list[str]:
     if misses:
         meant = ", ".join(f"{right!r} instead of {wrong!r}" for wrong, right in misses.items())
         raise CrewConfigError(
-            f"The crew takes {', '.join(wanted)}. Did you mean {meant}? Nothing was sent; mend the inputs, or set "
-            "validate_inputs=False if the name is right."
+            f"The crew takes {', '.join(wanted)}. Did you mean {meant}? Nothing was sent; mend the inputs, or "
+            f"{unchecked} if the name is right."
         )
     return [name for name in wanted if name not in given]

@@ -56,18 +56,18 @@ def progress(run: Run) -> str:
             return f"{run.state}, {run.progress}" if run.progress else run.state.value
 
 
-def error_of(ending: Ending, *, where: str, started_at: float, retry: str) -> CrewRunError:
+def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str) -> CrewRunError:
     """Make the error for an ending that is not a success.
 
     :param where: the connection, in words.
-    :param started_at: when the run was kicked off, epoch seconds.
-    :param retry: what a retry will do, as a sentence.
+    :param started_at: when the run was kicked off, epoch seconds, or None where that is not known.
+    :param retry: what a retry will do, as a sentence; may be empty.
     """
-    age = duration(ending.at - started_at)
-    text = (
-        f"Run {ending.kickoff_id} {_what(ending)}. It was started {moment(started_at)}, {age} before, over {where}. "
-        f"{_still(ending)} {retry}"
-    )
+    seen = f"It was looked at over {where}."
+    if started_at is not None:
+        age = duration(ending.at - started_at)
+        seen = f"It was started {moment(started_at)}, {age} before, over {where}."
+    text = f"Run {ending.kickoff_id} {_what(ending)}. {seen} {_still(ending)} {retry}".rstrip()
     return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
 
 

@@ -1,0 +1,10 @@
+"""`python -m airflow_provider_crewai VERB …`: the command line without Airflow's."""
+
+from __future__ import annotations
+
+import sys
+
+from airflow_provider_crewai.cli.verbs import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""The verbs carried out, over the operator's own client, flows and words."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+from airflow_provider_crewai.cli.arguments import inputs_of, json_object, kickoff_hooks
+from airflow_provider_crewai.cli.crew import Crew, open_crew
+from airflow_provider_crewai.cli.outcome import OF_VERDICT, Exit, Outcome, exit_of_error, exit_of_state
+from airflow_provider_crewai.cli.screen import Progress, Screen
+from airflow_provider_crewai.client.flows import look_once
+from airflow_provider_crewai.client.inputs import check_names
+from airflow_provider_crewai.client.messages import duration, error_of, progress
+from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound
+from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
+
+APPROVED = "Approved."
+"""What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
+
+LOOK_FIRST = "Look for it on the crew's page before you start another"
+
+LONGEST_LOOK = 10.0
+"""Seconds between two looks, at most, since a person looks on."""
+
+Act = Callable[[argparse.Namespace, Screen, Crew], Outcome]
+
+
+def act(options: argparse.Namespace) -> int:
+    """Carry out a verb, show what came of it, and return the exit code."""
+    screen, crew = Screen(as_json=options.json), None
+    kickoff_id = getattr(options, "kickoff_id", None)
+    try:
+        crew = open_crew(options, screen.note)
+        outcome = _ACTS[options.verb](options, screen, crew)
+    except CrewError as error:  # what is wrong with the command line or the connection says so itself
+        outcome = Outcome(exit_of_error(error), str(error), kickoff_id=kickoff_id)
+    except KeyboardInterrupt:
+        code, said = _cut_short(options.verb, crew)
+        outcome = Outcome(code, f"Interrupted{said}.", kickoff_id=kickoff_id)
+    screen.show(outcome)
+    return outcome.code
+
+
+def _cut_short(verb: str, crew: Crew | None) -> tuple[Exit, str]:
+    """Say what Ctrl-C leaves behind, other than while waiting."""
+    if crew is None or not crew.client.posted:
+        return Exit.INTERRUPTED, ", and nothing was sent that changes anything"
+    sent = f" while this was sent to {crew.where}"
+    match verb:
+        case "kickoff":
+            return Exit.MAY_HAVE_STARTED, f"{sent}: a paid run may have started. {LOOK_FIRST}"
+        case "resume":
+            return Exit.MAY_HAVE_STARTED, f"{sent}: the run may have got the answer, or still wait for it"
+        case _:
+            return Exit.INTERRUPTED, f"{sent}: the run may be stopped, or go on"
+
+
+def _inputs(_options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
+    try:
+        names = crew.client.get_inputs().names
+    except CrewError as error:
+        said = _said(error)
+        return Outcome(exit_of_error(error), f"The crew cannot be asked for its inputs over {crew.where}: {said}.")
+    return Outcome(Exit.DONE, answer="\n".join(names), more={"inputs": list(names)})
+
+
+# ---- kickoff ---------------------------------------------------------------------------------------
+
+
+def _kickoff(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome:
+    kickoff = replace(
+        _hooks(options),
+        inputs=inputs_of(options.inputs, options.input),
+        meta=json_object(options.meta, "--meta") or None,
+        restore_from_state_id=options.restore_from,
+    )
+    try:
+        if not options.no_validate:
+            _validate(crew, kickoff, screen)
+        at, kickoff_id = time.time(), crew.client.kickoff(kickoff)
+    except CrewError as error:
+        return Outcome(exit_of_error(error), _no_run(error, crew))
+    started = f"Run {kickoff_id} is started over {crew.where}."
+    if _waits(options):
+        screen.say(started)
+        patience = _patience(options, human_input=kickoff.declares_human_input)
+        return _wait(screen, crew, Watch(kickoff_id, patience, started_at=at, seen_alive=True), at)
+    again = crew.command("status", kickoff_id, "--wait")
+    return Outcome(Exit.DONE, f"{started} For its answer: {again}", kickoff_id, kickoff_id)
+
+
+def _validate(crew: Crew, kickoff: Kickoff, screen: Screen) -> None:
+    missing = check_names(kickoff.inputs, crew.client.get_inputs().names, unchecked="use --no-validate")
+    if missing:
+        # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
+        screen.say(f"The crew also lists these inputs, which are not given: {', '.join(missing)}")
+
+
+def _no_run(error: CrewError, crew: Crew) -> str:
+    if isinstance(error, CrewMayHaveStarted):
+        return f"{_said(error)} (over {crew.where}). {LOOK_FIRST}."
+    return f"The crew was not started over {crew.where}: {_said(error)}."
+
+
+# ---- status ----------------------------------------------------------------------------------------
+
+
+def _status(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome:
+    kickoff_id = options.kickoff_id
+    if _waits(options):
+        patience = _patience(options, human_input=options.human_input)
+        return _wait(screen, crew, Watch(kickoff_id, patience, started_at=time.time()), None)
+    try:
+        return _seen(crew.client.get_status(kickoff_id), crew)
+    except CrewError as error:
+        said = f"Run {kickoff_id} could not be looked at over {crew.where}: {_said(error)}. It may go on."
+        return Outcome(exit_of_error(error), said, kickoff_id=kickoff_id)
+
+
+def _seen(run: Run, crew: Crew) -> Outcome:
+    code, kickoff_id = exit_of_state(run.state), run.kickoff_id
+    if run.state.is_final:
+        return _ended(Ending(Verdict(run.state.value), kickoff_id, time.time(), run), crew, None)
+    if code is Exit.STILL_RUNNING:
+        return Outcome(code, None, f"Run {kickoff_id}: {progress(run)}", kickoff_id, run)
+    said = f"Run {kickoff_id} is {progress(run)}, over {crew.where}. Whether it goes on is not known."
+    return Outcome(code, said, kickoff_id=kickoff_id, run=run)
+
+
+# ---- waiting ---------------------------------------------------------------------------------------
+
+
+def _waits(options: argparse.Namespace) -> bool:
+    return options.wait or options.wait_timeout is not None
+
+
+def _patience(options: argparse.Namespace, *, human_input: bool) -> Patience:
+    given = {"poll_interval": options.poll_interval, "unreachable_timeout": options.unreachable_timeout}
+    known = {name: value for name, value in given.items() if value is not None}
+    longest = max(LONGEST_LOOK, options.poll_interval or 0)
+    deadline = None if options.wait_timeout is None else time.time() + options.wait_timeout
+    return Patience(max_poll_interval=longest, deadline=deadline, human_input=human_input, **known)
+
+
+def _wait(screen: Screen, crew: Crew, watch: Watch, started_at: float | None) -> Outcome:
+    """Wait for a run, and show how it goes on.
+
+    :param started_at: when it was kicked off, epoch seconds, or None where that is not known.
+    """
+    observe = Progress(screen, watch.kickoff_id, watch.started_at)
+    try:
+        step = crew.client.drive(look_once(watch, crew.client.dialect, observe))
+        ending = crew.client.wait(watch, observe) if isinstance(step, Again) else step
+    except KeyboardInterrupt:
+        return _interrupted(watch, crew)
+    return _ended(ending, crew, started_at)
+
+
+def _ended(ending: Ending, crew: Crew, started_at: float | None) -> Outcome:
+    code, kickoff_id, run = OF_VERDICT[ending.verdict], ending.kickoff_id, ending.run
+    if run is not None and ending.verdict is Verdict.SUCCEEDED:
+        after = "" if started_at is None else f", {duration(ending.at - started_at)} after it was started"
+        return Outcome(code, f"Run {kickoff_id} succeeded{after}.", run.answer, kickoff_id, run)
+    again = "" if code is Exit.RUN_FAILED else f"Look again: {crew.command('status', kickoff_id, '--wait')}"
+    error = error_of(ending, where=crew.where, started_at=started_at, retry=again)
+    return Outcome(code, str(error), kickoff_id=kickoff_id, run=run)
+
+
+def _interrupted(watch: Watch, crew: Crew) -> Outcome:
+    kickoff_id = watch.kickoff_id
+    seen = f" It was last seen {progress(watch.run)}." if watch.run else ""
+    said = (
+        f"Interrupted: we stopped waiting. Run {kickoff_id} goes on over {crew.where}, and costs what it costs.{seen}\n"
+        f"Look again: {crew.command('status', kickoff_id, '--wait')}\n"
+        f"Stop it:    {crew.command('stop', kickoff_id)}"
+    )
+    return Outcome(Exit.INTERRUPTED, said, kickoff_id=kickoff_id, run=watch.run)
+
+
+# ---- resume and stop -------------------------------------------------------------------------------
+
+
+def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
+    kickoff_id = options.kickoff_id
+    try:
+        resumed = crew.client.resume(Resumption(kickoff_id, options.task, *_judgement(options), _hooks(options)))
+    except CrewError as error:
+        return _not_resumed(error, kickoff_id, crew)
+    said = (
+        f"The answer is handed over to run {kickoff_id} over {crew.where}. That is no proof that the run goes on: "
+        f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"
+    )
+    return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"resumed": asdict(resumed)})
+
+
+def _judgement(options: argparse.Namespace) -> tuple[str, bool | None]:
+    if options.approve:
+        return APPROVED, True
+    return (options.answer, None) if options.feedback is None else (options.feedback, False)
+
+
+def _not_resumed(error: CrewError, kickoff_id: str, crew: Crew) -> Outcome:
+    code = exit_of_error(error, once=True)
+    what = "may have been handed over" if code is Exit.MAY_HAVE_STARTED else "was not handed over"
+    said = f"The answer to run {kickoff_id} {what} over {crew.where}: {_said(error)}."
+    return Outcome(code, f"{said} See what it does: {crew.command('status', kickoff_id)}", kickoff_id=kickoff_id)
+
+
+def _stop(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
+    kickoff_id = options.kickoff_id
+    try:
+        stopped = crew.client.stop(kickoff_id)
+    except CrewNotFound as error:
+        return _unstoppable(error, kickoff_id, crew)
+    except CrewError as error:
+        said = f"Run {kickoff_id} could not be stopped over {crew.where} and may go on: {_said(error)}."
+        return Outcome(exit_of_error(error), said, kickoff_id=kickoff_id)
+    said = f"Run {kickoff_id} {'is stopped' if stopped else 'had already ended'}."
+    return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"stopped": stopped})
+
+
+def _unstoppable(error: CrewNotFound, kickoff_id: str, crew: Crew) -> Outcome:
+    """Say what a run does that cannot be stopped: either is possible, no such run and no such way."""
+    why = f"This deployment has no way to stop it ({_said(error)})."
+    try:
+        seen = _seen(crew.client.get_status(kickoff_id), crew)
+    except CrewError as unseen:
+        said = f"Run {kickoff_id} could not be stopped over {crew.where} and may go on: {_said(error)}."
+        return Outcome(exit_of_error(unseen), said, kickoff_id=kickoff_id)
+    if seen.code is Exit.STILL_RUNNING:
+        return replace(seen, message=f"Run {kickoff_id} GOES ON over {crew.where}. {why}", answer=None)
+    return replace(seen, answer=None)
+
+
+def _hooks(options: argparse.Namespace) -> Kickoff:
+    return kickoff_hooks(
+        human=options.human_input_webhook,
+        task=options.task_webhook,
+        step=options.step_webhook,
+        crew=options.crew_webhook,
+        events=options.webhooks,
+    )
+
+
+def _said(error: CrewError) -> str:
+    return str(error).rstrip(".")
+
+
+_ACTS: dict[str, Act] = {
+    "inputs": _inputs,
+    "kickoff": _kickoff,
+    "status": _status,
+    "resume": _resume,
+    "stop": _stop,
+}

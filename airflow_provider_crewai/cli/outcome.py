@@ -1,0 +1,107 @@
+"""What came of a command: one exit code, one message and one JSON object for each."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+from airflow_provider_crewai.client.policy import may_have_arrived
+from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.wire import errors
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
+
+
+class Exit(enum.IntEnum):
+    """The exit codes, for scripts, each with its meaning. A code never changes."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make a code that knows its meaning."""
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    DONE = 0, "the run succeeded, or what was asked for is done"
+    RUN_FAILED = 1, "the run failed or was stopped; it is over"
+    WRONG_USE = 2, "wrong usage, connection or inputs; nothing was started"
+    STILL_RUNNING = 3, "the run goes on: seen without --wait, or --wait-timeout passed"
+    UNREACHABLE = (
+        4,
+        "the crew is out of reach or in trouble, or refuses the token or another run; a known run may go on",
+    )
+    MAY_HAVE_STARTED = 5, "sent, but the answer was lost: a paid run may have started; do not just repeat it"
+    NOT_FOUND = 6, "the deployment does not know the run, or the URL is no crew's"
+    BROKEN = 70, "a mistake of this program, with a traceback; a run that was started goes on"
+    INTERRUPTED = 130, "Ctrl-C; a run that was started goes on"
+
+
+OF_VERDICT = {
+    Verdict.SUCCEEDED: Exit.DONE,
+    Verdict.FAILED: Exit.RUN_FAILED,
+    Verdict.STOPPED: Exit.RUN_FAILED,
+    Verdict.TIMED_OUT: Exit.STILL_RUNNING,
+    Verdict.UNREACHABLE: Exit.UNREACHABLE,
+    Verdict.AUTH_LOST: Exit.UNREACHABLE,
+    Verdict.LOST: Exit.NOT_FOUND,
+}
+
+
+def exit_of_state(state: RunState) -> Exit:
+    """Return the code for a run that was looked at."""
+    if state.is_final:
+        return OF_VERDICT[Verdict(state.value)]
+    return Exit.STILL_RUNNING if state.is_alive else Exit.NOT_FOUND
+
+
+def exit_of_error(error: errors.CrewError, *, once: bool = False) -> Exit:
+    """Return the code for a call that failed.
+
+    :param once: whether the call must not be repeated once it may have arrived.
+    """
+    match error:
+        case errors.CrewMayHaveStarted():
+            return Exit.MAY_HAVE_STARTED
+        case errors.CrewConfigError() | errors.CrewInputError():
+            return Exit.WRONG_USE
+        case errors.CrewNotFound():
+            return Exit.NOT_FOUND
+        case _:
+            return Exit.MAY_HAVE_STARTED if once and may_have_arrived(error) else Exit.UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a command.
+
+    :param message: a sentence for a person, or None where the answer says it all.
+    :param answer: what was asked for: a text, or any JSON.
+    :param kickoff_id: the run that it is about, where there is one that can be named.
+    :param run: the last look at that run.
+    :param more: keys of the JSON object that only this verb has.
+    """
+
+    code: Exit
+    message: str | None = None
+    answer: JSON = None
+    kickoff_id: str | None = None
+    run: Run | None = None
+    more: JSONObject = field(default_factory=dict)
+
+    def to_json(self) -> JSONObject:
+        """Return the object that `--json` prints: these keys, always."""
+        run = self.run
+        return {
+            "outcome": self.code.name.lower(),
+            "message": self.message,
+            "kickoff_id": self.kickoff_id,
+            "state": run.state.value if run else None,
+            "result": run.result if run else None,
+            "result_json": run.result_json if run else None,
+            "error": run.error if run else None,
+            "progress": asdict(run.progress) if run and run.progress else None,
+            "usage": dict(run.usage) if run else {},
+            **self.more,
+        }

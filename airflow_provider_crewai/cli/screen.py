@@ -1,0 +1,110 @@
+"""What is written where: stdout holds what was asked for and nothing else, stderr holds the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import TextIO
+
+from airflow_provider_crewai.cli.outcome import Outcome
+from airflow_provider_crewai.client.messages import duration, progress
+from airflow_provider_crewai.journal import Journal
+from airflow_provider_crewai.wire.model import JSON, Run
+
+LINES = "\n\t"
+
+
+class Screen:
+    """The two streams of a command. On a terminal the progress is one line that is written again and again.
+
+    :param as_json: whether the outcome is printed as one JSON object.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._live = sys.stderr.isatty()
+        self._drawn = 0
+        self._noted = ""
+
+    def say(self, text: str) -> None:
+        """Write a line, or some, to stderr."""
+        self._wipe()
+        _write(sys.stderr, printable(text, keep=LINES) + "\n")
+
+    def info(self, text: str, *values: object) -> None:
+        """Write a line as a logger does."""
+        self.say(text % values)
+
+    def note(self, text: str) -> None:
+        """Say something that may come again and again; it is written once in a row."""
+        if self._live:
+            self._draw(text)
+        elif text != self._noted:
+            self.say(text)
+        self._noted = text
+
+    def show(self, outcome: Outcome) -> None:
+        """Write the outcome: the message to stderr, the answer or the JSON object to stdout."""
+        if outcome.message:
+            self.say(outcome.message)
+        self._wipe()
+        answer = json.dumps(outcome.to_json()) if self._as_json else _text(outcome.answer)
+        if answer:
+            _write(sys.stdout, f"{printable(answer, keep=LINES) if sys.stdout.isatty() else answer}\n")
+
+    def _draw(self, text: str) -> None:
+        # Cut, since a line that wraps cannot be written again.
+        line = printable(text)[: shutil.get_terminal_size().columns - 1]
+        _write(sys.stderr, f"\r{line.ljust(self._drawn)}")
+        self._drawn = len(line)
+
+    def _wipe(self) -> None:
+        if self._drawn:
+            _write(sys.stderr, f"\r{' ' * self._drawn}\r")
+            self._drawn = 0
+
+
+class Progress:
+    """Shows how a run goes on: a live line on a terminal, else a line for each change. An observer for `wait`.
+
+    :param since: the epoch second from which the time is counted.
+    """
+
+    def __init__(self, screen: Screen, kickoff_id: str, since: float) -> None:
+        self._screen = screen
+        self._kickoff_id = kickoff_id
+        self._since = since
+        self._journal = Journal(screen, kickoff_id)
+
+    def __call__(self, run: Run, now: float) -> None:
+        """Take note of an answer."""
+        if run.state.is_final:
+            return
+        if sys.stderr.isatty():
+            self._screen.note(f"Run {self._kickoff_id}: {progress(run)} ({duration(now - self._since)})")
+        else:
+            self._journal(run, now)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Blank what a terminal would obey instead of showing: crews and servers say what they like."""
+    return "".join(sign if sign.isprintable() or sign in keep else " " for sign in text)
+
+
+def _text(answer: JSON) -> str:
+    if answer is None or isinstance(answer, str):
+        return answer or ""
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # A run has been paid for by now: what this terminal's encoding lacks must not cost its answer.
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        # The reader has gone; Python's own complaint about it would end in the exit code of a run that failed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

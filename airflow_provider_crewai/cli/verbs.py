@@ -1,0 +1,207 @@
+"""Which verbs there are, and what each takes: one definition for both entrances. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_crewai.cli.outcome import Exit
+
+DEFAULT_CONN_ID = "crewai_default"
+TOKEN_VARIABLE = "CREWAI_TOKEN"  # noqa: S105 - the name of the variable, no token
+
+DESCRIPTION = "Run CrewAI crews from a shell: deployed ones, and those of a project on this machine."
+EPILOG = "\n".join(
+    [
+        "What was asked for goes to stdout, everything else to stderr. Exit codes:",
+        *(f"  {each.value:>3}  {each.meaning}" for each in Exit),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the command line.
+
+    :param define: adds its arguments to a parser.
+    """
+
+    name: str
+    help: str
+    define: Callable[[argparse.ArgumentParser], None]
+    epilog: str | None = EPILOG
+
+    @property
+    def description(self) -> str:
+        """The help as a sentence."""
+        return f"{self.help[0].upper()}{self.help[1:]}."
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments, and what `run` needs to know of the entrance."""
+        self.define(parser)
+        parser.set_defaults(verb=self.name, entrance=parser.prog.rpartition(" ")[0])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Carry out a command line, and return its exit code.
+
+    :param argv: the arguments; default those of this process.
+    """
+    return run(parser().parse_args(argv))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m airflow_provider_crewai`."""
+    whole = argparse.ArgumentParser(prog="python -m airflow_provider_crewai", description=DESCRIPTION, epilog=EPILOG)
+    whole.formatter_class = argparse.RawDescriptionHelpFormatter
+    verbs = whole.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS:
+        own = verbs.add_parser(verb.name, help=verb.help, description=verb.description, epilog=verb.epilog)
+        own.formatter_class = argparse.RawDescriptionHelpFormatter
+        verb.add_to(own)
+    return whole
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out a parsed command line, whichever entrance it came through, and return its exit code."""
+    if options.verb == "serve":
+        return _serve(options.arguments)
+    try:
+        from airflow_provider_crewai.cli.acts import act
+
+        return act(options)
+    except KeyboardInterrupt:  # before or after the act, which says by itself what is interrupted
+        return Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - Python's own exit code for these says here that the run failed
+        traceback.print_exc()
+        return Exit.BROKEN
+
+
+def _serve(arguments: list[str]) -> int:
+    try:
+        from airflow_provider_crewai.server.__main__ import main as serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+            raise
+        sys.stderr.write(
+            f"serve needs starlette and uvicorn ({error}): pip install 'airflow-provider-crewai[server]'\n"
+        )
+        return Exit.WRONG_USE
+    serve(arguments)
+    return Exit.DONE
+
+
+# ---- what each verb takes ---------------------------------------------------------------------------
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    # The server knows its own arguments, `--help` among them. None that a process gets can begin with NUL.
+    parser.prefix_chars = "\0"
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+
+def _inputs_arguments(parser: argparse.ArgumentParser) -> None:
+    _connection(parser)
+
+
+def _kickoff_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--input", action="append", default=[], metavar="NAME=VALUE", help="an input as text; NAME:=JSON keeps a type")
+    add("--inputs", metavar="JSON", help="all inputs as a JSON object, @FILE or - for stdin; --input comes on top")
+    add("--meta", metavar="JSON", help="a JSON object or @FILE, echoed by the crew in its webhooks")
+    add("--no-validate", action="store_true", help="do not ask the crew for its inputs first to catch a misspelt name")
+    add("--restore-from", metavar="ID", help="an earlier run whose flow state to start from")
+    _webhooks(parser)
+    _waiting(parser)
+    _connection(parser)
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    _kickoff_id(parser)
+    parser.add_argument(
+        "--human-input", action="store_true", help="somebody is told when it waits for a human, so do not call it lost"
+    )
+    _waiting(parser)
+    _connection(parser)
+
+
+def _resume_arguments(parser: argparse.ArgumentParser) -> None:
+    _kickoff_id(parser)
+    parser.add_argument("--task", required=True, metavar="TASK_ID", help="which question; the webhook names it")
+    said = parser.add_mutually_exclusive_group(required=True)
+    said.add_argument("--approve", action="store_true", help="what the crew did is right")
+    said.add_argument("--feedback", metavar="TEXT", help="it is not right: what to do better")
+    said.add_argument("--answer", metavar="TEXT", help="words that the crew judges by itself")
+    _webhooks(parser)
+    _connection(parser)
+
+
+def _stop_arguments(parser: argparse.ArgumentParser) -> None:
+    _kickoff_id(parser)
+    _connection(parser)
+
+
+def _kickoff_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kickoff_id", metavar="ID", help="the run's kickoff_id")
+
+
+def _connection(parser: argparse.ArgumentParser) -> None:
+    crew = parser.add_argument_group("which crew")
+    one = crew.add_mutually_exclusive_group()
+    one.add_argument("--conn-id", help=f"an Airflow connection; {DEFAULT_CONN_ID} where nothing is named")
+    one.add_argument("--url", help=f"a crew's URL, its token in the environment as {TOKEN_VARIABLE}; needs no Airflow")
+    crew.add_argument("--token-file", metavar="FILE", help="the file that holds the token for --url")
+    crew.add_argument("--extra", metavar="JSON", help="for --url, what a connection's extra may hold; or @FILE")
+    crew.add_argument(
+        "--patience",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a call that gets no answer is tried (default 120)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with the same keys always")
+
+
+def _webhooks(parser: argparse.ArgumentParser) -> None:
+    hooks = parser.add_argument_group("who is told (a resume must name them again)")
+    hooks.add_argument("--human-input-webhook", metavar="URL", help="when the crew waits for a human; or @FILE of JSON")
+    hooks.add_argument("--task-webhook", metavar="URL", help="of each crew task that ends")
+    hooks.add_argument("--step-webhook", metavar="URL", help="of each step of an agent")
+    hooks.add_argument("--crew-webhook", metavar="URL", help="of the run's success")
+    hooks.add_argument("--webhooks", metavar="JSON", help="streaming events: a JSON object or @FILE")
+
+
+def _waiting(parser: argparse.ArgumentParser) -> None:
+    waiting = parser.add_argument_group("waiting")
+    waiting.add_argument("--wait", action="store_true", help="wait until the run ends, and print its answer")
+    waiting.add_argument(
+        "--wait-timeout", type=_seconds, metavar="SECONDS", help="wait, but no longer; the run goes on"
+    )
+    waiting.add_argument(
+        "--poll-interval", type=_seconds, metavar="SECONDS", help="shortest time between looks (default 2)"
+    )
+    waiting.add_argument(
+        "--unreachable-timeout", type=_seconds, metavar="SECONDS", help="how long the API may be silent (default 900)"
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
+VERBS = (
+    Verb("serve", "serve a crew from a project on this machine, by the API of a deployed one", _serve_arguments, None),
+    Verb("inputs", "print the names of the inputs that a crew takes", _inputs_arguments),
+    Verb(
+        "kickoff", "start a run, which costs money, and print its kickoff_id or wait for its answer", _kickoff_arguments
+    ),
+    Verb("status", "look at a run, or wait for its answer", _status_arguments),
+    Verb("resume", "answer a run that waits for a human", _resume_arguments),
+    Verb("stop", "stop a run", _stop_arguments),
+)
