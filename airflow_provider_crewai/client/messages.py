@@ -49,7 +49,7 @@ def progress(run: Run) -> str:
         case RunState.UNKNOWN:
             return f"in the unknown state {run.word!r}, which counts as running"
         case RunState.PAUSED:
-            return "waiting for a human"
+            return f"waiting for a human: {run.question}" if run.question else "waiting for a human"
         case RunState.NOT_FOUND:
             return "not known to the deployment just now (a run that waits for a human looks like this, too)"
         case _:

@@ -22,6 +22,7 @@ from airflow_provider_crewai.wire.model import (
     JSONObject,
     Kickoff,
     Progress,
+    Question,
     Request,
     Response,
     Resumed,
@@ -224,6 +225,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
         result=_result(body.get("result")),
         result_json=body.get("result_json"),
         progress=_progress(body),
+        question=_question(body.get("human_input")),
         usage=_usage(body.get("usage_metrics")),
         raw=body,
     )
@@ -256,6 +258,12 @@ def _progress(body: JSONObject) -> Progress | None:
         current=_text(progress.get("current", body.get("current_task"))) or None,
         current_agent=_text(progress.get("current_agent")) or None,
     )
+
+
+def _question(question: JSON) -> Question | None:
+    if not isinstance(question, dict) or not (task_id := _text(question.get("task_id"))):
+        return None
+    return Question(task_id, _text(question.get("message")), _text(question.get("output")))
 
 
 def _usage(usage: JSON) -> Mapping[str, int]:

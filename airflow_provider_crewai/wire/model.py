@@ -54,6 +54,19 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a run that waits wants to be told. Only the local server says it; a deployment tells a webhook alone."""
+
+    task_id: str
+    message: str = ""
+    output: str = ""
+
+    def __str__(self) -> str:
+        said = self.message[:200] or "it wants to be told something"
+        return f"{said} (task {self.task_id})"
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One answer about a run.
 
@@ -69,6 +82,7 @@ class Run:
     result: JSON = None
     result_json: JSON = None
     progress: Progress | None = None
+    question: Question | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     raw: JSONObject = field(default_factory=dict, repr=False, compare=False)
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.values import WILD_TEXTS, as_bytes, is_storable, json_values
 
+from airflow_provider_crewai.client.messages import progress
 from airflow_provider_crewai.wire import codec
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewConfigError, CrewError, CrewProtocolError
-from airflow_provider_crewai.wire.model import Kickoff, Progress, Response, Run, RunState
+from airflow_provider_crewai.wire.model import Kickoff, Progress, Question, Response, Run, RunState
 
 READERS: dict[str, Callable[[Response], Any]] = {
     "inputs": codec.read_inputs,
@@ -173,6 +174,19 @@ def test_an_unknown_word_is_unknown_and_counts_as_alive(word: str) -> None:
 def test_state_is_believed_before_status() -> None:
     run = READERS["status"](Response(200, {}, b'{"state":"RUNNING","status":"completed"}'))
     assert run.state is RunState.RUNNING
+
+
+def test_what_a_waiting_run_wants_to_be_told_is_read_where_a_server_says_it() -> None:
+    body = b'{"state":"PAUSED","human_input":{"task_id":"4f1c","message":"Is it good?","output":"A draft"}}'
+    run = READERS["status"](Response(200, {}, body))
+    assert progress(run) == "waiting for a human: Is it good? (task 4f1c)"
+    assert run.question == Question("4f1c", "Is it good?", "A draft")
+
+
+@pytest.mark.parametrize("said", [b"null", b"[]", b'{"message":"no id"}', b'{"task_id":""}'])
+def test_a_waiting_run_that_says_nothing_waits_all_the_same(said: bytes) -> None:
+    run = READERS["status"](Response(200, {}, b'{"state":"PAUSED","human_input":' + said + b"}"))
+    assert (run.question, progress(run)) == (None, "waiting for a human")
 
 
 def test_the_last_crew_tasks_output_is_never_the_result() -> None:
