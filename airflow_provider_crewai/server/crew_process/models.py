@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -15,32 +16,33 @@ _PLACEHOLDER = "no-key"
 _ENDPOINTS = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 
 # What an author says about where a model is and who calls it: not true of another endpoint, and none of its business.
-_ABOUT_THE_ENDPOINT = frozenset(
-    "provider custom_openai llm_type api_key base_url api_base organization project default_headers default_query "
-    "client_params interceptor".split()
-)
+_ABOUT_THE_ENDPOINT = """
+    provider custom_openai llm_type api_key base_url api_base organization project default_headers default_query
+    client_params interceptor
+""".split()  # noqa: SIM905 - words read best as words
 
-# Prefixes of model names that say where a model is: crewai's own providers, and what it would have asked LiteLLM for.
-_PROVIDERS = frozenset(
-    "openai anthropic claude azure azure_openai azure_ai google gemini vertex_ai bedrock aws openrouter deepseek ollama "
-    "ollama_chat hosted_vllm vllm cerebras dashscope snowflake deepinfra groq mistral codestral cohere cohere_chat "
-    "huggingface nvidia_nim sambanova watson watsonx together_ai fireworks_ai perplexity replicate xai databricks "
-    "sagemaker lm_studio llamafile litellm_proxy moonshot novita nebius github github_copilot volcengine ai21 "
-    "text-completion-openai openai_like custom_openai".split()
-)
+# Prefixes of a model's name that say where it is: crewai's providers, and those for which it would ask LiteLLM.
+_PROVIDERS = """
+    openai anthropic claude azure azure_openai azure_ai google gemini vertex_ai bedrock aws openrouter deepseek ollama
+    ollama_chat hosted_vllm vllm cerebras dashscope snowflake deepinfra groq mistral codestral cohere cohere_chat
+    huggingface nvidia_nim sambanova watson watsonx together_ai fireworks_ai perplexity replicate xai databricks
+    sagemaker lm_studio llamafile litellm_proxy moonshot novita nebius github github_copilot volcengine ai21
+    text-completion-openai openai_like custom_openai
+""".split()  # noqa: SIM905 - words read best as words
 
 # Embedders of crewai that ask an endpoint; the others compute, and stay as the author wants them.
-_REMOTE_EMBEDDERS = frozenset(
-    "azure amazon-bedrock cohere google google-generativeai google-vertex huggingface jina ollama openai openrouter "
-    "oracle roboflow voyageai watsonx".split()
-)
+_REMOTE_EMBEDDERS = """
+    azure amazon-bedrock cohere google google-generativeai google-vertex huggingface jina ollama openai openrouter
+    oracle roboflow voyageai watsonx
+""".split()  # noqa: SIM905 - words read best as words
 
 
 def use(spec: str | None) -> str | None:
-    """Have every model of crewai's own classes talk to one endpoint; called before the project is imported.
+    """Have every model of crewai's own classes talk to one endpoint.
 
-    A `BaseLLM` of the author's stays as it is. Where the endpoint wants a key, it is `OPENAI_API_KEY` of the
-    environment.
+    Called once in a process, when the project's `.env` is loaded and before the project is imported: crewai is
+    imported here, and where the endpoint wants a key, it is `OPENAI_API_KEY`. A `BaseLLM` of the author's, a
+    subclass of crewai's classes and an embedder that computes by itself stay as they are.
 
     :param spec: None is the author's own environment as it is; `stub` starts the built-in stub; else `URL` of an
         OpenAI-compatible endpoint, with the models that the author names, or `URL=MODEL`, with that one for all.
@@ -69,20 +71,19 @@ def _route_models(url: str, only: str) -> None:
     configuration files, flows, memory and defaults alike. The environment reaches only models of OpenAI's; and
     `crewai.llm_overlay` came late, knows one model for all, and is not seen by threads that an author starts.
     """
-    from crewai.llm import LLM
-    from crewai.llms.providers.openai.completion import OpenAICompletion
-
-    original = LLM.__new__
-    accepted = (set(OpenAICompletion.model_fields) | {"stop_sequences"}) - _ABOUT_THE_ENDPOINT
+    llm = importlib.import_module("crewai.llm").LLM
+    openai = importlib.import_module("crewai.llms.providers.openai.completion").OpenAICompletion
+    accepted = {*openai.model_fields, "stop_sequences"}.difference(_ABOUT_THE_ENDPOINT)
+    original = llm.__new__
 
     def routed(cls: type[Any], model: Any, is_litellm: bool = False, **wanted: Any) -> Any:
-        if cls is not LLM or not isinstance(model, str):
+        if cls is not llm or not isinstance(model, str):
             return original(cls, model, is_litellm, **wanted)
         kept = {name: value for name, value in wanted.items() if name in accepted}
         endpoint = {"provider": "openai", "base_url": url, "api_key": os.environ[_KEY]}
         return original(cls, only or _without_provider(model), **kept, **endpoint)
 
-    LLM.__new__ = routed
+    llm.__new__ = routed
 
 
 def _without_provider(model: str) -> str:
@@ -92,16 +93,17 @@ def _without_provider(model: str) -> str:
 
 def _route_embedders(url: str) -> None:
     """Let crewai's factory build OpenAI's embedder for the endpoint, with the model that the author named."""
-    from crewai.rag.embeddings import factory
-
+    factory: Any = importlib.import_module("crewai.rag.embeddings.factory")
     original = factory.build_embedder_from_dict
 
     def routed(spec: dict[str, Any]) -> Any:
         if spec.get("provider") not in _REMOTE_EMBEDDERS:
             return original(spec)
         config = spec.get("config") or {}
-        kept = {name: config[name] for name in ("model_name", "model", "dimensions") if config.get(name)}
-        return original({"provider": "openai", "config": {**kept, "api_base": url, "api_key": os.environ[_KEY]}})
+        named = {"model_name": config.get("model_name") or config.get("model"), "dimensions": config.get("dimensions")}
+        endpoint = {"api_base": url, "api_key": os.environ[_KEY]}
+        kept = {name: value for name, value in named.items() if value}
+        return original({"provider": "openai", "config": kept | endpoint})
 
     factory.build_embedder_from_dict = routed
 
@@ -114,34 +116,24 @@ _ELSEWHERE = (
 )
 _SET_IT = "set {} in the environment or in the project's .env"
 
-# How crewai and the clients under it say it (1.15.2 to 1.15.30), looked for in this order, and what to do about it.
-_ADVICE = [
-    (
-        r"(?:CHROMA_)?\b([A-Z_]+_(?:API_KEY|PAT|TOKEN))\b(?: is required| environment variable|,| or [A-Z_]+,|\n +Field req)",
-        f"A key is missing: {_SET_IT}, or {_ELSEWHERE}.",
-    ),
-    (
-        r"openai\.(?:Authentication|PermissionDenied)Error|anthropic\.AuthenticationError|litellm\S*AuthenticationError"
-        r"|invalid_api_key|Incorrect API key",
-        f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}, or {_ELSEWHERE}.",
-    ),
-    (
-        r"native provider not available, to install: (.*?\])",
-        f"The package for the model's provider is missing: run `{{}}` in the project, or {_ELSEWHERE}.",
-    ),
-    (
-        r"LiteLLM fallback package is not|No module named 'litellm'",
-        f"The model needs LiteLLM, which is missing: run `uv add 'crewai[litellm]'` in the project, or {_ELSEWHERE}.",
-    ),
-    (
-        r"Failed to connect to \w+ API|(?:openai|anthropic)\.API(?:Connection|Timeout)Error|litellm\S*APIConnectionError",
-        f"Nothing answers where the model should be: see that its endpoint runs and is reachable, or {_ELSEWHERE}.",
-    ),
-    (
-        r"Model (\S+) not found: ",
-        "The endpoint has no model {}: name one that it has, for all of the crew, with `--llm URL=MODEL`.",
-    ),
-]
+# How crewai and the clients under it say it (1.15.2 to 1.15.30), and what to do about it; the first one said counts.
+_NO_KEY = (
+    r"\b(?:CHROMA_)?([A-Z_]+_(?:API_KEY|PAT))\b(?: is required| environment variable|,| or [A-Z_]+,|\n +Field req)"
+)
+_BAD_KEY = r"(?:openai|anthropic|litellm)\S*\.AuthenticationError|invalid_api_key|Incorrect API key"
+_NO_PROVIDER = r"native provider not available, to install: (.*?\]['\"]?)"
+_NO_LITELLM = r"LiteLLM fallback package is not|No module named 'litellm'"
+_NO_ENDPOINT = r"Failed to connect to \w+ API|(?:openai|anthropic|litellm)\S*\.API(?:Connection|Timeout)Error"
+_NO_MODEL = r"Model (\S+) not found: "
+
+_ADVICE = {
+    _NO_KEY: f"A key is missing: {_SET_IT}, or {_ELSEWHERE}.",
+    _BAD_KEY: f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}, or {_ELSEWHERE}.",
+    _NO_PROVIDER: f"The package for the model's provider is missing: run `{{}}` in the project, or {_ELSEWHERE}.",
+    _NO_LITELLM: f"The model needs LiteLLM, which is missing: run `uv add crewai[litellm]` there, or {_ELSEWHERE}.",
+    _NO_ENDPOINT: f"Nothing answers where the model should be: see that its endpoint can be reached, or {_ELSEWHERE}.",
+    _NO_MODEL: "The endpoint has no model {}: name one that it has, for all of the crew, with `--llm URL=MODEL`.",
+}
 
 
 def advice(error: BaseException) -> str | None:
@@ -150,7 +142,7 @@ def advice(error: BaseException) -> str | None:
     :returns: None if neither the error nor what caused it says so.
     """
     said = "\n".join(f"{type(one).__module__}.{type(one).__name__}: {one}" for one in _with_causes(error))
-    for pattern, sentence in _ADVICE:
+    for pattern, sentence in _ADVICE.items():
         if found := re.search(pattern, said):
             return sentence.format(*found.groups())
     return None

@@ -272,7 +272,11 @@ class _Filling:
             return _number(schema, kind)
         if kind == "boolean":
             return not _UNHAPPY.search(name)
-        return None if kind == "null" else self._string(schema, name)
+        if kind == "string":
+            return self._string(schema, name)
+        if kind == "null":
+            return None
+        raise BadRequest(f"no such type: {kind}")
 
     def _flat(self, given: Any) -> Json:
         """Resolve `$ref`, `allOf` and alternatives, of which null wins."""
@@ -295,7 +299,7 @@ class _Filling:
 
     def _one_of(self, schema: Json) -> Any:
         options: list[Any] = schema["enum"]
-        if schema.get("default") in options:
+        if "default" in schema and schema["default"] in options:
             return schema["default"]
         return chosen(options, self.prompt) if all(isinstance(one, str) for one in options) else options[0]
 
