@@ -614,5 +614,6 @@ def test_an_error_for_want_of_a_model_says_what_to_do(advised: dict[str, str | N
     assert case == "no model" or "`--llm stub`" in advice
 
 
-def test_another_error_gets_no_advice(advised: dict[str, str | None]) -> None:
-    assert advised["something else"] is None
+@pytest.mark.parametrize("case", ["something else", "a tool's key", "a tool's endpoint"])
+def test_another_error_gets_no_advice(advised: dict[str, str | None], case: str) -> None:
+    assert advised[case] is None

@@ -25,6 +25,10 @@ def at(path: str, **fields: Any) -> LLM:
     return LLM(model="gpt-4o", base_url=URL + path, api_key="bad", max_retries=0, **fields)
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 CASES = {
     "no key": lambda: crew("gpt-4o"),
     "no key at construction": lambda: LLM(model="deepseek/deepseek-chat"),
@@ -37,6 +41,8 @@ CASES = {
     "no model": lambda: crew(at("/404")),
     "no endpoint": lambda: crew(LLM(model="ollama/llama3", base_url="http://127.0.0.1:9", max_retries=0)),
     "something else": lambda: int("x"),
+    "a tool's key": lambda: fail(ValueError("SERPER_API_KEY environment variable is not set")),
+    "a tool's endpoint": lambda: fail(ConnectionRefusedError("[Errno 111] Connection refused")),
 }
 
 
