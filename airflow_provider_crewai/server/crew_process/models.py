@@ -1,0 +1,158 @@
+"""Which models a crew talks to: the author's own, any OpenAI-compatible endpoint, or the built-in stub (`--llm`)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from . import stub_model
+
+_KEY = "OPENAI_API_KEY"
+_PLACEHOLDER = "no-key"
+# OpenAI's client and crewai's LLM read the first, crewai's default embedder the second (1.15.2 to 1.15.30).
+_ENDPOINTS = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+
+# What an author says about where a model is and who calls it: not true of another endpoint, and none of its business.
+_ABOUT_THE_ENDPOINT = """
+    provider custom_openai llm_type api_key base_url api_base organization project default_headers default_query
+    client_params interceptor
+""".split()  # noqa: SIM905 - words read best as words
+
+# Prefixes of a model's name that say where it is: crewai's providers, and those for which it would ask LiteLLM.
+_PROVIDERS = """
+    openai anthropic claude azure azure_openai azure_ai google gemini vertex_ai bedrock aws openrouter deepseek ollama
+    ollama_chat hosted_vllm vllm cerebras dashscope snowflake deepinfra groq mistral codestral cohere cohere_chat
+    huggingface nvidia_nim sambanova watson watsonx together_ai fireworks_ai perplexity replicate xai databricks
+    sagemaker lm_studio llamafile litellm_proxy moonshot novita nebius github github_copilot volcengine ai21
+    text-completion-openai openai_like custom_openai
+""".split()  # noqa: SIM905 - words read best as words
+
+# Embedders of crewai that ask an endpoint; the others compute, and stay as the author wants them.
+_REMOTE_EMBEDDERS = """
+    azure amazon-bedrock cohere google google-generativeai google-vertex huggingface jina ollama openai openrouter
+    oracle roboflow voyageai watsonx
+""".split()  # noqa: SIM905 - words read best as words
+
+
+def use(spec: str | None) -> str | None:
+    """Have every model of crewai's own classes talk to one endpoint.
+
+    Called once in a process, when the project's `.env` is loaded and before the project is imported: crewai is
+    imported here, and where the endpoint wants a key, it is `OPENAI_API_KEY`. A `BaseLLM` of the author's, a
+    subclass of crewai's classes and an embedder that computes by itself stay as they are.
+
+    :param spec: None is the author's own environment as it is; `stub` starts the built-in stub; else `URL` of an
+        OpenAI-compatible endpoint, with the models that the author names, or `URL=MODEL`, with that one for all.
+    :returns: the same for another process: the stub that was started has a URL.
+    :raises ValueError: it is none of these.
+    :raises OSError: the stub cannot be started.
+    """
+    if spec is None:
+        return None
+    if spec == "stub":
+        spec, _ = stub_model.start()
+    url, _, model = spec.partition("=")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{spec!r} is neither `stub` nor URL nor URL=MODEL")
+    os.environ.update(dict.fromkeys(_ENDPOINTS, url))
+    os.environ[_KEY] = os.environ.get(_KEY) or _PLACEHOLDER
+    _route_models(url, model)
+    _route_embedders(url)
+    return spec
+
+
+def _route_models(url: str, only: str) -> None:
+    """Let `LLM(…)` build OpenAI's class for the endpoint, whatever the author named.
+
+    `LLM.__new__` is where crewai itself goes from a name to a class, in 1.15.2 as in 1.15.30, for agents' strings,
+    configuration files, flows, memory and defaults alike. The environment reaches only models of OpenAI's; and
+    `crewai.llm_overlay` came late, knows one model for all, and is not seen by threads that an author starts.
+    """
+    llm = importlib.import_module("crewai.llm").LLM
+    openai = importlib.import_module("crewai.llms.providers.openai.completion").OpenAICompletion
+    accepted = {*openai.model_fields, "stop_sequences"}.difference(_ABOUT_THE_ENDPOINT)
+    original = llm.__new__
+
+    def routed(cls: type[Any], model: Any, is_litellm: bool = False, **wanted: Any) -> Any:
+        if cls is not llm or not isinstance(model, str):
+            return original(cls, model, is_litellm, **wanted)
+        kept = {name: value for name, value in wanted.items() if name in accepted}
+        endpoint = {"provider": "openai", "base_url": url, "api_key": os.environ[_KEY]}
+        return original(cls, only or _without_provider(model), **kept, **endpoint)
+
+    llm.__new__ = routed
+
+
+def _without_provider(model: str) -> str:
+    provider, _, rest = model.partition("/")
+    return rest if rest and provider.lower() in _PROVIDERS else model
+
+
+def _route_embedders(url: str) -> None:
+    """Let crewai's factory build OpenAI's embedder for the endpoint, with the model that the author named."""
+    factory: Any = importlib.import_module("crewai.rag.embeddings.factory")
+    original = factory.build_embedder_from_dict
+
+    def routed(spec: dict[str, Any]) -> Any:
+        if spec.get("provider") not in _REMOTE_EMBEDDERS:
+            return original(spec)
+        config = spec.get("config") or {}
+        named = {"model_name": config.get("model_name") or config.get("model"), "dimensions": config.get("dimensions")}
+        endpoint = {"api_base": url, "api_key": os.environ[_KEY]}
+        kept = {name: value for name, value in named.items() if value}
+        return original({"provider": "openai", "config": kept | endpoint})
+
+    factory.build_embedder_from_dict = routed
+
+
+# ---- advice -----------------------------------------------------------------------------------------------------
+
+_ELSEWHERE = (
+    "start the server with `--llm URL[=MODEL]` (Ollama or any OpenAI-compatible endpoint) "
+    "or with `--llm stub` (stand-in answers, no model)"
+)
+_SET_IT = "set {} in the environment or in the project's .env"
+
+# How crewai and the clients under it say it (1.15.2 to 1.15.30), and what to do about it; the first one said counts.
+# Keys of models and embedders alone: those of tools are no matter of `--llm`.
+_KEYS = rf"(?:EMBEDDINGS_\w+|{'|'.join(_PROVIDERS).upper()})_(?:API_KEY|PAT)"
+_NO_KEY = rf"\b(?:CHROMA_)?({_KEYS})\b(?: is required| environment variable|,| or [A-Z_]+,|\n +Field req)"
+_BAD_KEY = r"(?:openai|anthropic|litellm)\S*\.AuthenticationError|invalid_api_key|Incorrect API key"
+_NO_PROVIDER = r"native provider not available, to install: (.*?\]['\"]?)"
+_NO_LITELLM = r"LiteLLM fallback package is not|No module named 'litellm'"
+_NO_ENDPOINT = r"Failed to connect to OpenAI API|(?:openai|anthropic|litellm)\S*\.API(?:Connection|Timeout)Error"
+_NO_MODEL = r"Model (\S+) not found: "
+
+_ADVICE = {
+    _NO_KEY: f"A key is missing: {_SET_IT}, or {_ELSEWHERE}.",
+    _BAD_KEY: f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}, or {_ELSEWHERE}.",
+    _NO_PROVIDER: f"The package for the model's provider is missing: run `{{}}` in the project, or {_ELSEWHERE}.",
+    _NO_LITELLM: f"The model needs LiteLLM, which is missing: run `uv add crewai[litellm]` there, or {_ELSEWHERE}.",
+    _NO_ENDPOINT: f"Nothing answers where the model should be: see that its endpoint can be reached, or {_ELSEWHERE}.",
+    _NO_MODEL: "The endpoint has no model {}: name one that it has, for all of the crew, with `--llm URL=MODEL`.",
+}
+
+
+def advice(error: BaseException) -> str | None:
+    """Say in a sentence what to do about an error that comes from a missing key, endpoint, package or model.
+
+    :returns: None if neither the error nor what caused it says so.
+    """
+    said = "\n".join(f"{type(one).__module__}.{type(one).__name__}: {one}" for one in _with_causes(error))
+    for pattern, sentence in _ADVICE.items():
+        if found := re.search(pattern, said):
+            return sentence.format(*found.groups())
+    return None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = error
+    # crewai raises errors from themselves (`raise e from e`).
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
