@@ -468,7 +468,12 @@ def test_an_error_says_which_file_and_what_is_wrong(load: Load, tmp_path: Path, 
         assert part.format(here=tmp_path) in said.get("error", said)
 
 
-def test_another_module_of_the_same_name_is_not_taken_for_the_project(load: Load, tmp_path: Path) -> None:
-    other = write(tmp_path / "other", crew__py=CREW)
-    write(tmp_path / "project", crew__py=CREW, boot__py=f"import sys; sys.path.insert(0, {str(other)!r}); import crew")
-    assert load(tmp_path / "project", "boot:crew")["error"].startswith("LookupError: crew is a module")
+def test_another_module_of_the_same_name_is_not_taken_for_the_project(
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, project = write(tmp_path / "other", crew__py=CREW), write(tmp_path / "project", crew__py=CREW)
+    monkeypatch.setenv("PYTHONPATH", f"{other}{os.pathsep}{project}")
+    loader = Loader(python, tmp_path, warm="cold")
+    said = loader(project)
+    loader.end()
+    assert said["error"].startswith(f"LookupError: crew is {other / 'crew.py'}, not {project / 'crew.py'}: ")
