@@ -50,7 +50,9 @@ def main() -> None:
             memory(server, "a run at work", at_work(server))
         finally:
             server.end()
-        asking = Server([str(REVIEW), "--python", PYTHON], Path(folder) / "asking", {"SCRIBE_CALLS": os.devnull}).start()
+        asking = Server(
+            [str(REVIEW), "--python", PYTHON], Path(folder) / "asking", {"SCRIBE_CALLS": os.devnull}
+        ).start()
         try:
             memory(asking, "a run that waits for a human", paused(asking))
         finally:
@@ -68,10 +70,12 @@ def kickoffs(server: Server) -> None:
 
 
 def looks(server: Server) -> None:
-    """A look at a finished run's status, over a new connection each time."""
+    """Time a look at a finished run's status, over a new connection each time."""
     kickoff_id = run_here(server)
     spent = sorted(timed(lambda: server.status(kickoff_id)) * 1000 for _ in range(LOOKS))
-    print(f"GET /status                      median {statistics.median(spent):6.2f} ms  p95 {spent[LOOKS * 95 // 100]:6.2f} ms")
+    print(
+        f"GET /status                      median {statistics.median(spent):6.2f} ms  p95 {spent[LOOKS * 95 // 100]:6.2f} ms"
+    )
 
 
 def at_work(server: Server) -> list[int]:
@@ -94,7 +98,7 @@ def paused(server: Server) -> list[int]:
 
 
 def memory(server: Server, what: str, pids: list[int]) -> None:
-    """What each process has for itself, and its share of what it has in common with the warm one."""
+    """Print what each process has for itself, and its share of what it has in common with the warm one."""
     own = [sizes for pid in pids if (sizes := rollup(pid))]
     if own:
         private, share = (statistics.median(sizes[number] for sizes in own) for number in (0, 1))

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--on-lost",
         choices=("fail", "resume"),
         default="fail",
-        help="what becomes of a crew's run whose process dies: it fails (%(default)s), or goes on from its finished tasks",
+        help="what becomes of a crew's run whose process dies: it fails (%(default)s), or skips its finished tasks",
     )
     parser.add_argument("--keep-days", type=float, default=30, help="days for which ended runs are kept (%(default)s)")
     parser.add_argument(

@@ -24,6 +24,7 @@ from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 
 MAX_BODY = 10 * 1024 * 1024
+_RESUMED: JSONObject = {"status": "resumed", "message": "Execution resumed successfully"}
 
 
 def create_app(
@@ -106,7 +107,7 @@ class _Api:
         said = str(body.get("feedback") or "")
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
             raise HTTPException(409, "This request has been answered already")
-        return _json({"status": "resumed", "message": "Execution resumed successfully"})
+        return _json(_RESUMED)
 
     def stop(self, request: Request) -> Response:
         kickoff_id = request.path_params["kickoff_id"]
@@ -132,11 +133,12 @@ class _Api:
     def _resume(self, answer: Answer) -> Response:
         question = self._asked(answer)
         if question is None:
-            raise HTTPException(404, "Execution not found, or it asked no such question: see 'human_input' in its status")
+            raise HTTPException(
+                404, "Execution not found, or it asked no such question: see 'human_input' in its status"
+            )
         if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
             raise HTTPException(409, "This question has been answered already")
-        said: JSONObject = {"status": "resumed", "message": "Execution resumed successfully"}
-        return _json({"kickoff_id": question.kickoff_id} | said)
+        return _json({"kickoff_id": question.kickoff_id, **_RESUMED})
 
     def _resume_as_live(self, answer: Answer) -> Response:
         question = self._asked(answer)

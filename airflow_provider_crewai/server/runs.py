@@ -73,7 +73,9 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 """
 _TABLES = ("runs", "steps", "questions", "aliases", "outbox")
-_SELECT = "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
+_SELECT = (
+    "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
+)
 _UNDER_WAY = "('STARTED', 'RUNNING')"
 _OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
 
@@ -128,11 +130,11 @@ class Question:
     kind: str
     message: str
     output: str = field(repr=False)
-    options: list[str] | None
     asked_at: float
     feedback: str | None
-    approved: bool | None
     answered_at: float | None
+    options: list[str] | None
+    approved: bool | None
 
 
 class Runs:
@@ -145,6 +147,7 @@ class Runs:
         self.path = path
         # Autocommit: each statement is atomic by itself, and sqlite serialises the threads that share it.
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         # A crash of the machine may cost the last moments, a crash of a process costs nothing.
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -156,32 +159,32 @@ class Runs:
         """Return a run, also by an id that a resume made up for it, or None if there is none."""
         where = "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?1), ?1)"
         rows = self._all(_SELECT + where, kickoff_id)
-        return _stored(*rows[0]) if rows else None
+        return _stored(rows[0]) if rows else None
 
     def newest(self, limit: int) -> list[StoredRun]:
         """Return the runs kicked off last, the newest first."""
-        return [_stored(*row) for row in self._all(_SELECT + "ORDER BY position DESC LIMIT ?", limit)]
+        return [_stored(row) for row in self._all(_SELECT + "ORDER BY position DESC LIMIT ?", limit)]
 
     def under_way(self) -> list[StoredRun]:
         """Return the runs that have, or should have, a process."""
-        return [_stored(*row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
+        return [_stored(row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
 
     def paused(self) -> list[StoredRun]:
         """Return the runs that wait for a human, with a process or without."""
-        return [_stored(*row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
+        return [_stored(row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
 
     def steps(self, kickoff_id: str) -> list[Step]:
         """Return what a run has begun, in order."""
         query = "SELECT name, agent, started_at, ended_at, output FROM steps WHERE kickoff_id = ? ORDER BY position"
-        return [Step(*row[:4], row[4] and json.loads(row[4])) for row in self._all(query, kickoff_id)]
+        return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
 
     def questions(self, kickoff_id: str) -> list[Question]:
         """Return what a run has asked, the newest last."""
         query = (
-            "SELECT question_id, kickoff_id, kind, message, output, options, asked_at, feedback, approved, answered_at "
+            "SELECT question_id, kickoff_id, kind, message, output, asked_at, feedback, answered_at, options, approved "
             "FROM questions WHERE kickoff_id = ? ORDER BY asked_at"
         )
-        return [_question(*row) for row in self._all(query, kickoff_id)]
+        return [_question(row) for row in self._all(query, kickoff_id)]
 
     def open_question(self, kickoff_id: str) -> Question | None:
         """Return what a run waits to be told, or None."""
@@ -265,16 +268,20 @@ class Runs:
     def _change(self, query: str, *values: str | float | None) -> int:
         return self._db.execute(query, values).rowcount
 
-    def _all(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once, since a statement commits only when it has been read out.
         return self._db.execute(query, values).fetchall()
 
 
-def _stored(*row: Any) -> StoredRun:
-    return StoredRun(*row[:9], json.loads(row[9]), json.loads(row[10]))
+def _stored(row: sqlite3.Row) -> StoredRun:
+    return StoredRun(**_fields(row, "request", "answer"))
 
 
-def _question(*row: Any) -> Question:
-    *told, options, asked_at, feedback, approved, answered_at = row
-    verdict = None if approved is None else bool(approved)
-    return Question(*told, options and json.loads(options), asked_at, feedback, verdict, answered_at)
+def _question(row: sqlite3.Row) -> Question:
+    fields = _fields(row, "options")
+    return Question(**{**fields, "approved": None if fields["approved"] is None else bool(fields["approved"])})
+
+
+def _fields(row: sqlite3.Row, *written_as_json: str) -> dict[str, Any]:
+    fields = dict(row)
+    return fields | {name: fields[name] and json.loads(fields[name]) for name in written_as_json}

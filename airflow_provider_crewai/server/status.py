@@ -28,7 +28,7 @@ _NULLS: JSONObject = {
     "last_executed_task": None,
     "flow_id": None,
 }
-NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id"} | _NULLS
+NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id", **_NULLS}
 
 
 def status_of(run: StoredRun, steps: list[Step], question: Question | None) -> JSONObject:
@@ -37,8 +37,8 @@ def status_of(run: StoredRun, steps: list[Step], question: Question | None) -> J
     :param question: what it waits to be told; shown under a key of our own, `human_input`, since without a webhook
         nobody else would know the `task_id` that a resume must name.
     """
-    body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state)}
-    body |= _NULLS | {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
+    body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state), **_NULLS}
+    body |= {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
     if run.state not in ("FAILED", "REVOKED"):
         body["progress"] = progress_of(run, steps)
     if question is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def review(shared: Start, calls: Path) -> Iterator[Server]:
+def review(shared: Start, calls: Path) -> Server:
     calls.unlink(missing_ok=True)
-    yield shared(REVIEW, environment={"SCRIBE_CALLS": str(calls)})
+    return shared(REVIEW, environment={"SCRIBE_CALLS": str(calls)})
 
 
 def drafts(calls: Path) -> int:
@@ -168,7 +167,9 @@ def test_a_method_that_asks_dies_with_its_process_and_says_so(shared: Start) -> 
     server.asked(kickoff_id)
     kill(server, kickoff_id)
     status = server.wait(kickoff_id, "FAILED")
-    assert status["status"] == "The run's process was killed by SIGKILL while it waited for an answer in a flow's method"
+    assert (
+        status["status"] == "The run's process was killed by SIGKILL while it waited for an answer in a flow's method"
+    )
 
 
 def test_strictly_as_live_a_waiting_run_is_not_found_and_any_resume_is_welcome(shared: Start, calls: Path) -> None:

@@ -57,7 +57,9 @@ def test_a_killed_run_goes_on_from_its_finished_tasks(resuming: Server, calls: P
     kill(resuming, kickoff_id)
     status = resuming.wait(kickoff_id, "SUCCESS")
     assert (status["result"], status["progress"]["completed"]) == ("Wrote <Publish it>", 3)
-    made = [next(word for word in ("Gather", "Draft", "Publish") if word in line) for line in calls.read_text().splitlines()]
+    made = [
+        next(word for word in ("Gather", "Draft", "Publish") if word in line) for line in calls.read_text().splitlines()
+    ]
     again = ["Gather", "Draft", "Publish"]
     assert made == again[: done + 1] + again[done:], "only the task at work is done again"
 

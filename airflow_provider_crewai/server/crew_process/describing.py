@@ -7,7 +7,7 @@ import inspect
 import re
 from typing import Any
 
-from crew_process.loading import Loaded, kind_of
+from .loading import Loaded, kind_of
 
 # What crewai fills in (utilities/string_utils.py). `fetch_inputs` also lists what merely stands in braces.
 _FILLED_IN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

@@ -22,7 +22,7 @@ _APPROVALS = re.compile(
 
 
 def is_approval(feedback: str) -> bool:
-    """Whether a text approves, as the live service infers it: a short plain "Approved." does, anything else asks for more.
+    """Whether a text approves, as the live service infers it: a short plain "Approved." does, anything else does not.
 
     Nothing at all approves too: that is crewai's own rule at a terminal.
     """

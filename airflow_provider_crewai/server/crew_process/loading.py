@@ -51,7 +51,7 @@ class Loaded:
     make: Callable[[], Any]
 
 
-def load(target: str, directory: Path) -> Loaded:
+def load(target: str, directory: Path, ready: Callable[[], object] = lambda: None) -> Loaded:
     """Import a project, which is slow, and build nothing: no agents, no models, no threads.
 
     Changes to the project's directory, puts it and its `src` on `sys.path`, and loads its `.env`. That wins over the
@@ -61,17 +61,19 @@ def load(target: str, directory: Path) -> Loaded:
     :param target: a directory, or `module:attribute`: a @CrewBase class, a Flow class, an instance of one, a Crew, or a
         function that returns one of these.
     :param directory: where `module:attribute` runs, and what a relative directory is relative to.
+    :param ready: called when the environment is as the project wants it, before any of its modules is imported.
     :raises LookupError: there is no crew or flow, or more than one; the message says where was looked and what to do.
     :raises ValueError: a JSON crew is wrong in itself; crewai's message says where.
     :raises Exception: whatever the project's modules raise.
     """
     place = (directory / target).resolve()
     if place.is_dir():
-        return _load_directory(place)
+        return _load_directory(place, ready)
     module, _, attribute = target.partition(":")
     if not attribute:
         raise LookupError(f"{target!r} is neither a directory in {directory} nor module:attribute")
     _enter(directory.resolve(), dotenv_wins=False)
+    ready()
     return _load_attribute(module, attribute)
 
 
@@ -89,10 +91,11 @@ class _Source:
     path: Path
 
 
-def _load_directory(directory: Path) -> Loaded:
+def _load_directory(directory: Path, ready: Callable[[], object]) -> Loaded:
     source = _find(directory)
     is_module = source.path.suffix == ".py"
     _enter(directory, dotenv_wins=not is_module)
+    ready()
     if is_module:
         return _load_module(source, directory)
     return _load_flow_definition(source.path) if source.kind == "flow" else _load_json_crew(source.path)

@@ -19,21 +19,21 @@ import sys
 import threading
 import traceback
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NoReturn
 
-from . import loading, models, running
+from . import describing, running
 from .loading import Loaded
 from .settings import Settings
 
-_TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+_TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 
 
 def main(settings: Settings) -> int:
     """Load the project, say what it is, then do as the server says. Returns the exit code."""
     say = _speaker()
-    settings = models.use_for_all(settings)
     try:
-        loaded = loading.load(settings.target, settings.directory)
+        loaded, settings = running.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import, even SystemExit, is the answer
         traceback.print_exc()
         say({"error": running.words(error)})
@@ -85,7 +85,7 @@ class Nursery:
                 os.read(self._woken, 4096)
                 self._bury()
             if len(inputs) > 1 and inputs[0] in ready:
-                if line := sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]  # raw: select sees no buffer
+                if line := sys.stdin.buffer.raw.readline():  # type: ignore[union-attr]  # raw: select sees no buffer
                     say(self._start(json.loads(line)["run"]))
                 else:
                     inputs.pop(0)
@@ -108,9 +108,8 @@ class Nursery:
         self._become_child(log, log)
         for _, other in self._runs.values():
             os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
-        os.environ["CREWAI_STORAGE_DIR"] = str(folder / "storage")
         if not self._may_fork:
-            os.set_inheritable(lock, True)  # noqa: FBT003 - the system's signature
+            os.set_inheritable(lock, True)
             os.execv(sys.executable, [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id])  # noqa: S606 - ourselves
         code = 1
         try:
@@ -158,7 +157,7 @@ def _note_exit(database: str, kickoff_id: str, status: int) -> None:
 
 def _described(loaded: Loaded) -> dict[str, Any]:
     try:
-        return loading.describe(loaded)
+        return describing.describe(loaded)
     except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
         traceback.print_exc()
         return {"error": running.words(error)}

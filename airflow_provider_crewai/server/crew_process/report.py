@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-_ASKED = "question_id, kind, step, output, context, feedback, approved"
+_ASKED = "question_id, kind, step, output, feedback, context, approved"
 _OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
 
 
@@ -31,8 +31,8 @@ class Asked:
     kind: str
     step: int
     output: str
-    context: Any
     feedback: str | None
+    context: Any
     approved: bool | None
 
     @property
@@ -52,6 +52,7 @@ class Report:
         self.kickoff_id = kickoff_id
         self._lock = threading.Lock()
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
         self.request: dict[str, Any] = json.loads(self._all("SELECT request FROM runs WHERE kickoff_id = ?")[0][0])
 
     def signed(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +69,8 @@ class Report:
     def note(self, **answers: Any) -> None:
         """Keep values under keys of the API's answer."""
         for key, value in answers.items():
-            query = f"UPDATE runs SET answer = json_set(answer, '$.{key}', json(?)) WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
+            change = f"answer = json_set(answer, '$.{key}', json(?))"
+            query = f"UPDATE runs SET {change} WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
             self._change(query, plain(value))
 
     def succeeded(self, **answers: Any) -> None:
@@ -148,17 +150,23 @@ class Report:
 
     def is_answered(self, question_id: str) -> bool:
         """Whether somebody has answered a question."""
-        return bool(self._all("SELECT 1 FROM questions WHERE kickoff_id = ? AND question_id = ? AND answered_at IS NOT NULL", question_id))
+        return bool(
+            self._all(
+                "SELECT 1 FROM questions WHERE kickoff_id = ? AND question_id = ? AND answered_at IS NOT NULL",
+                question_id,
+            )
+        )
 
     def question(self, question_id: str) -> Asked:
         """Return a question."""
-        return _asked(*self._all(f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? AND question_id = ?", question_id)[0])  # noqa: S608 - a constant
+        query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? AND question_id = ?"  # noqa: S608 - a constant
+        return _asked(self._all(query, question_id)[0])
 
     def last_question(self) -> Asked | None:
         """Return what this run asked last."""
         query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? ORDER BY asked_at DESC LIMIT 1"  # noqa: S608 - a constant
         rows = self._all(query)
-        return _asked(*rows[0]) if rows else None
+        return _asked(rows[0]) if rows else None
 
     def go_on(self) -> bool:
         """Say that the run goes on, unless it waits for another answer too; False if it was ended meanwhile."""
@@ -182,14 +190,15 @@ class Report:
         with self._lock:
             return self._db.execute(query, (*values, self.kickoff_id)).rowcount
 
-    def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, *values: str) -> list[sqlite3.Row]:
         with self._lock:
             return self._db.execute(query, (self.kickoff_id, *values)).fetchall()
 
 
-def _asked(*row: Any) -> Asked:
-    *told, context, feedback, approved = row
-    return Asked(*told, json.loads(context), feedback, None if approved is None else bool(approved))
+def _asked(row: sqlite3.Row) -> Asked:
+    fields = dict(row)
+    approved = None if fields["approved"] is None else bool(fields["approved"])
+    return Asked(**{**fields, "context": json.loads(fields["context"]), "approved": approved})
 
 
 def plain(value: Any) -> str:

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from . import loading, models
@@ -19,21 +21,44 @@ from .settings import Settings
 
 def main(settings: Settings, kickoff_id: str) -> int:
     """Load the project and run a kickoff in this very process; returns its exit code."""
-    models.use(settings.llm)
     report = Report(settings.database, kickoff_id)
     try:
-        loaded = loading.load(settings.target, settings.directory)
+        loaded, settings = load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import is how the run ended
         return _failed(report, error)
     return run(settings, loaded, kickoff_id, report)
+
+
+def load(settings: Settings) -> tuple[Loaded, Settings]:
+    """Import the project, with its models where the settings want them.
+
+    :returns: it, and the settings for another process: a stub that was started has a URL now.
+    :raises Exception: whatever the project's modules raise.
+    """
+    llm = settings.llm
+
+    def ready() -> None:
+        nonlocal llm
+        llm = models.use(settings.llm)
+
+    loaded = loading.load(settings.target, Path(settings.directory), ready)
+    return loaded, replace(settings, llm=llm)
 
 
 def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | None = None) -> int:
     """Run a kickoff of a project that is loaded already; returns the exit code."""
     report = report or Report(settings.database, kickoff_id)
     hooks = Webhooks(kickoff_id, report.request, report.send)
+    # Now, since a project's .env may name another one, which its runs would then share.
+    os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
     try:
-        (_run_flow if loaded.kind == "flow" else _run_crew)(settings, loaded, report, hooks)
+        # Before a flow is made: where its state is kept is asked then.
+        _keep_flows_in(f"{settings.home}/flows.sqlite")
+        made = loaded.make()
+        if loading.kind_of(made) == "flow":
+            _run_flow(made, settings, loaded, report, hooks)
+        else:
+            _run_crew(made, loaded, report, hooks)
     except BaseException as error:  # noqa: BLE001 - whatever a crew raises, even SystemExit, is how the run ended
         hooks.flush()
         return _failed(report, error)
@@ -41,7 +66,7 @@ def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | No
 
 
 def words(error: BaseException) -> str:
-    """Write an error as the live service does, by its type and text, with what to do where a model cannot be reached."""
+    """Write an error as the live service does, by its type and text, with what to do where a model is out of reach."""
     said = f"{type(error).__name__}: {error}"
     advice = models.advice(error)
     return text(f"{said} {advice}" if advice else said)
@@ -63,8 +88,7 @@ def _failed(report: Report, error: BaseException) -> int:
 # ---- crews ----------------------------------------------------------------------------------------
 
 
-def _run_crew(_: Settings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
-    crew = loaded.make()
+def _run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
     positions = {str(task.id): position for position, task in enumerate(crew.tasks)}
     humans = Humans(report, positions, hooks.human_input)
     _set_provider(humans)
@@ -148,14 +172,12 @@ def _approved_output(task: Any, asked: Asked) -> dict[str, Any]:
 # ---- flows ----------------------------------------------------------------------------------------
 
 
-def _run_flow(settings: Settings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
+def _run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
     from crewai.flow.async_feedback.types import HumanFeedbackPending
     from crewai.flow.flow_config import flow_config
 
-    _keep_flows_in(f"{settings.home}/flows.sqlite")
     flow_config.hitl_provider = Feedback()
     flow_config.input_provider = Inputs(report, hooks.human_input)
-    flow = loaded.make()
     _set_provider(Humans(report, {}, hooks.human_input))
     _listen_to_flow(report, hooks)
     report.running("method", None)
@@ -218,7 +240,9 @@ def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
 
     def started(_: Any, event: Any) -> None:
         with lock:
-            report.step_started(report.position(event.method_name), event.method_name, None, event.timestamp.timestamp())
+            report.step_started(
+                report.position(event.method_name), event.method_name, None, event.timestamp.timestamp()
+            )
 
     def finished(_: Any, event: Any) -> None:
         with lock:

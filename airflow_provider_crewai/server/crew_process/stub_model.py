@@ -673,7 +673,7 @@ def start() -> tuple[str, int]:
     """Serve from a process of its own, which ends with the last process that holds the returned descriptor.
 
     The calling process gets no thread and no child, so it may fork and wait as it likes. Forks of it hold the
-    descriptor too; one that is spawned needs it passed (`pass_fds`).
+    descriptor too, also those that start Python anew.
 
     :returns: the endpoint's base URL, which ends in `/v1`, and the descriptor to keep open.
     :raises OSError: no socket, pipe or process is to be had.
@@ -691,6 +691,7 @@ def start() -> tuple[str, int]:
     os.waitpid(between, 0)
     os.close(read)
     server.server_close()
+    os.set_inheritable(write, True)
     return f"http://127.0.0.1:{server.server_port}/v1", write
 
 

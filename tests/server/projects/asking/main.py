@@ -7,6 +7,6 @@ class AskingFlow(Flow):
     """Ask for a name, and greet it."""
 
     @start()
-    def greet(self):
+    def greet(self) -> str:
         name = self.ask("What is your name?")
         return f"Hello, {name}"

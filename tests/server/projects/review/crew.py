@@ -7,7 +7,6 @@ from typing import Any
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.project import CrewBase, agent, crew, task
 
-
 ASKS = os.environ.get("REVIEW_ASKS") != "no"
 
 
