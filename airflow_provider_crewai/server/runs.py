@@ -1,17 +1,22 @@
-"""Where runs are kept: one sqlite file, written by the server and by the runs' own processes (`runner.py`).
+"""Where runs are kept: one sqlite file, written by the server and by the runs' own processes (`crew_process`).
 
-Every write is one guarded statement, so whoever ends a run first has the last word.
+It is the only channel between the two, so either may die and come back. Every change of a state is one guarded
+statement: whoever ends a run first has the last word.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_crewai.wire.model import JSONObject
+
+FINAL = ("SUCCESS", "FAILED", "REVOKED")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -21,24 +26,110 @@ CREATE TABLE IF NOT EXISTS runs (
     status TEXT,
     request TEXT NOT NULL,
     answer TEXT NOT NULL DEFAULT '{}',
-    pid INTEGER
-)
+    pid INTEGER,
+    lives INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL
+);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, position);
+CREATE TABLE IF NOT EXISTS steps (
+    kickoff_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    agent TEXT,
+    started_at REAL NOT NULL,
+    ended_at REAL,
+    output TEXT,
+    PRIMARY KEY (kickoff_id, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS questions (
+    question_id TEXT PRIMARY KEY,
+    kickoff_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    output TEXT NOT NULL,
+    options TEXT,
+    context TEXT,
+    asked_at REAL NOT NULL,
+    feedback TEXT,
+    approved INTEGER,
+    answered_at REAL
+);
+CREATE INDEX IF NOT EXISTS questions_by_run ON questions (kickoff_id, asked_at);
+CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, kickoff_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    position INTEGER PRIMARY KEY,
+    kickoff_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    delivered_at REAL,
+    error TEXT
+);
 """
-_SELECT = "SELECT kickoff_id, state, status, pid, answer FROM runs "
+_TABLES = ("runs", "steps", "questions", "aliases", "outbox")
+_SELECT = "SELECT kickoff_id, state, status, pid, lives, created_at, started_at, ended_at, request, answer FROM runs "
+_UNDER_WAY = "('STARTED', 'RUNNING')"
+_OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
     """One run as it stands.
 
-    `answer` holds what the run's process reports, under the API's own keys.
+    :param lives: how many processes it has had.
+    :param created_at: epoch second of the kickoff; so are the other times.
+    :param request: the kickoff's body.
+    :param answer: what the run's process reports, under the API's own keys.
     """
 
     kickoff_id: str
     state: str
     status: str | None
     pid: int | None
+    lives: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    request: JSONObject = field(repr=False)
     answer: JSONObject = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A crew task or flow method that a run has begun. `output` is what it yielded, or None."""
+
+    name: str
+    agent: str | None
+    started_at: float
+    ended_at: float | None
+    output: JSONObject | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a run asks a human.
+
+    :param kind: `task` (a crew task with human_input), `flow` (a method with @human_feedback), `ask` (Flow.ask).
+    :param output: what is to be judged.
+    :param options: the outcomes a flow can take, where it names them.
+    :param approved: the answer's verdict, None where it gave none or there is no answer yet.
+    """
+
+    question_id: str
+    kickoff_id: str
+    kind: str
+    message: str
+    output: str = field(repr=False)
+    options: list[str] | None
+    asked_at: float
+    feedback: str | None
+    approved: bool | None
+    answered_at: float | None
 
 
 class Runs:
@@ -52,7 +143,55 @@ class Runs:
         # Autocommit: each statement is atomic by itself, and sqlite serialises the threads that share it.
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(_SCHEMA)
+        # A crash of the machine may cost the last moments, a crash of a process costs nothing.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    # ---- read -------------------------------------------------------------------------------------
+
+    def get(self, kickoff_id: str) -> StoredRun | None:
+        """Return a run, also by an id that a resume made up for it, or None if there is none."""
+        query = _SELECT + "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?1), ?1)"
+        rows = self._all(query, kickoff_id)
+        return _stored(*rows[0]) if rows else None
+
+    def newest(self, limit: int) -> list[StoredRun]:
+        """Return the runs kicked off last, the newest first."""
+        return [_stored(*row) for row in self._all(_SELECT + "ORDER BY position DESC LIMIT ?", limit)]
+
+    def under_way(self) -> list[StoredRun]:
+        """Return the runs that have, or should have, a process."""
+        return [_stored(*row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
+
+    def paused(self) -> list[StoredRun]:
+        """Return the runs that wait for a human, with a process or without."""
+        return [_stored(*row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
+
+    def steps(self, kickoff_id: str) -> list[Step]:
+        """Return what a run has begun, in order."""
+        query = "SELECT name, agent, started_at, ended_at, output FROM steps WHERE kickoff_id = ? ORDER BY position"
+        return [Step(*row[:4], row[4] and json.loads(row[4])) for row in self._all(query, kickoff_id)]
+
+    def questions(self, kickoff_id: str) -> list[Question]:
+        """Return what a run has asked, the newest last."""
+        query = (
+            "SELECT question_id, kickoff_id, kind, message, output, options, asked_at, feedback, approved, answered_at "
+            "FROM questions WHERE kickoff_id = ? ORDER BY asked_at"
+        )
+        return [_question(*row) for row in self._all(query, kickoff_id)]
+
+    def open_question(self, kickoff_id: str) -> Question | None:
+        """Return what a run waits to be told, or None."""
+        unanswered = [each for each in self.questions(kickoff_id) if each.answered_at is None]
+        return unanswered[-1] if unanswered else None
+
+    def question(self, question_id: str) -> Question | None:
+        """Return a question by its own id."""
+        rows = self._all("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
+        asked = self.questions(rows[0][0]) if rows else []
+        return next((each for each in asked if each.question_id == question_id), None)
+
+    # ---- change -----------------------------------------------------------------------------------
 
     def add(self, request: JSONObject) -> str:
         """Keep a new run, PENDING behind those that wait already.
@@ -61,29 +200,22 @@ class Runs:
         :returns: the new `kickoff_id`.
         """
         kickoff_id = str(uuid.uuid4())
-        self._change("INSERT INTO runs (kickoff_id, request) VALUES (?, ?)", kickoff_id, json.dumps(request))
+        query = "INSERT INTO runs (kickoff_id, request, created_at) VALUES (?, ?, ?)"
+        self._change(query, kickoff_id, json.dumps(request), time.time())
         return kickoff_id
 
-    def get(self, kickoff_id: str) -> StoredRun | None:
-        """Return a run, or None if there is none of this id."""
-        rows = self._db.execute(_SELECT + "WHERE kickoff_id = ?", (kickoff_id,)).fetchall()
-        return _stored(*rows[0]) if rows else None
+    def claim(self, slots: int) -> str | None:
+        """Mark the run that waits longest as STARTED and return its id; None if none waits or no slot is free.
 
-    def under_way(self) -> list[StoredRun]:
-        """Return the runs that have, or should have, a process."""
-        rows = self._db.execute(_SELECT + "WHERE state IN ('STARTED', 'RUNNING')").fetchall()
-        return [_stored(*row) for row in rows]
-
-    def claim(self) -> str | None:
-        """Mark the run that waits longest as STARTED and return its id; None if none waits."""
-        waiting = "SELECT position FROM runs WHERE state = 'PENDING' ORDER BY position LIMIT 1"
-        query = f"UPDATE runs SET state = 'STARTED' WHERE position = ({waiting}) RETURNING kickoff_id"  # noqa: S608
-        rows = self._db.execute(query).fetchall()  # all, since a statement commits when it has been read out
+        A run that waits for a human takes no slot.
+        """
+        query = (
+            "UPDATE runs SET state = 'STARTED', lives = lives + 1, started_at = coalesce(started_at, ?) "  # noqa: S608 - constants
+            "WHERE position = (SELECT position FROM runs WHERE state = 'PENDING' ORDER BY position LIMIT 1) "
+            f"AND (SELECT count(*) FROM runs WHERE state IN {_UNDER_WAY}) < ? RETURNING kickoff_id"
+        )
+        rows = self._all(query, time.time(), slots)
         return rows[0][0] if rows else None
-
-    def set_pid(self, kickoff_id: str, pid: int) -> None:
-        """Note the process of a run."""
-        self._change("UPDATE runs SET pid = ? WHERE kickoff_id = ?", pid, kickoff_id)
 
     def end(self, kickoff_id: str, state: str, status: str) -> bool:
         """End a run, unless it has ended already.
@@ -92,14 +224,50 @@ class Runs:
         :param status: the sentence that goes with it.
         :returns: whether this call ended it.
         """
-        query = (
-            "UPDATE runs SET state = ?, status = ? WHERE kickoff_id = ? AND state IN ('PENDING', 'STARTED', 'RUNNING')"
-        )
-        return self._change(query, state, status, kickoff_id) == 1
+        query = f"UPDATE runs SET state = ?, status = ?, ended_at = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - constants
+        return self._change(query, state, status, time.time(), kickoff_id) == 1
 
-    def _change(self, query: str, *values: str | int) -> int:
+    def requeue(self, kickoff_id: str, *states: str) -> bool:
+        """Let a run whose process is gone wait for another one, if it is in one of these states."""
+        marks = ", ".join("?" * len(states))
+        query = f"UPDATE runs SET state = 'PENDING', pid = NULL WHERE kickoff_id = ? AND state IN ({marks})"  # noqa: S608 - marks
+        return self._change(query, kickoff_id, *states) == 1
+
+    def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
+        """Keep a human's answer. The first one counts: False if there is one already."""
+        query = (
+            "UPDATE questions SET feedback = ?, approved = ?, answered_at = ? "
+            "WHERE question_id = ? AND answered_at IS NULL"
+        )
+        verdict = None if approved is None else int(approved)
+        return self._change(query, feedback, verdict, time.time(), question_id) == 1
+
+    def alias(self, kickoff_id: str) -> str:
+        """Make up another id for a run, as the live service does on each resume."""
+        alias = str(uuid.uuid4())
+        self._change("INSERT INTO aliases (alias, kickoff_id) VALUES (?, ?)", alias, kickoff_id)
+        return alias
+
+    def forget(self, ended_before: float) -> list[str]:
+        """Delete the runs that ended before an epoch second; returns their ids."""
+        rows = self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", ended_before)
+        for table in _TABLES:
+            self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", rows)  # noqa: S608 - constants
+        return [row[0] for row in rows]
+
+    def _change(self, query: str, *values: str | float | None) -> int:
         return self._db.execute(query, values).rowcount
 
+    def _all(self, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+        # All rows at once, since a statement commits only when it has been read out.
+        return self._db.execute(query, values).fetchall()
 
-def _stored(kickoff_id: str, state: str, status: str | None, pid: int | None, answer: str) -> StoredRun:
-    return StoredRun(kickoff_id, state, status, pid, json.loads(answer))
+
+def _stored(*row: Any) -> StoredRun:
+    return StoredRun(*row[:8], json.loads(row[8]), json.loads(row[9]))
+
+
+def _question(*row: Any) -> Question:
+    *told, options, asked_at, feedback, approved, answered_at = row
+    verdict = None if approved is None else bool(approved)
+    return Question(*told, options and json.loads(options), asked_at, feedback, verdict, answered_at)
