@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -92,7 +92,7 @@ class Backend(Protocol):
     def answer(self, question_id: str, feedback: str, approved: bool | None) -> bool:
         """Answer a question; False if it has an answer."""
 
-    def log_tail(self, kickoff_id: str, bytes: int) -> str:  # noqa: A002 - the unit is the best name
+    def log_tail(self, kickoff_id: str, bytes: int) -> str:
         """Return the end of a run's log, at most so many bytes; nothing if it has none."""
 
 
@@ -110,6 +110,7 @@ class _Asked:
 
 
 Handler = Callable[[_Asked], Response]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Page:
@@ -133,6 +134,7 @@ class Page:
         run = "/runs/{kickoff_id}"
         return [
             Route("/page/{name}", _static),
+            Route("/favicon.ico", _icon),
             Route("/login", self._public(self._log_in_by_ticket)),
             Route("/login", self._public(self._log_in_by_token), methods=["POST"]),
             Route("/logout", self._private(self._log_out), methods=["POST"]),
@@ -159,7 +161,11 @@ class Page:
         runs = self._runs.newest(limit + 1)
         form = _KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
         shown = {"project": described, "broken": broken, "problem": problem, "form": form}
-        listed = {"runs": runs[:limit], "limit": limit, "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None}
+        listed = {
+            "runs": runs[:limit],
+            "limit": limit,
+            "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
+        }
         return self._html("home.html", status, asked, **shown, **listed)
 
     def _run(self, asked: _Asked) -> Response:
@@ -223,7 +229,9 @@ class Page:
             raise HTTPException(404, "There is no such question.")
         if self._backend.answer(question.question_id, *_feedback(asked)):
             return _see(_address(run.kickoff_id))
-        return self._run_with(asked, run, "Somebody has answered this question before you; the first answer counts.", 409)
+        return self._run_with(
+            asked, run, "Somebody has answered this question before you; the first answer counts.", 409
+        )
 
     # ---- be let in ----------------------------------------------------------------------------------
 
@@ -262,30 +270,31 @@ class Page:
 
     # ---- around each request ------------------------------------------------------------------------
 
-    def _private(self, handler: Handler) -> Callable[[Request], Any]:
+    def _private(self, handler: Handler) -> Endpoint:
         async def admitted(request: Request) -> Response:
             session = self._access.session(request)
             if session is None:
                 return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
             asked = _Asked(request, session, await _form(request))
             if request.method == "POST" and not self._access.is_form_key(asked.said("key"), session):
-                raise HTTPException(403, "This form is not from the current session. Go back, reload, and send it again.")
+                raise HTTPException(
+                    403, "This form is not from the current session. Go back, reload, and send it again."
+                )
             return await run_in_threadpool(handler, asked)
 
         return self._guarded(admitted)
 
-    def _public(self, handler: Handler) -> Callable[[Request], Any]:
+    def _public(self, handler: Handler) -> Endpoint:
         async def admitted(request: Request) -> Response:
             return await run_in_threadpool(handler, _Asked(request, "", await _form(request)))
 
         return self._guarded(admitted)
 
-    def _guarded(self, endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
             try:
-                if request.method == "POST" and not is_from_here(request):
-                    raise HTTPException(403, "This form was sent by another site, so nothing was done.")
-                response: Response = await endpoint(request)
+                _check_sender(request)
+                response = await endpoint(request)
             except HTTPException as error:
                 response = self._html("error.html", error.status_code, None, problem=error.detail)
             response.headers.update(_HEADERS)
@@ -388,6 +397,11 @@ def _feedback(asked: _Asked) -> tuple[str, bool | None]:
     return "\n\n".join(filter(None, parts)), verdict
 
 
+def _check_sender(request: Request) -> None:
+    if request.method == "POST" and not is_from_here(request):
+        raise HTTPException(403, "This form was sent by another site, so nothing was done.")
+
+
 async def _form(request: Request) -> dict[str, list[str]]:
     # By the standard library: starlette's own reader needs another package.
     body = bytearray()
@@ -405,10 +419,15 @@ async def _form(request: Request) -> dict[str, list[str]]:
 
 
 def _static(request: Request) -> Response:
-    path = _HERE / "static" / request.path_params["name"]
-    if path.name not in ("page.css", "page.js", "icon.svg"):
-        raise HTTPException(404)
-    return FileResponse(path, headers=_HEADERS)
+    name = request.path_params["name"]
+    if name not in ("page.css", "page.js", "icon.svg"):
+        return PlainTextResponse("Not Found", 404, _HEADERS)
+    return FileResponse(_HERE / "static" / name, headers=_HEADERS)
+
+
+def _icon(_: Request) -> Response:
+    # Browsers ask for it by this name where they show plain text.
+    return FileResponse(_HERE / "static" / "icon.svg", headers=_HEADERS)
 
 
 def _see(address: str) -> Response:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,9 +23,11 @@ class Access:
     """Tickets, sessions, and where a form came from.
 
     :param token: the token that the API wants, too.
+    :param now: the clock, in epoch seconds.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._token = token.encode()
         # Slow on purpose: a browser shows the cookie to every server on this host, whatever its port, and none of
         # them shall be able to guess a token that somebody made up.
@@ -38,12 +41,12 @@ class Access:
     def ticket(self) -> str:
         """Make a ticket, good for one login within ten minutes."""
         ticket = secrets.token_urlsafe(32)
-        self._tickets[ticket] = time.monotonic() + TICKET_SECONDS
+        self._tickets[ticket] = self._now() + TICKET_SECONDS
         return ticket
 
     def redeem(self, ticket: str) -> bool:
         """Use a ticket up; returns whether it was good."""
-        return self._tickets.pop(ticket, 0.0) > time.monotonic()
+        return self._tickets.pop(ticket, 0.0) > self._now()
 
     def knows(self, token: str) -> bool:
         """Tell whether this is the token."""
@@ -53,7 +56,7 @@ class Access:
 
     def open(self, response: Response) -> None:
         """Start a session in the browser that gets this response."""
-        session = f"{int(time.time()) + SESSION_SECONDS}.{secrets.token_urlsafe(16)}"
+        session = f"{int(self._now()) + SESSION_SECONDS}.{secrets.token_urlsafe(16)}"
         cookie = f"{session}.{self._sign(f'session {session}')}"
         response.set_cookie(self.cookie, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="strict")
 
@@ -66,7 +69,7 @@ class Access:
         session, _, signature = request.cookies.get(self.cookie, "").rpartition(".")
         if not self._is_signature(signature, f"session {session}"):
             return None
-        return session if int(session.partition(".")[0]) > time.time() else None
+        return session if int(session.partition(".")[0]) > self._now() else None
 
     # ---- forms --------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ STATES = {
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 _LAYOUT = "\t\n\r"
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in _LAYOUT} | {0x7F: "␡"}
-_UNPRINTABLE = {code: "\ufffd" for code in (*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
+_UNPRINTABLE = dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
 _VISIBLE = _CONTROLS | _UNPRINTABLE
 _MEGABYTE = 1_000_000
 
