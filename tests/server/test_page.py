@@ -527,6 +527,8 @@ def test_a_project_that_cannot_be_loaded_says_why_and_its_runs_are_still_there(s
         ("task", None, {"approved": "yes", "feedback": ""}, "", True),
         ("task", None, {"approved": "yes", "feedback": "Nice"}, "Nice", True),
         ("task", None, {"approved": "no", "feedback": " Shorter.\r\nPlease "}, "Shorter.\nPlease", False),
+        ("flow", None, {"approved": "yes", "feedback": ""}, "", True),
+        ("flow", None, {"feedback": "Shorter"}, "Shorter", None),
         ("flow", ["publish", "redo"], {"outcome": "redo", "feedback": ""}, "redo", None),
         ("flow", ["publish", "redo"], {"outcome": "redo", "feedback": "Shorter"}, "redo\n\nShorter", None),
         ("ask", None, {"feedback": "42"}, "42", None),

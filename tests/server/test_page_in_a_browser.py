@@ -74,7 +74,7 @@ def test_the_token_logs_in_and_leads_where_one_wanted_to_go(
         assert window.page.get_by_role("heading", name="topic: AI agents").is_visible()
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, UGLY])
+@pytest.mark.parametrize("text", ["\n".join(HOSTILE), UGLY], ids=["hostile", "ugly"])
 def test_what_a_crew_says_runs_nothing_and_asks_nobody(window: Window, server: PageServer, text: str) -> None:
     paths = everywhere(server, text)
     logged_in(window, server)
@@ -84,8 +84,8 @@ def test_what_a_crew_says_runs_nothing_and_asks_nobody(window: Window, server: P
         assert window.is_clean()
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_what_a_crew_says_runs_nothing_as_it_comes_in(window: Window, server: PageServer, text: str) -> None:
+def test_what_a_crew_says_runs_nothing_as_it_comes_in(window: Window, server: PageServer) -> None:
+    text = "\n".join(HOSTILE)
     run = server.run(topic="AI agents")
     run.now("RUNNING")
     page = logged_in(window, server, f"/runs/{run.kickoff_id}")
@@ -95,7 +95,7 @@ def test_what_a_crew_says_runs_nothing_as_it_comes_in(window: Window, server: Pa
     page.locator("#timeline .done h3").wait_for()
     page.locator(".message").wait_for()
     assert page.locator(".message").inner_text() == text
-    assert page.locator("#timeline .done h3").inner_text() == text
+    assert page.locator("#output-0").text_content() == text
     assert window.is_clean()
 
 
@@ -104,7 +104,7 @@ def test_a_form_kicks_off(browser: Any, server: PageServer, options: dict[str, A
     server.backend.described = FLOW
     with Window(browser, server.url, options) as window:
         page = logged_in(window, server)
-        page.get_by_label("topic").first.fill("the \u5c71\nand the sea")
+        page.get_by_role("textbox", name="topic").fill("the \u5c71\nand the sea")
         page.get_by_role("button", name="Kick off", exact=True).click()
         run = server.runs.newest(1)[0]
         assert page.url == f"{server.url}/runs/{run.kickoff_id}"
@@ -167,11 +167,11 @@ def test_what_somebody_types_or_marks_is_left_alone(window: Window, server: Page
 
 def test_the_list_shows_new_runs_as_they_come(window: Window, server: PageServer) -> None:
     page = logged_in(window, server)
-    page.get_by_label("topic").first.fill("half a tho")
+    page.get_by_role("textbox", name="topic").fill("half a tho")
     server.run(topic="from elsewhere").now("FAILED", "ValueError: no")
     page.get_by_role("link", name="topic: from elsewhere").wait_for()
     assert page.get_by_text("ValueError: no").is_visible()
-    assert page.get_by_label("topic").first.input_value() == "half a tho"
+    assert page.get_by_role("textbox", name="topic").input_value() == "half a tho"
     assert window.is_clean()
 
 

@@ -89,7 +89,9 @@ class Access:
 
 
 def is_from_here(request: Request) -> bool:
-    """Tell whether a browser says that a form was sent by a page of this very origin.
+    """Tell whether a browser says that a form was sent by a page of this very origin, which `Host` names.
+
+    So the application must refuse hosts that are not its own before it asks here.
 
     Sec-Fetch-Site is what every current browser says. `Origin` alone must do for older ones; it reads `null` where
     a page's Referrer-Policy is no-referrer, as ours is (Fetch Standard, "append a request Origin header").
