@@ -82,6 +82,9 @@ class Run:
         self._write(query, question_id, self.kickoff_id, kind, message, output, said, time.time())
         self.now("PAUSED")
 
+    def asked_earlier(self, question_id: str, seconds: float) -> None:
+        self._write("UPDATE questions SET asked_at = asked_at - ? WHERE question_id = ?", seconds, question_id)
+
     def now(self, state: str, status: str | None = None, *, took: float | None = None, **answer: Any) -> None:
         query = "UPDATE runs SET state = ?, status = ?, answer = ?, started_at = coalesce(started_at, created_at), ended_at = coalesce(started_at, created_at) + ? WHERE kickoff_id = ?"
         self._write(query, state, status, json.dumps(answer), took, self.kickoff_id)

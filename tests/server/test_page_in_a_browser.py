@@ -156,6 +156,7 @@ def test_what_somebody_types_or_marks_is_left_alone(window: Window, server: Page
     page = logged_in(window, server, f"/runs/{run.kickoff_id}")
     page.get_by_label("Your feedback").fill("Shorter, ple")
     page.locator("h1").click()
+    run.asked_earlier("q", seconds=60)
     run.step(0, "survey", "Researcher", "Found")
     page.get_by_text("Found").first.wait_for()
     assert page.get_by_label("Your feedback").input_value() == "Shorter, ple"
