@@ -1,0 +1,472 @@
+"""The page of the server: the project, its runs, and what they ask, in plain HTML that needs no script.
+
+What a crew writes is hostile until shown to be text. Templates escape everything, the Content-Security-Policy runs
+nothing but our one script file, and that file never makes HTML from a string.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from urllib.parse import parse_qs, quote, urlsplit
+
+import jinja2
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_crewai.client import messages
+from airflow_provider_crewai.server.launch import ProjectError
+from airflow_provider_crewai.server.page import words
+from airflow_provider_crewai.server.page.access import Access, is_from_here
+from airflow_provider_crewai.server.runs import FINAL, Question, Runs, StoredRun
+from airflow_provider_crewai.wire.model import JSON, JSONObject
+
+MAX_FORM = 10 * 1024 * 1024
+SHOWN = 20_000
+"""Characters of a text that stand on the page; all of it is behind a link."""
+
+_TAIL = 16 * 1024
+_WHOLE_LOG = 16 * 1024 * 1024
+_LISTED, _MOST_LISTED = 50, 1000
+_FIELD = "input."
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The project as it can be loaded now.
+
+    :param kind: `crew` or `flow`.
+    :param inputs: the names that a kickoff may give.
+    :param required: those that it must give.
+    :param defaults: what an input is where a kickoff does not give it.
+    :param tasks: the names of the crew tasks, in order; empty for a flow.
+    """
+
+    name: str
+    kind: str
+    inputs: list[str]
+    required: list[str] = field(default_factory=list)
+    defaults: JSONObject = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+
+
+class Backend(Protocol):
+    """What the page needs beside the store of runs. It is called on worker threads, and may block."""
+
+    def description(self) -> Description:
+        """Describe the project.
+
+        :raises ProjectError: it cannot be loaded; the message says why.
+        """
+
+    def kickoff(self, inputs: JSONObject) -> str:
+        """Kick off a run; returns its `kickoff_id`.
+
+        :raises HTTPException: inputs are missing (422).
+        :raises ProjectError: the project cannot be loaded.
+        """
+
+    def stop(self, kickoff_id: str) -> bool:
+        """Stop a run; False if it had ended."""
+
+    def answer(self, question_id: str, feedback: str, approved: bool | None) -> bool:
+        """Answer a question; False if it has an answer."""
+
+    def log_tail(self, kickoff_id: str, bytes: int) -> str:
+        """Return the end of a run's log, at most so many bytes; nothing if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was let in."""
+
+    request: Request
+    session: str
+    form: dict[str, list[str]] = field(repr=False)
+
+    def said(self, name: str) -> str:
+        """Return a field of the form, with the line ends that everybody but HTML forms uses."""
+        return self.form.get(name, [""])[0].replace("\r\n", "\n")
+
+
+Handler = Callable[[_Asked], Response]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Page:
+    """The page.
+
+    :param runs: the store of all runs.
+    :param backend: what describes the project and acts on runs.
+    :param token: what a person shows to be let in; the API's bearer token.
+    :param token_hint: a sentence that says where the token is.
+    """
+
+    def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
+        self._runs = runs
+        self._backend = backend
+        self._access = Access(token)
+        self._token_hint = token_hint
+        self._templates = _environment()
+
+    def routes(self) -> list[Route]:
+        """Return what to mount at the root of the server."""
+        run = "/runs/{kickoff_id}"
+        return [
+            Route("/page/{name}", _static),
+            Route("/favicon.ico", _icon),
+            Route("/login", self._public(self._log_in_by_ticket)),
+            Route("/login", self._public(self._log_in_by_token), methods=["POST"]),
+            Route("/logout", self._private(self._log_out), methods=["POST"]),
+            Route("/", self._private(self._home)),
+            Route("/runs", self._private(self._kickoff), methods=["POST"]),
+            Route(run, self._private(self._run)),
+            Route(run + "/text/{what}", self._private(self._text)),
+            Route(run + "/stop", self._private(self._stop), methods=["POST"]),
+            Route("/questions/{question_id}", self._private(self._answer), methods=["POST"]),
+        ]
+
+    def ticket(self) -> str:
+        """Make a link that logs one browser in, once, within ten minutes; returns path and query."""
+        return f"/login?ticket={self._access.ticket()}"
+
+    # ---- see ----------------------------------------------------------------------------------------
+
+    def _home(self, asked: _Asked) -> Response:
+        return self._home_with(asked)
+
+    def _home_with(self, asked: _Asked, problem: str | None = None, status: int = 200) -> Response:
+        described, broken = self._described()
+        limit = _limit(asked.request.query_params.get("runs"))
+        runs = self._runs.newest(limit + 1)
+        form = _KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
+        shown = {"project": described, "broken": broken, "problem": problem, "form": form}
+        listed = {
+            "runs": runs[:limit],
+            "limit": limit,
+            "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
+        }
+        return self._html("home.html", status, asked, **shown, **listed)
+
+    def _run(self, asked: _Asked) -> Response:
+        return self._run_with(asked, self._run_of(asked))
+
+    def _run_with(self, asked: _Asked, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
+        questions = self._runs.questions(run.kickoff_id)
+        is_open = run.state not in FINAL
+        steps = self._runs.steps(run.kickoff_id)
+        shown = {
+            "run": run,
+            "is_open": is_open,
+            "steps": steps,
+            "upcoming": self._tasks()[len(steps) :] if is_open else [],
+            "question": _open_question(questions) if is_open else None,
+            "answered": [each for each in questions if each.answered_at is not None],
+            "log": self._backend.log_tail(run.kickoff_id, _TAIL),
+        }
+        return self._html("run.html", status, asked, problem=problem, **shown)
+
+    def _text(self, asked: _Asked) -> Response:
+        run, what = self._run_of(asked), asked.request.path_params["what"]
+        kind, _, which = what.partition("-")
+        sources: dict[str, Callable[[], JSON]] = {
+            "result": lambda: run.answer.get("result"),
+            "json": lambda: run.answer.get("result_json"),
+            "failure": lambda: run.status,
+            "inputs": lambda: run.request.get("inputs"),
+            "log": lambda: self._backend.log_tail(run.kickoff_id, _WHOLE_LOG),
+            "step": lambda: words.output(self._runs.steps(run.kickoff_id)[int(which)].output),
+            "question": lambda: self._judged(which),
+        }
+        try:
+            whole = words.text(sources[kind]())
+        except (LookupError, ValueError):
+            raise HTTPException(404, "There is no such text.") from None
+        # Replaced, since a lone surrogate has no encoding.
+        return PlainTextResponse(whole.encode("utf-8", "replace"))
+
+    # ---- act ----------------------------------------------------------------------------------------
+
+    def _kickoff(self, asked: _Asked) -> Response:
+        try:
+            kickoff_id = self._backend.kickoff(_inputs(asked))
+        except HTTPException as error:
+            return self._home_with(asked, error.detail, error.status_code)
+        except ProjectError:
+            return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 500)
+        return _see(_address(kickoff_id))
+
+    def _stop(self, asked: _Asked) -> Response:
+        run = self._run_of(asked)
+        if self._backend.stop(run.kickoff_id):
+            return _see(_address(run.kickoff_id))
+        return self._run_with(asked, self._run_of(asked), "The run had ended before it could be stopped.", 409)
+
+    def _answer(self, asked: _Asked) -> Response:
+        question = self._runs.question(asked.request.path_params["question_id"])
+        run = self._runs.get(question.kickoff_id) if question else None
+        if not question or not run:
+            raise HTTPException(404, "There is no such question.")
+        if self._backend.answer(question.question_id, *_feedback(asked)):
+            return _see(_address(run.kickoff_id))
+        return self._run_with(
+            asked, run, "Somebody has answered this question before you; the first answer counts.", 409
+        )
+
+    # ---- be let in ----------------------------------------------------------------------------------
+
+    def _log_in_by_ticket(self, asked: _Asked) -> Response:
+        ticket = asked.request.query_params.get("ticket")
+        if ticket is None or asked.request.method == "HEAD":
+            return self._login(asked.request, next_page="/")
+        if not self._access.redeem(ticket):
+            return self._login(asked.request, "That link has been used, or is older than ten minutes.", "/")
+        return self._logged_in("/")
+
+    def _log_in_by_token(self, asked: _Asked) -> Response:
+        # Nothing but a path on this server, whatever the form says.
+        next_page = "/" + urlsplit(asked.said("next")).path.lstrip("/\\")
+        if not self._access.knows(asked.said("token")):
+            return self._login(asked.request, "That is not the token.", next_page)
+        return self._logged_in(next_page)
+
+    def _logged_in(self, next_page: str) -> Response:
+        response = _see(next_page)
+        self._access.open(response)
+        return response
+
+    def _log_out(self, _: _Asked) -> Response:
+        response = _see("/login")
+        self._access.close(response)
+        return response
+
+    def _login(self, request: Request, problem: str | None = None, next_page: str | None = None) -> Response:
+        # A link on another site brings no SameSite=Strict cookie. One from our own page does: it asks once more.
+        strange = request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site"
+        shown = {"problem": problem, "hint": self._token_hint, "next": next_page or request.url.path}
+        response = self._html("login.html", 401, None, again=strange and not problem, **shown)
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    # ---- around each request ------------------------------------------------------------------------
+
+    def _private(self, handler: Handler) -> Endpoint:
+        async def admitted(request: Request) -> Response:
+            session = self._access.session(request)
+            if session is None:
+                return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
+            asked = _Asked(request, session, await _form(request))
+            if request.method == "POST" and not self._access.is_form_key(asked.said("key"), session):
+                raise HTTPException(
+                    403, "This form is not from the current session. Go back, reload, and send it again."
+                )
+            return await run_in_threadpool(handler, asked)
+
+        return self._guarded(admitted)
+
+    def _public(self, handler: Handler) -> Endpoint:
+        async def admitted(request: Request) -> Response:
+            return await run_in_threadpool(handler, _Asked(request, "", await _form(request)))
+
+        return self._guarded(admitted)
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        async def guarded(request: Request) -> Response:
+            try:
+                _check_sender(request)
+                response = await endpoint(request)
+            except HTTPException as error:
+                response = self._html("error.html", error.status_code, None, problem=error.detail)
+            response.headers.update(_HEADERS)
+            return response
+
+        return guarded
+
+    def _html(self, template: str, status: int, asked: _Asked | None, **shown: Any) -> Response:
+        key = self._access.form_key(asked.session) if asked else None
+        html = self._templates.get_template(template).render(shown, now=time.time(), key=key)
+        return Response(html.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
+
+    # ---- look up ------------------------------------------------------------------------------------
+
+    def _described(self) -> tuple[Description | None, str | None]:
+        try:
+            return self._backend.description(), None
+        except ProjectError as error:
+            return None, str(error)
+
+    def _tasks(self) -> list[str]:
+        described, _ = self._described()
+        return described.tasks if described else []
+
+    def _run_of(self, asked: _Asked) -> StoredRun:
+        run = self._runs.get(asked.request.path_params["kickoff_id"])
+        if run is None:
+            raise HTTPException(404, "There is no such run. It may have been forgotten, as old ones are.")
+        return run
+
+    def _inputs_of(self, kickoff_id: str | None) -> JSONObject:
+        run = self._runs.get(kickoff_id) if kickoff_id else None
+        inputs = run.request.get("inputs") if run else None
+        return inputs if isinstance(inputs, dict) else {}
+
+    def _judged(self, question_id: str) -> str:
+        question = self._runs.question(question_id)
+        if question is None:
+            raise LookupError
+        return question.output
+
+
+# ---- forms ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    text: str
+    is_json: bool
+    is_required: bool
+
+
+class _KickoffForm:
+    """The inputs to fill in: as they were just sent, else as in an earlier run, else the defaults."""
+
+    def __init__(self, project: Description | None, asked: _Asked, earlier: JSONObject) -> None:
+        known = project or Description("", "", [])
+        self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
+        self.whole = asked.said("inputs") or words.text(known.defaults | earlier)
+        self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
+
+    @staticmethod
+    def _field(project: Description, name: str, asked: _Asked, earlier: JSONObject) -> _Field:
+        is_required = name in project.required
+        if _FIELD + name in asked.form:
+            return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
+        value = earlier.get(name, project.defaults.get(name))
+        return _Field(name, words.text(value), not isinstance(value, str | None), is_required)
+
+
+def _inputs(asked: _Asked) -> JSONObject:
+    """Read the inputs of a kickoff. A field left empty is left out, so that its default counts."""
+    if "inputs" in asked.form:
+        inputs = _json("The inputs", asked.said("inputs"))
+        if not isinstance(inputs, dict):
+            raise HTTPException(422, "The inputs must be a JSON object, such as {}.")
+        return inputs
+    fields = {name.removeprefix(_FIELD): asked.said(name) for name in asked.form if name.startswith(_FIELD)}
+    as_json = asked.form.get("json", ())
+    return {name: _json(name, said) if name in as_json else said for name, said in fields.items() if said}
+
+
+def _json(name: str, said: str) -> JSON:
+    try:
+        value: JSON = json.loads(said, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"{name}: this is not JSON ({error}).") from None
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _feedback(asked: _Asked) -> tuple[str, bool | None]:
+    """Read an answer. An outcome comes first in the feedback, since crewai looks for it there."""
+    parts = [asked.said("outcome"), asked.said("feedback").strip()]
+    verdict = {"yes": True, "no": False}.get(asked.said("approved"))
+    return "\n\n".join(filter(None, parts)), verdict
+
+
+def _check_sender(request: Request) -> None:
+    if request.method == "POST" and not is_from_here(request):
+        raise HTTPException(403, "This form was sent by another site, so nothing was done.")
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    # By the standard library: starlette's own reader needs another package.
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM:
+            raise HTTPException(413, f"The form is larger than {MAX_FORM} bytes.")
+    try:
+        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
+
+
+# ---- answers --------------------------------------------------------------------------------------
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in ("page.css", "page.js", "icon.svg"):
+        return PlainTextResponse("Not Found", 404, _HEADERS)
+    return FileResponse(_HERE / "static" / name, headers=_HEADERS)
+
+
+def _icon(_: Request) -> Response:
+    # Browsers ask for it by this name where they show plain text.
+    return FileResponse(_HERE / "static" / "icon.svg", headers=_HEADERS)
+
+
+def _see(address: str) -> Response:
+    return RedirectResponse(address, 303)
+
+
+def _address(kickoff_id: str) -> str:
+    return f"/runs/{quote(kickoff_id, safe='')}"
+
+
+def _limit(said: str | None) -> int:
+    return min(int(said), _MOST_LISTED) if said and said.isdecimal() and int(said) else _LISTED
+
+
+def _open_question(questions: Iterable[Question]) -> Question | None:
+    return next((each for each in reversed([*questions]) if each.answered_at is None), None)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=words.visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": words.ago,
+        "duration": messages.duration,
+        "line": words.line,
+        "moment": messages.moment,
+        "output": words.output,
+        "progress": words.progress,
+        "size": words.size,
+        "text": words.text,
+        "titled": words.titled,
+        "usage": words.usage,
+        "address": _address,
+    }
+    environment.globals |= {"STATES": words.STATES, "FINAL": FINAL, "SHOWN": SHOWN}
+    return environment

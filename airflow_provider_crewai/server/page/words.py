@@ -1,0 +1,95 @@
+"""What a person reads, made from what a run reports. Nothing here trusts a crew's output to be text."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pendulum
+
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
+
+STATES = {
+    "PENDING": "Waiting for a free slot",
+    "STARTED": "Starting",
+    "RUNNING": "Running",
+    "PAUSED": "Waiting for an answer",
+    "SUCCESS": "Succeeded",
+    "FAILED": "Failed",
+    "REVOKED": "Stopped",
+}
+
+# Colours and cursor movements of a terminal, by ECMA-48: CSI sequences, OSC strings, two-character escapes.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+_LAYOUT = "\t\n\r"
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in _LAYOUT} | {0x7F: "␡"}
+_UNPRINTABLE = dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
+_VISIBLE = _CONTROLS | _UNPRINTABLE
+_MEGABYTE = 1_000_000
+
+
+def visible(value: Any) -> Any:
+    """Make text fit for an HTML page: no terminal's sequences, and a sign for each character that has no shape."""
+    return _TERMINAL.sub("", value).translate(_VISIBLE) if type(value) is str else value
+
+
+def text(value: JSON) -> str:
+    """Return text as it is, nothing for None, and any other value as JSON for people."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def line(value: JSON, length: int) -> str:
+    """Return the beginning of a value in one line."""
+    whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    words = " ".join(_TERMINAL.sub("", whole[: 4 * length]).split())
+    return words if len(words) <= length and len(whole) <= 4 * length else words[: length - 1].rstrip() + "…"
+
+
+def titled(inputs: JSON) -> str:
+    """Return a run's inputs in one line, which is what tells it from the others."""
+    named = inputs.items() if isinstance(inputs, dict) else ()
+    return " · ".join(f"{line(name, 30)}: {line(value, 60)}" for name, value in list(named)[:4])
+
+
+def size(value: str) -> str:
+    """Write how long a text is."""
+    if len(value) >= _MEGABYTE:
+        return f"{len(value) / _MEGABYTE:.1f} million characters"
+    return f"{len(value):,} characters"
+
+
+def ago(epoch: float, now: float) -> str:
+    """Write how long a point in time is past."""
+    past = pendulum.from_timestamp(now).diff_for_humans(pendulum.from_timestamp(min(epoch, now)), absolute=True)
+    return f"{past} ago"
+
+
+def progress(answer: JSONObject) -> Progress | None:
+    """Read how far a run has come, where it says so."""
+    said = answer.get("progress")
+    if not isinstance(said, dict):
+        return None
+    completed, total = (_count(said.get(key)) for key in ("completed", "total"))
+    current, agent = (text(said.get(key)) or None for key in ("current", "current_agent"))
+    return Progress(completed, total, current, agent)
+
+
+def usage(answer: JSONObject) -> dict[str, int]:
+    """Read the counts of tokens and requests."""
+    said = answer.get("usage_metrics")
+    counts = said.items() if isinstance(said, dict) else ()
+    return {name.replace("_", " "): count for name, value in counts if (count := _count(value))}
+
+
+def output(step: JSONObject | None) -> JSON:
+    """Return what a crew task or flow method yielded: its text where it has one."""
+    if step is None:
+        return None
+    return next((step[key] for key in ("output", "raw") if isinstance(step.get(key), str)), step)
+
+
+def _count(value: JSON) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
