@@ -19,12 +19,14 @@ from airflow_provider_crewai.server.app import create_app
 from airflow_provider_crewai.server.crew_process.settings import Settings
 from airflow_provider_crewai.server.launch import Launcher
 from airflow_provider_crewai.server.nursery import TOKEN_VARIABLE, Nursery
+from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.webhooks import Outbox
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86400.0
+TOKEN_FILE = "token"  # noqa: S105 - the name of the file that holds it
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,10 @@ def serve(project: Project, listener: socket.socket, token: str, directory: Path
     nursery = Nursery(project, options.python or project.python(), settings)
     keep = options.keep_days * DAY
     launcher = Launcher(runs, nursery, home, slots=options.slots, on_lost=options.on_lost, keep=keep)
-    app = create_app(runs, launcher, token, f"Serving {project.name} at {url}", strict=options.strict_aop)
+    page = Page(runs, launcher, token, _hint(options, directory))
+    log.info("to open its page in a browser, once and within ten minutes: %s%s", url, page.ticket())
+    greeting = f"Serving {project.name} at {url}"
+    app = create_app(runs, launcher, token, greeting, strict=options.strict_aop, pages=page.routes())
     stopping = threading.Event()
     workers = [
         threading.Thread(target=_warm_up, args=(launcher,), daemon=True),
@@ -102,10 +107,15 @@ def _url(listener: socket.socket) -> str:
 def _token(given: str | None, directory: Path) -> str:
     if token := given or os.environ.get(TOKEN_VARIABLE):
         return token
-    file = directory / "token"
-    token = state.kept_token(file)
-    log.info("the bearer token is in %s", file)
+    token = state.kept_token(directory / TOKEN_FILE)
+    log.info("the bearer token is in %s", directory / TOKEN_FILE)
     return token
+
+
+def _hint(options: argparse.Namespace, directory: Path) -> str:
+    if options.token or os.environ.get(TOKEN_VARIABLE):
+        return f"It is what the server was started with, as --token or ${TOKEN_VARIABLE}."
+    return f"It is in the file {directory / TOKEN_FILE} on the server's machine."
 
 
 def _parser() -> argparse.ArgumentParser:

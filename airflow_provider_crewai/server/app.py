@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
-from airflow_provider_crewai.server.launch import Launcher
+from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.resume import Answer, read_answer
 from airflow_provider_crewai.server.runs import Question, Runs, StoredRun
@@ -59,19 +59,9 @@ def create_app(
             *pages,
         ],
         middleware=[Middleware(LoopbackOnly)],
-        exception_handlers={HTTPException: _http_error, ProjectError: _project_error},
+        exception_handlers={HTTPException: _http_error, ProjectError: _project_error, MissingInputs: _missing_inputs},
         lifespan=lifespan,
     )
-
-
-def check_inputs(launcher: Launcher, inputs: JSONObject) -> None:
-    """Refuse a kickoff that lacks an input, as live, before anything runs.
-
-    :raises HTTPException: 422, naming them.
-    """
-    required = launcher.description().required
-    if missing := ", ".join(name for name in required if name not in inputs):
-        raise HTTPException(422, f"Missing inputs: {missing}")
 
 
 class _Api:
@@ -117,10 +107,8 @@ class _Api:
         raise HTTPException(400, f"Cannot stop execution. Current state: {state}")
 
     def _kickoff(self, body: JSONObject) -> Response:
-        inputs = body.get("inputs") or {}
-        if not isinstance(inputs, dict):
+        if not isinstance(body.get("inputs") or {}, dict):
             raise HTTPException(422, "inputs must be an object")
-        check_inputs(self._launcher, inputs)
         return _json({"kickoff_id": self._launcher.kickoff(body)})
 
     def _status(self, run: StoredRun | None) -> JSONObject:
@@ -187,6 +175,10 @@ def _refuse(constant: str) -> NoReturn:
 def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     return _json({"detail": error.detail}, error.status_code, error.headers)
+
+
+def _missing_inputs(_: Request, error: Exception) -> Response:
+    return _json({"detail": str(error)}, 422)
 
 
 def _project_error(_: Request, error: Exception) -> Response:

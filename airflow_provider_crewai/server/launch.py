@@ -32,6 +32,10 @@ LOOK_EVERY = 0.25
 log = logging.getLogger(__name__)
 
 
+class MissingInputs(ValueError):
+    """A kickoff lacks inputs that the crew's prompts need. The message names them, as the live service does."""
+
+
 class Launcher:
     """Starts the runs that wait, as slots come free, and sees to those whose process has died.
 
@@ -60,7 +64,17 @@ class Launcher:
         return self._nursery.description()
 
     def kickoff(self, request: JSONObject) -> str:
-        """Keep a run and start it, if a slot is free. Returns its kickoff_id."""
+        """Keep a run and start it, if a slot is free.
+
+        :param request: the kickoff's body, whose `inputs` is an object where there is one.
+        :returns: its kickoff_id.
+        :raises MissingInputs: an input is missing; nothing was kept.
+        :raises ProjectError: the project cannot be loaded; nothing was kept.
+        """
+        given = request.get("inputs") or {}
+        assert isinstance(given, dict)  # noqa: S101 - seen to by who read the request
+        if missing := ", ".join(name for name in self.description().required if name not in given):
+            raise MissingInputs(f"Missing inputs: {missing}")
         kickoff_id = self._runs.add(request)
         self.dispatch()
         return kickoff_id

@@ -266,11 +266,16 @@ class Runs:
         return [row[0] for row in rows]
 
     def _change(self, query: str, *values: str | float | None) -> int:
-        return self._db.execute(query, values).rowcount
+        return self._db.execute(query, [_storable(value) for value in values]).rowcount
 
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once, since a statement commits only when it has been read out.
         return self._db.execute(query, values).fetchall()
+
+
+def _storable(value: str | float | None) -> str | float | None:
+    # A lone surrogate, which JSON can hold, has no encoding.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _stored(row: sqlite3.Row) -> StoredRun:

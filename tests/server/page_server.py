@@ -18,16 +18,18 @@ from urllib.parse import urlencode
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 
-from airflow_provider_crewai.server.launch import ProjectError
-from airflow_provider_crewai.server.page import Description, Page
+from airflow_provider_crewai.server.launch import MissingInputs
+from airflow_provider_crewai.server.page import Page
+from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 
 TOKEN = "a-token-for-tests"
 HINT = "It is in /somewhere/token."
-CREW = Description("brief", "crew", ["topic", "audience"], ["topic", "audience"], {}, ["survey", "outline", "brief"])
-FLOW = Description("poem", "flow", ["topic", "lines"], [], {"topic": "the sea", "lines": 4})
+INPUTS = ["topic", "audience"]
+TASKS = [{"name": name, "agent": None} for name in ("survey", "outline", "brief")]
+CREW = Description("crew", "brief", INPUTS, required=INPUTS, tasks=TASKS)
+FLOW = Description("flow", "poem", ["topic", "lines"], defaults={"topic": "the sea", "lines": 4})
 
 
 @dataclass
@@ -43,19 +45,19 @@ class Backend:
             raise self.described
         return self.described
 
-    def kickoff(self, inputs: dict[str, Any]) -> str:
-        if missing := [name for name in self.description().required if name not in inputs]:
-            raise HTTPException(422, f"Missing inputs: {', '.join(missing)}")
-        return self.runs.add({"inputs": inputs})
+    def kickoff(self, request: dict[str, Any]) -> str:
+        if missing := [name for name in self.description().required if name not in request["inputs"]]:
+            raise MissingInputs(f"Missing inputs: {', '.join(missing)}")
+        return self.runs.add(request)
 
     def stop(self, kickoff_id: str) -> bool:
         return self.runs.end(kickoff_id, "REVOKED", "Task was revoked")
 
-    def answer(self, question_id: str, feedback: str, approved: bool | None) -> bool:
+    def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
         return self.runs.answer(question_id, feedback, approved=approved)
 
-    def log_tail(self, kickoff_id: str, bytes: int) -> str:
-        return self.logs.get(kickoff_id, "")[-bytes:]
+    def log_tail(self, kickoff_id: str, length: int) -> str:
+        return self.logs.get(kickoff_id, "")[-length:]
 
 
 @dataclass

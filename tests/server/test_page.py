@@ -250,8 +250,9 @@ def test_a_form_beyond_bounds_is_refused(server: PageServer) -> None:
 
 def everywhere(server: PageServer, text: str) -> list[str]:
     """Let a project and its runs say a text wherever they can say anything; returns the pages that show it."""
-    server.backend.described = Description(text, "crew", [text], [], {text: text}, [text, text, text])
-    progress = {"completed": 1, "total": 3, "current": text, "current_agent": text}
+    server.backend.described = Description(
+        "crew", text, [text], defaults={text: text}, tasks=[{"name": text, "agent": text}] * 3
+    )
     runs = []
     for state in ("RUNNING", "PAUSED", "SUCCESS", "FAILED", "REVOKED"):
         run = server.run(**{text: text, "list": [text, {text: text}]})
@@ -260,7 +261,7 @@ def everywhere(server: PageServer, text: str) -> list[str]:
         run.ask(f"{state} 1 {text}", "task", text, text)
         server.runs.answer(f"{state} 1 {text}".replace("\ud800", "?"), text.replace("\ud800", "?"), approved=False)
         run.ask(f"{state} 2 {text}", "flow", text, text, [text, text])
-        run.now(state, text, result=text, result_json={text: text}, progress=progress, usage_metrics={text: 12})
+        run.now(state, text, result=text, result_json={text: text}, unit="task", total=3, usage_metrics={text: 12})
         server.backend.logs[run.kickoff_id] = text
         runs.append(f"/runs/{run.kickoff_id}")
     return ["/", "/?again=" + runs[0].rpartition("/")[2], *runs]
@@ -381,8 +382,7 @@ def test_a_run_shows_how_far_it_is_and_what_comes(server: PageServer) -> None:
     run = server.run(topic="AI agents")
     run.step(0, "survey", "Researcher", "Found three things", took=125)
     run.step(1, "outline", "Editor")
-    progress = {"completed": 1, "total": 3, "current": "outline", "current_agent": "Editor"}
-    run.now("RUNNING", progress=progress)
+    run.now("RUNNING", unit="task", total=3)
     page = Document(server.see(f"/runs/{run.kickoff_id}"))
     assert "survey took 2 minutes 5 seconds Researcher Output: Found three things" in page.words
     assert "outline at it for less than a second Editor brief to come" in page.words
@@ -402,8 +402,8 @@ def test_a_run_that_ended_shows_its_usage_and_is_not_looked_at_again(server: Pag
 @pytest.mark.parametrize(
     "answer",
     [
-        {"progress": []},
-        {"progress": {"completed": "1", "total": True}},
+        {"unit": "method", "total": None},
+        {"unit": "task", "total": 0},
         {"usage_metrics": 7},
         {"result": {"a": [1]}},
         {"result": None, "result_json": []},

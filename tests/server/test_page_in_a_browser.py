@@ -130,7 +130,7 @@ def test_a_run_is_followed_to_its_end_without_a_reload(window: Window, server: P
     run = server.run(topic="AI agents")
     page = logged_in(window, server, f"/runs/{run.kickoff_id}")
     page.evaluate("window.sameDocument = true")
-    run.now("RUNNING", progress={"completed": 0, "total": 3, "current": "survey", "current_agent": "Researcher"})
+    run.now("RUNNING", unit="task", total=3)
     run.step(0, "survey", "Researcher")
     page.get_by_text("0 of 3 done, now survey (Researcher)").wait_for()
     run.step(0, "survey", "Researcher", "Found <b>three</b> things")

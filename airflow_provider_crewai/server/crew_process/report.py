@@ -144,7 +144,7 @@ class Report:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
         told = (plain(options) if options else None, plain(context), time.time())
-        self._change(query, question_id, kind, step, text(message), text(output), *told)
+        self._change(query, question_id, kind, step, message, output, *told)
         self._change("UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
         return question_id
 
@@ -188,7 +188,7 @@ class Report:
 
     def _change(self, query: str, *values: Any) -> int:
         with self._lock:
-            return self._db.execute(query, (*values, self.kickoff_id)).rowcount
+            return self._db.execute(query, [*map(_storable, values), self.kickoff_id]).rowcount
 
     def _all(self, query: str, *values: str) -> list[sqlite3.Row]:
         with self._lock:
@@ -206,6 +206,6 @@ def plain(value: Any) -> str:
     return json.dumps(json.loads(json.dumps(value, default=str, skipkeys=True), parse_constant=lambda _: None))
 
 
-def text(value: Any) -> str:
-    """Write a value as a text that a database can hold: a lone surrogate it cannot."""
-    return str(value).encode("utf-8", "replace").decode()
+def _storable(value: Any) -> Any:
+    # A lone surrogate, which JSON and a crew's output can hold, has no encoding.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from . import loading, models
 from .events import Webhooks, step_fields, task_fields
 from .human import Feedback, Humans, Inputs, approves, feedback_for_a_flow
 from .loading import Loaded
-from .report import Asked, Report, plain, text
+from .report import Asked, Report, plain
 from .settings import Settings
 
 
@@ -69,7 +69,7 @@ def words(error: BaseException) -> str:
     """Write an error as the live service does, by its type and text, with what to do where a model is out of reach."""
     said = f"{type(error).__name__}: {error}"
     advice = models.advice(error)
-    return text(f"{said} {advice}" if advice else said)
+    return f"{said} {advice}" if advice else said
 
 
 def leave(code: int) -> None:
@@ -271,7 +271,7 @@ def _flow_answer(result: Any) -> tuple[Any, Any]:
         return result.model_dump_json(), result.model_dump(mode="json")
     if isinstance(result, dict | list):
         return plain(result), result if isinstance(result, dict) else None
-    return None if result is None else text(result), None
+    return None if result is None else str(result), None
 
 
 def _keep_flows_in(path: str) -> None:

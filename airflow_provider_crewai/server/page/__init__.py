@@ -22,11 +22,13 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from airflow_provider_crewai.client import messages
-from airflow_provider_crewai.server.launch import ProjectError
+from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
 from airflow_provider_crewai.server.page.access import Access, is_from_here
+from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import FINAL, Question, Runs, StoredRun
-from airflow_provider_crewai.wire.model import JSON, JSONObject
+from airflow_provider_crewai.server.status import progress_of
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 MAX_FORM = 10 * 1024 * 1024
 SHOWN = 20_000
@@ -51,25 +53,6 @@ _HEADERS = {
 _HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """The project as it can be loaded now.
-
-    :param kind: `crew` or `flow`.
-    :param inputs: the names that a kickoff may give.
-    :param required: those that it must give.
-    :param defaults: what an input is where a kickoff does not give it.
-    :param tasks: the names of the crew tasks, in order; empty for a flow.
-    """
-
-    name: str
-    kind: str
-    inputs: list[str]
-    required: list[str] = field(default_factory=list)
-    defaults: JSONObject = field(default_factory=dict)
-    tasks: list[str] = field(default_factory=list)
-
-
 class Backend(Protocol):
     """What the page needs beside the store of runs. It is called on worker threads, and may block."""
 
@@ -79,20 +62,20 @@ class Backend(Protocol):
         :raises ProjectError: it cannot be loaded; the message says why.
         """
 
-    def kickoff(self, inputs: JSONObject) -> str:
-        """Kick off a run; returns its `kickoff_id`.
+    def kickoff(self, request: JSONObject) -> str:
+        """Kick off a run by the body of a kickoff; returns its `kickoff_id`.
 
-        :raises HTTPException: inputs are missing (422).
+        :raises MissingInputs: an input is missing.
         :raises ProjectError: the project cannot be loaded.
         """
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run; False if it had ended."""
 
-    def answer(self, question_id: str, feedback: str, approved: bool | None) -> bool:
+    def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
         """Answer a question; False if it has an answer."""
 
-    def log_tail(self, kickoff_id: str, bytes: int) -> str:
+    def log_tail(self, kickoff_id: str, length: int) -> str:
         """Return the end of a run's log, at most so many bytes; nothing if it has none."""
 
 
@@ -162,7 +145,8 @@ class Page:
         form = _KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
         shown = {"project": described, "broken": broken, "problem": problem, "form": form}
         listed = {
-            "runs": runs[:limit],
+            "runs": [(run, self._progress(run)) for run in runs[:limit]],
+            "tasks": _task_names(described),
             "limit": limit,
             "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
         }
@@ -179,6 +163,7 @@ class Page:
             "run": run,
             "is_open": is_open,
             "steps": steps,
+            "progress": words.progress(progress_of(run, steps)),
             "upcoming": self._tasks()[len(steps) :] if is_open else [],
             "question": _open_question(questions) if is_open else None,
             "answered": [each for each in questions if each.answered_at is not None],
@@ -209,7 +194,9 @@ class Page:
 
     def _kickoff(self, asked: _Asked) -> Response:
         try:
-            kickoff_id = self._backend.kickoff(_inputs(asked))
+            kickoff_id = self._backend.kickoff({"inputs": _inputs(asked)})
+        except MissingInputs as error:
+            return self._home_with(asked, str(error), 422)
         except HTTPException as error:
             return self._home_with(asked, error.detail, error.status_code)
         except ProjectError:
@@ -227,7 +214,8 @@ class Page:
         run = self._runs.get(question.kickoff_id) if question else None
         if not question or not run:
             raise HTTPException(404, "There is no such question.")
-        if self._backend.answer(question.question_id, *_feedback(asked)):
+        feedback, approved = _feedback(asked)
+        if self._backend.answer(question.question_id, feedback, approved=approved):
             return _see(_address(run.kickoff_id))
         return self._run_with(
             asked, run, "Somebody has answered this question before you; the first answer counts.", 409
@@ -317,7 +305,11 @@ class Page:
 
     def _tasks(self) -> list[str]:
         described, _ = self._described()
-        return described.tasks if described else []
+        return _task_names(described)
+
+    def _progress(self, run: StoredRun) -> Progress | None:
+        # Of a run that has ended nobody wants to know.
+        return None if run.state in FINAL else words.progress(progress_of(run, self._runs.steps(run.kickoff_id)))
 
     def _run_of(self, asked: _Asked) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])
@@ -335,6 +327,11 @@ class Page:
         if question is None:
             raise LookupError
         return question.output
+
+
+def _task_names(project: Description | None) -> list[str]:
+    # A flow's methods are not known to come one after the other, or at all.
+    return [task["name"] or "…" for task in project.tasks] if project and project.kind == "crew" else []
 
 
 # ---- forms ----------------------------------------------------------------------------------------
@@ -461,7 +458,6 @@ def _environment() -> jinja2.Environment:
         "line": words.line,
         "moment": messages.moment,
         "output": words.output,
-        "progress": words.progress,
         "size": words.size,
         "text": words.text,
         "titled": words.titled,

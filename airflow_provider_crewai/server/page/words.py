@@ -67,10 +67,9 @@ def ago(epoch: float, now: float) -> str:
     return f"{past} ago"
 
 
-def progress(answer: JSONObject) -> Progress | None:
-    """Read how far a run has come, where it says so."""
-    said = answer.get("progress")
-    if not isinstance(said, dict):
+def progress(said: JSONObject | None) -> Progress | None:
+    """Read how far a run has come, where that is known."""
+    if said is None:
         return None
     completed, total = (_count(said.get(key)) for key in ("completed", "total"))
     current, agent = (text(said.get(key)) or None for key in ("current", "current_agent"))
