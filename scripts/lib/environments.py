@@ -96,11 +96,19 @@ def _core() -> list[list[str]]:
 
 
 def _crew() -> list[list[str]]:
-    """Install what the example crew itself asks for, and nothing of this project."""
+    """Install what the example crew itself asks for and the vendor's client, and nothing of this project."""
     project = tomllib.loads((CHECKOUT / "example_crew" / "pyproject.toml").read_text())
-    return [list(project["project"]["dependencies"])]
+    return [[*project["project"]["dependencies"], "crewai-tools"]]
+
+
+def _oldest_crew() -> list[list[str]]:
+    """Install the oldest crewai that the local server promises to serve."""
+    bounds = (line for line in _requirements("options.extras_require", "local") if line.startswith("crewai>="))
+    version = next(bounds).removeprefix("crewai>=")
+    return [[f"crewai=={version}", f"crewai-tools=={version}"]]
 
 
 AIRFLOW = Environment(".venv-airflow", _airflow)
 CORE = Environment(".venv-core", _core)
 CREW = Environment(".venv-crew", _crew)
+OLDEST_CREW = Environment(".venv-crew-oldest", _oldest_crew)

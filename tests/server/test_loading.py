@@ -12,19 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scaffolds
 
 import airflow_provider_crewai.server
 
 SERVER = Path(airflow_provider_crewai.server.__file__).parent
 WARM = Path(__file__).parent / "projects" / "warm.py"
-QUIET = {
-    "CREWAI_DISABLE_TELEMETRY": "true",
-    "CREWAI_DISABLE_VERSION_CHECK": "true",
-    "CREWAI_TRACING_ENABLED": "false",
-    "CREWAI_DMN": "true",  # crewai's name for a session without a terminal
-    "OTEL_SDK_DISABLED": "true",
-}
-
 Load = Callable[..., dict[str, Any]]
 
 log = logging.getLogger(__name__)
@@ -35,7 +28,7 @@ class Loader:
 
     def __init__(self, python: str, home: Path, warm: str = "warm") -> None:
         self.home = home
-        environment = os.environ | QUIET | {"CREWAI_STORAGE_DIR": str(home / "storage")}
+        environment = os.environ | scaffolds.QUIET | {"CREWAI_STORAGE_DIR": str(home / "storage")}
         self.process = subprocess.Popen(
             [python, str(WARM), str(SERVER), warm],
             env=environment,
@@ -84,12 +77,6 @@ def load(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load
 
 # ---- what crewai's own command makes --------------------------------------------------------------
 
-SCAFFOLDS = {
-    "classic": ("crew", "--classic"),
-    "json_crew": ("crew",),
-    "flow": ("flow",),
-    "declared_flow": ("flow", "--declarative"),
-}
 CONTENT_FLOW = ["plan_content", "generate_content", "save_content"]
 EXPECTED: dict[str, dict[str, Any]] = {
     "classic": {
@@ -130,32 +117,22 @@ EXPECTED: dict[str, dict[str, Any]] = {
 def scaffold(python: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     home = tmp_path_factory.mktemp("scaffolds")
 
-    def made(kind: str) -> Path:
-        project = home / kind
-        if not project.exists():
-            what, *options = SCAFFOLDS[kind]
-            command = [str(Path(python).with_name("crewai")), "create", what, kind.replace("_", "-"), *options]
-            subprocess.run(
-                command, cwd=home, env=os.environ | QUIET, stdin=subprocess.DEVNULL, check=True, capture_output=True
-            )
-        return project
-
-    return made
+    return lambda kind: scaffolds.made(python, kind, home)
 
 
-@pytest.mark.parametrize("kind", SCAFFOLDS)
+@pytest.mark.parametrize("kind", scaffolds.KINDS)
 def test_a_scaffold_of_crewais_loads_unchanged(load: Load, scaffold: Callable[[str], Path], kind: str) -> None:
     said = load(scaffold(kind))
     assert said.get("described") == {"defaults": {}, "human_input": False} | EXPECTED[kind], said
 
 
-@pytest.mark.parametrize("kind", SCAFFOLDS)
+@pytest.mark.parametrize("kind", scaffolds.KINDS)
 def test_a_scaffold_is_made_anew_each_time(load: Load, scaffold: Callable[[str], Path], kind: str) -> None:
     makes = load(scaffold(kind))["makes"]
     assert len(set(chain(*makes))) == sum(map(len, makes))
 
 
-@pytest.mark.parametrize("kind", SCAFFOLDS)
+@pytest.mark.parametrize("kind", scaffolds.KINDS)
 def test_loading_starts_no_thread(python: str, scaffold: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     loader = Loader(python, tmp_path, warm="cold")
     said = loader(scaffold(kind))
