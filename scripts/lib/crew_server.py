@@ -18,7 +18,7 @@ from processes import Family, is_alive, outer_environment, send
 
 
 class CrewServer:
-    """`python -m airflow_provider_crewai.server example_crew` on a free port, with a token made up here.
+    """`python -m airflow_provider_crewai serve example_crew` on a free port, with a token made up here.
 
     `variables` come on top of this process's environment.
     """
@@ -30,6 +30,12 @@ class CrewServer:
         self._variables = variables or {}
         self._family = Family()
         self.url = ""
+
+    @property
+    def page(self) -> str:
+        """Answer with the link that opens the server's page in a browser, once."""
+        found = re.search(r"open its page in a browser[^:]*: (http://\S+)", self.log.read_text())
+        return found[1] if found else self.url
 
     @property
     def connection(self) -> dict[str, object]:
@@ -68,7 +74,7 @@ class CrewServer:
         variables = {**outer_environment(), **self._variables, "CREWAI_SERVER_TOKEN": self.token}
         with self.log.open("w") as log:
             server = subprocess.Popen(
-                (sys.executable, "-m", "airflow_provider_crewai.server", str(CHECKOUT / "example_crew"), *options),
+                (sys.executable, "-m", "airflow_provider_crewai", "serve", str(CHECKOUT / "example_crew"), *options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

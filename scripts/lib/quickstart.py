@@ -35,6 +35,7 @@ def main() -> int:
         say(f"Airflow starts in {airflow.home}")
         with airflow:
             succeeded = show_one_run(airflow)
+            print(f"The crew's own page: {crew.page}", flush=True)
             if serve_on:
                 print("\nCtrl-C stops everything.", flush=True)
                 signal.pause()

@@ -75,6 +75,8 @@ PROVEN = {
     "test_the_option_is_known": the("ini"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
     "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
+    "test_the_crew_on_ones_own_machine_answers_the_command_line": the("sh", "kickoff"),
+    "test_the_crew_on_ones_own_machine_is_served": the("sh", "serve example_crew"),
     "test_the_test_command_is_what_ci_runs": the("sh", "scripts/test"),
 }
 
@@ -120,6 +122,28 @@ def test_the_test_command_is_what_ci_runs() -> None:
     (command,) = the("sh", "scripts/test").text.split()
     assert os.access(CHECKOUT / command, os.X_OK)
     assert re.search(rf"(^|\s){command}$", (CHECKOUT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Serve what the README serves; what is named here alone is where crewai is and where runs are kept."""
+    command = [sys.executable, *the("sh", "serve example_crew").text.split()[1:]]
+    options = ["--python", os.environ["CREW_PYTHON"], "--state", str(tmp_path_factory.mktemp("state"))]
+    environment = os.environ | {"CREWAI_SERVER_TOKEN": "a-token", "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen(
+        [*command, *options], cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout
+        yield {"CREW_URL": server.stdout.readline().split()[-1], "CREWAI_TOKEN": "a-token"}
+        server.terminate()
+
+
+def test_the_crew_on_ones_own_machine_is_served(served: dict[str, str]) -> None:
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", served["CREW_URL"])
+
+
+def test_the_crew_on_ones_own_machine_answers_the_command_line(served: dict[str, str], tmp_path: Path) -> None:
+    sh(the("sh", "kickoff"), Path(sys.executable).parent, tmp_path, PYTHONPATH=str(CHECKOUT), **served)
 
 
 def test_the_first_dag_runs(
