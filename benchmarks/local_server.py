@@ -8,6 +8,7 @@ Peer is what one does without a server: a Python process that imports the projec
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -47,9 +48,14 @@ def main() -> None:
         try:
             kickoffs(server)
             looks(server)
-            memory(server, "a run at work", at_work(server))
         finally:
             server.end()
+        slow = {"BRIEF_SECONDS_PER_TASK": "20"}
+        busy = Server([str(EXAMPLE), "--python", PYTHON, "--slots", str(WAITING)], Path(folder) / "busy", slow).start()
+        try:
+            memory(busy, "a run at work", at_work(busy))
+        finally:
+            busy.end()
         asking = Server(
             [str(REVIEW), "--python", PYTHON], Path(folder) / "asking", {"SCRIBE_CALLS": os.devnull}
         ).start()
@@ -79,14 +85,12 @@ def looks(server: Server) -> None:
 
 
 def at_work(server: Server) -> list[int]:
-    """Start some runs and stop them in their first moments; answer with their processes."""
-    runs = []
-    for _ in range(WAITING):
-        kickoff_id = server.kickoff()
-        while not (pid := server.find_pid(kickoff_id)):
-            time.sleep(0.005)
-        runs.append(pid)
-    return runs
+    """Start some runs and wait until each is at its first task; answer with their processes."""
+    runs = [server.kickoff() for _ in range(WAITING)]
+    for kickoff_id in runs:
+        while not (server.status(kickoff_id)["progress"] or {}).get("current"):
+            time.sleep(0.05)
+    return [server.pid(kickoff_id) for kickoff_id in runs]
 
 
 def paused(server: Server) -> list[int]:
@@ -99,21 +103,18 @@ def paused(server: Server) -> list[int]:
 
 def memory(server: Server, what: str, pids: list[int]) -> None:
     """Print what each process has for itself, and its share of what it has in common with the warm one."""
-    own = [sizes for pid in pids if (sizes := rollup(pid))]
-    if own:
-        private, share = (statistics.median(sizes[number] for sizes in own) for number in (0, 1))
-        print(f"{what:32} private {private:6.1f} MB  proportional {share:6.1f} MB  ({len(own)} of them)")
-        warm = rollup(server.parent_of(pids[0]))
-        if warm:
-            print(f"{'  the warm process beside them':32} private {warm[0]:6.1f} MB  proportional {warm[1]:6.1f} MB")
+    own = [rollup(pid) for pid in pids]
+    private, share = (statistics.median(sizes[number] for sizes in own) for number in (0, 1))
+    print(f"{what:32} private {private:6.1f} MB  proportional {share:6.1f} MB  ({len(own)} of them)")
+    private, share = rollup(server.parent_of(pids[0]))
+    print(f"{'  the warm process beside them':32} private {private:6.1f} MB  proportional {share:6.1f} MB")
+    for pid in pids:
+        os.killpg(pid, signal.SIGKILL)
 
 
-def rollup(pid: int) -> tuple[float, float] | None:
-    """Read a process's private and proportional memory in MB, or None where it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+def rollup(pid: int) -> tuple[float, float]:
+    """Read a process's private and proportional memory in MB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {line.partition(":")[0]: int(line.split()[1]) / 1024 for line in lines}
     return sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Pss"]
 

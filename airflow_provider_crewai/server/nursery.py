@@ -75,7 +75,9 @@ class Nursery:
         return pid
 
     def close(self) -> None:
-        """Let the warm process go; it ends when the runs that it started have ended."""
+        """Let the warm process go; it ends when the runs that it started have ended, and at once while it loads."""
+        if self._process and self._description is None:
+            self._process.kill()
         if self._process and self._process.stdin and self._process.stdout:
             self._process.stdin.close()
             self._process.stdout.close()

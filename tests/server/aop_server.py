@@ -59,7 +59,7 @@ class Server:
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         assert self.process.stdout
         assert self.process.stdout.read() == "", "stdout holds the one line alone"
         return code
@@ -72,7 +72,7 @@ class Server:
         if headers is None:
             headers = {"Authorization": f"Bearer {self.token}"}
         payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        with closing(http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)) as connection:
+        with closing(http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=180)) as connection:
             connection.request(method, path, payload, headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())

@@ -52,7 +52,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*answers: Answer) -> Iterator[Receiver]:
+def receiving(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
     receiver = Receiver(answers=list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ def receiving(*answers: Answer) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     receiver.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -119,7 +119,7 @@ _SET_IT = "set {} in the environment or in the project's .env"
 # How crewai and the clients under it say it (1.15.2 to 1.15.30), and what to do about it; the first one said counts.
 # Keys of models and embedders alone: those of tools are no matter of `--llm`.
 _KEYS = rf"(?:EMBEDDINGS_\w+|{'|'.join(_PROVIDERS).upper()})_(?:API_KEY|PAT)"
-_NO_KEY = rf"\b(?:CHROMA_)?({_KEYS})\b(?: is required| environment variable|,| or [A-Z_]+,|\n +Field req)"
+_NO_KEY = rf"\b(?:CHROMA_)?({_KEYS})\b(?:,|\n +Field req| is required| environment variable|`? or `?[A-Z_]+)"
 _BAD_KEY = r"(?:openai|anthropic|litellm)\S*\.AuthenticationError|invalid_api_key|Incorrect API key"
 _NO_PROVIDER = r"native provider not available, to install: (.*?\]['\"]?)"
 _NO_LITELLM = r"LiteLLM fallback package is not|No module named 'litellm'"

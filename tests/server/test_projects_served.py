@@ -1,0 +1,86 @@
+"""What a project may be and do: change while it is served, start threads, keep state, lack a key."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from aop_server import EXAMPLE, Server, Start
+
+PROJECTS = Path(__file__).parent / "projects"
+NO_KEY = """
+from crewai import Agent, Crew, Task
+
+def build() -> Crew:
+    one = Agent(role="One", goal="go", backstory="goes", llm="openai/gpt-4o")
+    return Crew(agents=[one], tasks=[Task(description="Go to {place}", expected_output="gone", agent=one)])
+"""
+
+
+def test_changed_files_are_loaded_anew_and_runs_under_way_go_on(start: Start, tmp_path: Path) -> None:
+    project = tmp_path / "brief"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    server = start(str(project), environment={"BRIEF_SECONDS_PER_TASK": "1.5"})
+    kickoff_id = server.kickoff()
+    for file in (project / "src" / "brief" / "config").glob("*.yaml"):
+        file.write_text(file.read_text().replace("{audience}", "{readers}"))
+    assert server.ask("GET", "/inputs").json() == {"inputs": ["readers", "topic"]}
+    assert server.wait(kickoff_id, "SUCCESS")["result_json"]["audience"] == "engineers"
+    assert (
+        server.wait(server.kickoff({"topic": "Tides", "readers": "all"}), "SUCCESS")["result_json"]["audience"] == "all"
+    )
+
+
+def test_a_project_that_starts_threads_runs_in_fresh_processes(start: Start) -> None:
+    server = start("crew:build", cwd=PROJECTS / "threaded")
+    status = server.wait(server.kickoff({}), "SUCCESS")
+    assert status["result"].startswith("polly")
+    assert "No such" not in server.status("made-up")["status"]
+
+
+def test_a_missing_key_fails_at_once_with_what_to_do(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "crew.py").write_text(NO_KEY)
+    server = start(str(tmp_path), environment={"OPENAI_API_KEY": ""})
+    answer = server.ask("POST", "/kickoff", {"inputs": {"place": "Rome"}})
+    said = answer.json().get("detail") or server.wait(answer.json()["kickoff_id"], "FAILED")["status"]
+    for words in ("OPENAI_API_KEY", "--llm URL[=MODEL]", "--llm stub"):
+        assert words in said
+
+
+def test_one_endpoint_serves_all_models(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "crew.py").write_text(NO_KEY)
+    server = start(str(tmp_path), "--llm", "stub")
+    assert "[stub:gpt-4o]" in server.wait(server.kickoff({"place": "Rome"}), "SUCCESS")["result"]
+
+
+def test_a_flow_begins_with_the_state_of_an_earlier_run(shared: Start) -> None:
+    server = shared(str(PROJECTS / "counting"))
+    first = server.kickoff({})
+    assert server.wait(first, "SUCCESS")["result"] == "1"
+    second = server.kickoff({}, restoreFromStateId=first)
+    assert server.wait(second, "SUCCESS")["result"] == "2"
+    assert server.wait(server.kickoff({}, restoreFromStateId=first), "SUCCESS")["result"] == "2", "forked, not shared"
+    assert server.wait(server.kickoff({}), "SUCCESS")["result"] == "1"
+
+
+def test_ended_runs_are_forgotten_in_time_and_others_are_not(start: Start) -> None:
+    server = start(str(PROJECTS / "asking"))
+    ended, waiting = server.kickoff({}), server.kickoff({})
+    for kickoff_id in (ended, waiting):
+        server.asked(kickoff_id)
+    server.ask("POST", f"/stop/{ended}")
+    server.end()
+    server.arguments += ["--keep-days", "0"]
+    server.start()
+    deadline = time.monotonic() + 30
+    while server.status(ended)["state"] != "NOT FOUND":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not folder(server, ended).exists()
+    assert server.status(waiting)["state"] == "PAUSED"
+    server.ask("POST", f"/stop/{waiting}")
+
+
+def folder(server: Server, kickoff_id: str) -> Path:
+    return server.state / "runs" / kickoff_id

@@ -1,0 +1,93 @@
+"""From a run's event to a receiver's socket, through the real server; and back, where a human answers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import signal
+from pathlib import Path
+
+import pytest
+from aop_server import INPUTS, TOKEN, Server, Start
+from receiver import receiving
+
+PROJECTS = Path(__file__).parent / "projects"
+REVIEW, APPROVAL = str(PROJECTS / "review"), str(PROJECTS / "approval")
+META = {"requestId": "r-1"}
+
+
+def test_each_hook_is_told_what_it_asked_for(server: Server) -> None:
+    with receiving() as tasks, receiving() as crews, receiving() as stream:
+        wish = {"events": ["crew_kickoff_started", "crew_kickoff_completed"], "url": stream.url, "realtime": False}
+        secret = {"authentication": {"strategy": "bearer", "token": "s3cret"}}
+        hooks = {"taskWebhookUrl": tasks.url, "crewWebhookUrl": crews.url, "webhooks": wish | secret}
+        kickoff_id = server.kickoff(meta=META, **hooks)
+        status = server.wait(kickoff_id, "SUCCESS")
+        bodies = [one.json() for one in tasks.wait_for(3)]
+        assert [body["name"] for body in bodies] == ["survey_task", "outline_task", "brief_task"]
+        assert {(body["kickoff_id"], body["meta"]["requestId"]) for body in bodies} == {(kickoff_id, "r-1")}
+        (crew,) = (one.json() for one in crews.wait_for(1))
+        assert (crew["result"], crew["result_json"]) == (status["result"], status["result_json"])
+        events = [event for one in stream.wait_for(1) for event in one.json()["events"]]
+        assert {event["execution_id"] for event in events} == {kickoff_id}
+        assert stream.received[0].headers["Authorization"] == "Bearer s3cret"
+
+
+def test_a_failed_run_tells_no_crew_hook(server: Server) -> None:
+    with receiving() as crews, receiving() as stream:
+        wish = {"events": ["crew_kickoff_failed"], "url": stream.url, "realtime": True}
+        kickoff_id = server.kickoff(INPUTS | {"topic": " "}, crewWebhookUrl=crews.url, webhooks=wish)
+        server.wait(kickoff_id, "FAILED")
+        assert stream.wait_for(1)[0].json()["events"][0]["type"] == "crew_kickoff_failed"
+        assert crews.received == []
+
+
+def test_a_receiver_that_was_down_is_told_by_the_next_server(start: Start) -> None:
+    server = start()
+    with receiving() as gone:
+        url = gone.url
+    kickoff_id = server.kickoff(crewWebhookUrl=url)
+    server.wait(kickoff_id, "SUCCESS")
+    server.end(signal.SIGKILL)
+    port = int(url.rpartition(":")[2])
+    with receiving(port=port) as back:
+        server.start()
+        assert back.wait_for(1, seconds=60)[0].json()["kickoff_id"] == kickoff_id
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_human_who_is_told_by_webhook_answers_with_what_it_holds(shared: Start, tmp_path: Path, strict: bool) -> None:
+    options = ("--strict-aop",) if strict else ()
+    server = shared(REVIEW, *options, "--slots", "3", environment={"SCRIBE_CALLS": str(tmp_path / "calls")})
+    with receiving() as human:
+        target = {"url": human.url, "authentication": {"strategy": "basic", "username": "u", "password": "p"}}
+        kickoff_id = server.kickoff({"topic": "tides"}, humanInputWebhook=target, meta=META)
+        told = human.wait_for(1, seconds=60)[0]
+        assert told.headers["Authorization"] == "Basic dTpw"
+        body = told.json()
+        assert (body["kickoff_id"], body["execution_id"], body["meta"]) == (kickoff_id, kickoff_id, META)
+        assert body["task_output"] == "Wrote <Draft it>"
+        server.resume(body["execution_id"], body["task_id"], "Not yet. Add a number.")
+        again = human.wait_for(2, seconds=60)[1].json()
+        assert again["task_id"] != body["task_id"]
+        server.resume(again["execution_id"], again["task_id"], "Approved.")
+        server.wait(kickoff_id, "SUCCESS")
+
+
+def test_a_flows_request_is_signed_and_its_callback_answers_it(shared: Start) -> None:
+    server = shared(APPROVAL)
+    with receiving() as human:
+        kickoff_id = server.kickoff({"title": "Tides"}, humanInputWebhookUrl=human.url)
+        told = human.wait_for(1, seconds=60)[0]
+        said = told.headers["X-Timestamp"].encode() + b"." + told.raw
+        signature = hmac.new(TOKEN.encode(), said, hashlib.sha256).hexdigest()
+        assert told.headers["X-Signature"] == f"sha256={signature}"
+        body = told.json()
+        assert (body["event"], body["request"]["flow_id"]) == ("new_request", kickoff_id)
+        assert body["request"]["emit_options"] == ["approved", "rejected"]
+        answer = {"feedback": "Approved. Great article!", "source": "my_custom_app"}
+        assert body["callback_url"].startswith(f"{server.url}/feedback/")
+        path = body["callback_url"].removeprefix(server.url)
+        assert server.ask("POST", path, answer, headers={}).status == 200
+        assert server.ask("POST", path, answer, headers={}).status == 409
+        assert server.wait(kickoff_id, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 1}
