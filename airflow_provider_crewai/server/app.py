@@ -96,7 +96,7 @@ class _Api:
             raise HTTPException(404, "No such request")
         said = str(body.get("feedback") or "")
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
-            raise HTTPException(409, "This request has been answered already")
+            raise HTTPException(409, "This request has been answered already, or its run has ended")
         return _json(_RESUMED)
 
     def stop(self, request: Request) -> Response:
@@ -125,7 +125,7 @@ class _Api:
                 404, "Execution not found, or it asked no such question: see 'human_input' in its status"
             )
         if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
-            raise HTTPException(409, "This question has been answered already")
+            raise HTTPException(409, "This question has been answered already, or its run has ended")
         return _json({"kickoff_id": question.kickoff_id, **_RESUMED})
 
     def _resume_as_live(self, answer: Answer) -> Response:

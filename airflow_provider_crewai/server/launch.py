@@ -86,7 +86,7 @@ class Launcher:
                 self._start(kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Give a run a human's answer. False if there was one already."""
+        """Give a run a human's answer. False if there was one already, or the run has ended."""
         if not self._runs.answer(question_id, feedback, approved=approved):
             return False
         self.look()
@@ -157,9 +157,9 @@ class Launcher:
 
     def _see_to_paused(self, run: StoredRun) -> None:
         """Where a run waits without a process, give it one once it is answered."""
-        question = self._runs.questions(run.kickoff_id)[-1]
         if self._is_alive(run.kickoff_id):
             return
+        question = self._runs.questions(run.kickoff_id)[-1]
         if question.kind == "ask":
             # Flow.ask() waits in the middle of a method, to which no other process can return.
             died = f"The run's process {run.exit or 'died'} while it waited for an answer in a flow's method"

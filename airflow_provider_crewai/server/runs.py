@@ -244,10 +244,11 @@ class Runs:
         return self._change(query, kickoff_id, *states) == 1
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Keep a human's answer. The first one counts: False if there is one already."""
+        """Keep a human's answer. The first one counts: False if there is one already, or the run has ended."""
+        going_on = f"SELECT 1 FROM runs WHERE kickoff_id = questions.kickoff_id AND state IN {_OPEN}"  # noqa: S608 - constants
         query = (
-            "UPDATE questions SET feedback = ?, approved = ?, answered_at = ? "
-            "WHERE question_id = ? AND answered_at IS NULL"
+            "UPDATE questions SET feedback = ?, approved = ?, answered_at = ? "  # noqa: S608 - constants
+            f"WHERE question_id = ? AND answered_at IS NULL AND EXISTS ({going_on})"
         )
         verdict = None if approved is None else int(approved)
         return self._change(query, feedback, verdict, time.time(), question_id) == 1

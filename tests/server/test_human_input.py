@@ -132,7 +132,7 @@ def test_a_paused_run_can_be_stopped(review: Server) -> None:
     question = review.asked(kickoff_id)
     assert review.ask("POST", f"/stop/{kickoff_id}").status == 200
     assert review.has_let_go(kickoff_id)
-    review.resume(kickoff_id, question["task_id"], "ok")
+    assert review.resume(kickoff_id, question["task_id"], "ok").status == 409
     assert review.status(kickoff_id)["state"] == "REVOKED"
 
 

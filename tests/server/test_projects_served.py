@@ -23,6 +23,7 @@ def test_changed_files_are_loaded_anew_and_runs_under_way_go_on(start: Start, tm
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
     server = start(str(project), environment={"BRIEF_SECONDS_PER_TASK": "1.5"})
     kickoff_id = server.kickoff()
+    server.wait(kickoff_id, "RUNNING")
     for file in (project / "src" / "brief" / "config").glob("*.yaml"):
         file.write_text(file.read_text().replace("{audience}", "{readers}"))
     assert server.ask("GET", "/inputs").json() == {"inputs": ["readers", "topic"]}

@@ -218,7 +218,10 @@ class Page:
         if self._backend.answer(question.question_id, feedback, approved=approved):
             return _see(_address(run.kickoff_id))
         return self._run_with(
-            asked, run, "Somebody has answered this question before you; the first answer counts.", 409
+            asked,
+            run,
+            "This question has an answer already, and the first one counts; or the run has ended.",
+            409,
         )
 
     # ---- be let in ----------------------------------------------------------------------------------
