@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from airflow_provider_crewai.server.nursery import Nursery
-from airflow_provider_crewai.server.project import Description, ProjectError
+from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
 from airflow_provider_crewai.wire.model import JSONObject
 
@@ -141,12 +141,18 @@ class Launcher:
             pid = self._nursery.start(kickoff_id)
         except ProjectError as error:
             self._runs.end(kickoff_id, "FAILED", str(error))
+        except WarmProcessDied as error:
+            # If the run was started all the same, it holds its lock; if not, the next look round sees to it.
+            log.warning("the warm process died (%s) when it was to start run %s", error, kickoff_id)
         else:
             self._runs.set_pid(kickoff_id, pid)
 
     def _see_to_lost(self, kickoff_id: str) -> None:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
         if run is None or run.state not in ("STARTED", "RUNNING"):
+            return
+        if not run.answer and run.lives < MAX_LIVES:  # it has not begun, so it can begin once more
+            self._runs.requeue(kickoff_id, "STARTED")
             return
         died = f"The run's process {run.exit or 'died'} {self._how_far(run)}"
         if self._on_lost == "resume" and run.answer.get("unit") == "task" and run.lives < MAX_LIVES:

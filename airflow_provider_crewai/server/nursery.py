@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_crewai.server.crew_process.settings import Settings
-from airflow_provider_crewai.server.project import Description, Project, ProjectError
+from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
 
 TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
 FAILURE_HOLDS = 5.0
@@ -65,11 +65,12 @@ class Nursery:
         """Start the process of a run, which holds its lock from the first moment. Returns its pid.
 
         :raises ProjectError: the project cannot be loaded, or no process can be started.
+        :raises WarmProcessDied: no answer came.
         """
         with self._lock:
             self._ready()
             said = self._ask({"run": kickoff_id})
-        if "pid" not in said:
+        if "error" in said:
             raise ProjectError(said["error"])
         pid: int = said["pid"]
         return pid
@@ -96,6 +97,8 @@ class Nursery:
         try:
             self._process = self._open()
             said = self._hear()
+        except WarmProcessDied as error:
+            said = {"error": f"{error}; see {self._settings.folder('nursery') / 'log'}"}
         except OSError as error:
             said = {"error": f"{type(error).__name__}: {error}"}
         if "error" in said:
@@ -128,7 +131,7 @@ class Nursery:
             self._process.stdin.write(json.dumps(what).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
-            return {"error": f"the warm process died ({error})"}
+            raise WarmProcessDied(str(error)) from error
         return self._hear()
 
     def _hear(self) -> dict[str, Any]:
@@ -136,10 +139,6 @@ class Nursery:
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         line = self._process.stdout.readline()
         if not line:
-            return {"error": f"its process exited with code {self._process.wait()}; see {self._log}"}
+            raise WarmProcessDied(f"its process exited with code {self._process.wait()}")
         said: dict[str, Any] = json.loads(line)
         return said
-
-    @property
-    def _log(self) -> Path:
-        return self._settings.folder("nursery") / "log"

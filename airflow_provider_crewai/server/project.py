@@ -19,6 +19,10 @@ class ProjectError(Exception):
     """The project's crew cannot be loaded; the message says why."""
 
 
+class WarmProcessDied(Exception):
+    """The process that was to start a run died. Whether it has, the run's lock tells."""
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """Where a crew comes from.

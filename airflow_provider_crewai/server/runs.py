@@ -224,7 +224,7 @@ class Runs:
         return rows[0][0] if rows else None
 
     def set_pid(self, kickoff_id: str, pid: int) -> None:
-        """Note the process of a run."""
+        """Note the process of a run, which notes it too: whoever started it may have died."""
         self._change("UPDATE runs SET pid = ? WHERE kickoff_id = ?", pid, kickoff_id)
 
     def end(self, kickoff_id: str, state: str, status: str) -> bool:

@@ -38,10 +38,10 @@ def start(crew_python: str, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def shared(crew_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start a server once for each project and options, for tests that leave it as it is: loading crewai takes seconds."""
-    servers: dict[tuple[str, ...], Server] = {}
+    servers: dict[tuple[object, ...], Server] = {}
 
     def started(project: str = str(EXAMPLE), *options: str, **fields: Any) -> Server:
-        key = (project, *options)
+        key = (project, *options, *sorted(fields.get("environment", {}).items()))
         if key not in servers:
             state = tmp_path_factory.mktemp("state")
             servers[key] = Server([project, "--python", crew_python, *options], state, **fields).start()

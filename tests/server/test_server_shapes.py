@@ -35,8 +35,8 @@ def test_a_wrong_token_is_invalid(server: Server, token: str) -> None:
     assert (answer.status, answer.json()) == (401, {"detail": "Invalid or missing authentication credentials"})
 
 
-def test_the_root_is_not_found(server: Server) -> None:
-    answer = server.ask("GET", "/", headers={})
+def test_other_paths_are_not_found(server: Server) -> None:
+    answer = server.ask("GET", "/nowhere", headers={})
     assert (answer.status, answer.json()) == (404, {"detail": "Not Found"})
 
 

@@ -58,7 +58,7 @@ def test_a_receiver_that_was_down_is_told_by_the_next_server(start: Start) -> No
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_human_who_is_told_by_webhook_answers_with_what_it_holds(shared: Start, tmp_path: Path, strict: bool) -> None:
     options = ("--strict-aop",) if strict else ()
-    server = shared(REVIEW, *options, "--slots", "3", environment={"SCRIBE_CALLS": str(tmp_path / "calls")})
+    server = shared(REVIEW, *options, environment={"SCRIBE_CALLS": str(tmp_path / "calls")})
     with receiving() as human:
         target = {"url": human.url, "authentication": {"strategy": "basic", "username": "u", "password": "p"}}
         kickoff_id = server.kickoff({"topic": "tides"}, humanInputWebhook=target, meta=META)

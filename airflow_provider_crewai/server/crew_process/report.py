@@ -59,6 +59,10 @@ class Report:
         """Add what says whose a crew task or step is."""
         return {**fields, "kickoff_id": self.kickoff_id, "meta": self.request.get("meta")}
 
+    def has_process(self, pid: int) -> None:
+        """Note the process of this run."""
+        self._change("UPDATE runs SET pid = ? WHERE kickoff_id = ?", pid)
+
     # ---- state ------------------------------------------------------------------------------------
 
     def running(self, unit: str, total: int | None) -> None:
