@@ -219,7 +219,6 @@ def test_our_deadline_comes_before_the_one_that_airflow_enforces(airflow: Airflo
     assert crew.stops == []
 
 
-@pytest.mark.xfail(strict=True, reason="Airflow's own alarm calls on_kill, which stops the run")
 def test_a_deadline_that_airflow_enforces_while_a_look_hangs_leaves_the_run_going_on(
     airflow: Airflow, crew: ScriptedCrew
 ) -> None:
