@@ -129,7 +129,7 @@ class CrewKickoffOperator(AwaitsRun):
         if not self.wait_for_completion:
             return begun.kickoff_id
         wait = Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True)
-        return self.await_run(context, wait, client)
+        return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
         """Stop the run where the author wants that. Called in a signal handler, with five seconds to go."""
