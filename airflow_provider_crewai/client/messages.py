@@ -44,6 +44,11 @@ def duration(seconds: float) -> str:
     return pendulum.duration(seconds=whole).in_words(locale="en") if whole > 0 else "less than a second"
 
 
+def sight(seen: Run | CrewError) -> str:
+    """Write what a look came to, for one line of a log."""
+    return progress(seen) if isinstance(seen, Run) else f"no usable answer ({seen})"
+
+
 def progress(run: Run) -> str:
     """Write where a run stands, for one line of a log."""
     match run.state:

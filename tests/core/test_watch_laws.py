@@ -25,6 +25,7 @@ from support.stories import (
 
 from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
 from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
+from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import Request, Run
 
 HORIZON = EPOCH + 4_000
@@ -70,7 +71,7 @@ class Watched:
     shell: ScriptedShell
     telling: Telling
     ending: Ending | None
-    observed: list[tuple[Run, float]]
+    observed: list[tuple[Run | CrewError, float]]
 
     @cached_property
     def looks(self) -> list[Look]:
@@ -97,9 +98,9 @@ def make(story: Story, kind: type[ScriptedShell] = ScriptedShell) -> tuple[Scrip
 
 def live(story: Story) -> Watched:
     shell, telling, watch = make(story)
-    observed: list[tuple[Run, float]] = []
+    observed: list[tuple[Run | CrewError, float]] = []
     try:
-        ending = shell.drive(wait(watch, Dialect(), lambda run, now: observed.append((run, now))))
+        ending = shell.drive(wait(watch, Dialect(), lambda sight, now: observed.append((sight, now))))
     except HorizonError:
         ending = None
         del telling.acts[len(shell.log) :]
@@ -242,8 +243,9 @@ def _asked_wait(look: Look) -> float:
     return WAITS.get(look.act, 0.0)
 
 
-def every_answer_is_observed_once_and_in_order(seen: Watched) -> None:
-    assert [now for _, now in seen.observed] == [look.until for look in seen.looks if look.speaks]
+def every_look_is_observed_once_and_in_order(seen: Watched) -> None:
+    observed = [(isinstance(sight, Run), now) for sight, now in seen.observed]
+    assert observed == [(look.speaks, look.until) for look in seen.looks]
 
 
 ALWAYS = (
@@ -254,7 +256,7 @@ ALWAYS = (
     a_denied_token_is_renewed_exactly_once_before_it_is_given_up,
     the_other_path_is_tried_after_a_404_and_the_right_one_is_kept,
     the_pace_is_a_part_of_the_runs_age,
-    every_answer_is_observed_once_and_in_order,
+    every_look_is_observed_once_and_in_order,
 )
 AT_THE_END = (
     success_and_failure_are_what_the_last_answer_said,
