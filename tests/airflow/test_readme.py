@@ -205,6 +205,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the worker is killed while waiting": (
         f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
         f"{CHAOS}::worker killed while waiting",
+        f"{CHAOS}::its machine lost while waiting",
     ),
     "the worker is killed between the kickoff and our record of it": (
         f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
@@ -236,6 +237,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
         f"{KILLING}::test_a_deferred_run_is_left_where_the_author_says_so",
         f"{CHAOS}::marked failed while deferred",
+        f"{CHAOS}::marked success while deferred",
         f"{CHAOS}::marked failed, on_kill=leave",
     ),
     "a user clears the deferred task": (
