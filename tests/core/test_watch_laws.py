@@ -289,11 +289,11 @@ def test_every_wait_obeys_every_law_of_waiting(story: Story) -> None:
         law(seen)
 
 
-@settings(max_examples=150)
+@settings(max_examples=1000)
 @given(stories())
 def test_an_event_loop_changes_nothing_about_a_wait(story: Story) -> None:
     alone = live(story)
-    crowd = run_virtually(_crowd([story, *[told((90, "RUNNING"), (1, "SUCCESS"))] * 3]))[0]
+    crowd = run_virtually(_crowd([story, told((90, "RUNNING"), (1, "SUCCESS"))]))[0]
     assert repr(crowd.shell.log) == repr(alone.shell.log)
     assert repr(crowd.ending) == repr(alone.ending)
 
@@ -352,6 +352,17 @@ def test_a_run_that_vanishes_where_no_human_is_declared_is_lost_and_known_to_hav
 def test_an_outage_within_the_patience_is_survived() -> None:
     for fault in ("refused", "reset", "503", "502", "html", "429", "truncated", "422"):
         assert verdict(told((10, "RUNNING"), (700, fault), (1, "SUCCESS"))) is Verdict.SUCCEEDED
+
+
+def test_an_outage_of_twenty_minutes_ends_the_wait_by_default_and_is_survived_with_more_patience() -> None:
+    told_phases = ((10, "RUNNING"), (1200, "refused"), (1, "SUCCESS"))
+    ending = live(told(*told_phases)).ending
+    assert ending is not None
+    assert ending.verdict is Verdict.UNREACHABLE
+    assert ending.since is not None
+    assert 900 <= ending.at - ending.since < 901
+    patient = Patience(deadline=EPOCH + 3600, unreachable_timeout=1800)
+    assert verdict(told(*told_phases, patience=patient)) is Verdict.SUCCEEDED
 
 
 def test_an_outage_beyond_the_patience_is_unreachable_and_never_a_failure() -> None:
