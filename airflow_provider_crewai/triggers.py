@@ -17,8 +17,8 @@ from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, XCOM_KICKOFF_ID, Asyn
 from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
 
-ON_KILL_ASKS = 20
-"""How often, once a second, `on_kill` asks what became of the task: Airflow gives it 30 seconds by default."""
+ON_KILL_PATIENCE = 20.0
+"""Seconds for which `on_kill` asks what became of the task: Airflow gives it 30 in all, by default."""
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -105,15 +105,17 @@ class CrewStatusTrigger(BaseTrigger):
 
     async def _abandoned(self) -> tuple[bool, str]:
         """Ask Airflow until it can be told whether the task has left the run, or until Airflow's patience ends."""
-        why, doubted = "", False
-        for _ in range(ON_KILL_ASKS):
+        clock, doubted = asyncio.get_running_loop().time, False
+        give_up = clock() + ON_KILL_PATIENCE
+        while True:
             state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
             abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear, doubted=doubted)
             if abandoned is not None:
                 return abandoned, why
+            if clock() > give_up:
+                return False, f"{why}. If it was cleared, the run GOES ON"
             doubted = True
             await asyncio.sleep(1)
-        return False, f"{why}. If it was cleared, the run GOES ON"
 
 
 def event_of(ending: Ending) -> JSONObject:
