@@ -10,8 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_crewai._compat import TRIGGER_FAILED, BaseOperator, Context, default_deferrable
-from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
+from airflow_provider_crewai._compat import (
+    TRIGGER_FAILED,
+    AirflowTaskTimeout,
+    BaseOperator,
+    Context,
+    default_deferrable,
+)
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON
@@ -105,27 +111,37 @@ class AwaitsRun(BaseOperator):
         """Return a hook on this task's connection."""
         return CrewHook(self.crewai_conn_id)
 
-    def await_run(self, context: Context, wait: Wait, **seen: float | None) -> JSON:
+    def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
         """Look at the run, and if it goes on, defer or wait here until it ends.
 
+        :param client: the one that began the run, where it was begun just now.
         :param seen: since when it has been out of sight, where a trigger saw that; see `Watch`.
         :return: the crew's answer.
         """
+        client = client or self.hook().get_conn()
+        self._awaited = client, wait.kickoff_id
+        watch = self._watch(wait, **seen)
+        try:
+            ending = self._ending(client, watch, wait)
+        except CrewError as error:  # what is no kickoff_id cannot be asked for
+            self.fail(error)
+        except AirflowTaskTimeout:
+            # A look took longer than the time we keep for it. Left to Airflow, this would count as a kill.
+            ending = watch.cut_short(time.time())
+        return self._conclude(ending, wait, context)
+
+    def _ending(self, client: CrewClient, watch: Watch, wait: Wait) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
         from airflow_provider_crewai.journal import Journal
 
-        client, journal = self.hook().get_conn(), Journal(self.log, wait.kickoff_id)
-        self._awaited = client, wait.kickoff_id
-        watch = self._watch(wait, **seen)
+        journal = Journal(self.log, wait.kickoff_id)
         # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
-        try:
-            step = client.drive(look_once(watch, client.dialect, journal))
-        except CrewError as error:  # what is no kickoff_id cannot be asked for
-            self.fail(error)
-        if isinstance(step, Again) and self.deferrable and wait.deferrals < MAX_DEFERRALS:
+        step = client.drive(look_once(watch, client.dialect, journal))
+        if isinstance(step, Ending):
+            return step
+        if self.deferrable and wait.deferrals < MAX_DEFERRALS:
             self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1))
-        ending = client.wait(watch, journal) if isinstance(step, Again) else step
-        return self._conclude(ending, wait, context)
+        return client.wait(watch, journal)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
         """Come back from a trigger: its event is a hint, so the run is read again.

@@ -118,7 +118,7 @@ class CrewHook(BaseHook):
     def wait(self, watch: Watch, observe: Observe | None = None) -> Ending:
         """Wait for a run until it ends or the watch gives up. Raises nothing.
 
-        :param observe: called with each answer and the epoch second.
+        :param observe: called with what each look came to, an answer or an error, and the epoch second.
         """
         return self._client.wait(watch, observe) if observe else self._client.wait(watch)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_crewai.client import messages
+from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import Progress, Question, Run, RunState
 
 
 class Journal:
-    """Writes a line when a run's state or progress changes. An observer for `wait`.
+    """Writes a line when a run's state or progress changes, or the API falls silent. An observer for `wait`.
 
     :param log: a logger with `info`, Airflow's or the standard library's.
     """
@@ -17,11 +18,12 @@ class Journal:
     def __init__(self, log: Any, kickoff_id: str) -> None:
         self._log = log
         self._kickoff_id = kickoff_id
-        self._last: tuple[RunState, str, Progress | None, Question | None] | None = None
+        self._last: tuple[RunState, str, Progress | None, Question | None] | type[CrewError] | None = None
 
-    def __call__(self, run: Run, _now: float) -> None:
-        """Take note of an answer."""
-        seen = (run.state, run.word, run.progress, run.question)
-        if seen != self._last:
-            self._last = seen
-            self._log.info("Run %s: %s", self._kickoff_id, messages.progress(run))
+    def __call__(self, seen: Run | CrewError, _now: float) -> None:
+        """Take note of what a look came to."""
+        # An outage may change its words with each look: a line for each kind of error is enough.
+        now = type(seen) if isinstance(seen, CrewError) else (seen.state, seen.word, seen.progress, seen.question)
+        if now != self._last:
+            self._last = now
+            self._log.info("Run %s: %s", self._kickoff_id, messages.sight(seen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai._compat import Context, count
@@ -16,10 +17,12 @@ from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError
-from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff
+from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
+    from airflow_provider_crewai.client.ledger import Record
+    from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
 DAY = 86400.0
@@ -121,11 +124,12 @@ class CrewKickoffOperator(AwaitsRun):
 
         :return: the crew's answer, or the kickoff_id where `wait_for_completion` is False.
         """
-        begun = self._begin(context)
+        client, begun = self._begin(context)
         context["ti"].xcom_push(key=XCOM_KICKOFF_ID, value=begun.kickoff_id)
         if not self.wait_for_completion:
             return begun.kickoff_id
-        return self.await_run(context, Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True))
+        wait = Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True)
+        return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
         """Stop the run where the author wants that. Called in a signal handler, with five seconds to go."""
@@ -144,11 +148,9 @@ class CrewKickoffOperator(AwaitsRun):
 
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
-        from airflow_provider_crewai.client.ledger import Record
-
         deadline = self._deadline(context)
-        stored = store_for(context, durable=self.durable).load()
-        if stored is not None and (record := Record.from_json(stored)).kickoff_id:
+        record = _record(store_for(context, durable=self.durable))
+        if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
         kickoff_id = context["ti"].xcom_pull(
@@ -180,29 +182,39 @@ class CrewKickoffOperator(AwaitsRun):
     def _orphans_rerun(self) -> bool:
         return self.rules.on_orphaned_kickoff == "rerun"
 
-    def _begin(self, context: Context) -> Begun:
+    def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
 
         store = store_for(context, durable=self.durable)
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
         client = CrewClient(self.hook().settings, store=store)
-        try:
-            begun = client.begin(self._plan(client, context), self.log.info)
-        except CrewError as error:
-            error.args = (self._why_no_run(error),)
-            self.fail(error)
+        begun = self._start(client, self._planned(client, store, context))
         self._awaited = client, begun.kickoff_id
         count(f"resumable_job.{_METRICS[begun.decision.move]}", type(self).__name__)
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
-        return begun
+        return client, begun
 
-    def _why_no_run(self, error: CrewError) -> str:
+    def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
+        try:
+            return self._plan(client, context)
+        except CrewError as error:
+            # The record was not consulted yet: a run that it names goes on unwatched.
+            self._fail_without_a_run(error, _record(store))
+
+    def _start(self, client: CrewClient, plan: Plan) -> Begun:
+        try:
+            return client.begin(plan, self.log.info)
+        except CrewError as error:
+            self._fail_without_a_run(error)
+
+    def _fail_without_a_run(self, error: CrewError, earlier: Record | None = None) -> NoReturn:
         from airflow_provider_crewai.client.messages import no_run
 
-        where = f"connection {self.crewai_conn_id!r}"
-        return no_run(error, where=where, retried=may_retry(error, orphans_rerun=self._orphans_rerun))
+        where, retried = f"connection {self.crewai_conn_id!r}", may_retry(error, orphans_rerun=self._orphans_rerun)
+        error.args = (no_run(error, where=where, retried=retried, earlier=earlier),)
+        self.fail(error)
 
     def _plan(self, client: CrewClient, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan
@@ -210,11 +222,10 @@ class CrewKickoffOperator(AwaitsRun):
         from airflow_provider_crewai.wire.codec import kickoff_request
 
         kickoff, ti = self._kickoff(context), context["ti"]
-        if self.validate_inputs:
-            self._validate(client, kickoff)
         crew = client.settings.base_url
         claim = Claim(fingerprint(crew, kickoff_request(kickoff)), crew, ti.try_number, ti.max_tries or 0)
-        return Plan(kickoff, claim, self.rules, self.stop_superseded)
+        check = partial(self._validate, kickoff) if self.validate_inputs else None
+        return Plan(kickoff, claim, self.rules, self.stop_superseded, check)
 
     def _kickoff(self, context: Context) -> Kickoff:
         from airflow_provider_crewai.client.inputs import as_object
@@ -225,21 +236,34 @@ class CrewKickoffOperator(AwaitsRun):
             task_webhook_url=self.task_webhook_url,
             step_webhook_url=self.step_webhook_url,
             crew_webhook_url=self.crew_webhook_url,
-            human_input_webhook=self.human_input_webhook,
-            webhooks=self.webhooks,
+            human_input_webhook=_hook_of(self.human_input_webhook),
+            webhooks=as_object(self.webhooks, "webhooks") or None,
             restore_from_state_id=self.restore_from_state_id,
         )
 
-    def _validate(self, client: CrewClient, kickoff: Kickoff) -> None:
+    def _validate(self, kickoff: Kickoff, listed: CrewInputs) -> None:
         from airflow_provider_crewai.client.inputs import check_names
 
-        missing = check_names(kickoff.inputs, client.get_inputs().names)
+        missing = check_names(kickoff.inputs, listed.names)
         if missing:
             # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
             self.log.warning("The crew also lists these inputs, which are not given: %s", ", ".join(missing))
 
     def _deadline(self, context: Context) -> float | None:
         return deadline_of(context, self.timeout, self.execution_timeout)
+
+
+def _record(store: Store) -> Record | None:
+    from airflow_provider_crewai.client.ledger import Record
+
+    stored = store.load()
+    return None if stored is None else Record.from_json(stored)
+
+
+def _hook_of(webhook: str | JSONObject | None) -> str | JSONObject | None:
+    from airflow_provider_crewai.client.inputs import as_object
+
+    return as_object(webhook, "human_input_webhook") if isinstance(webhook, dict) else webhook
 
 
 _METRICS = {Move.START: "fresh_submit", Move.ADOPT: "reconnect_success"}

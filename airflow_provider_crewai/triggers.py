@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,9 @@ from airflow_provider_crewai.client.watch import Ending, Patience, Watch
 from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, XCOM_KICKOFF_ID, AsyncCrewHook
 from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
+
+ON_KILL_PATIENCE = 20.0
+"""Seconds for which `on_kill` asks what became of the task: Airflow gives it 30 in all, by default."""
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -91,14 +95,27 @@ class CrewStatusTrigger(BaseTrigger):
         if self.kill_policy != "stop":
             self.log.warning("Run %s GOES ON: on_kill is %r.", self.kickoff_id, self.kill_policy)
             return
-        state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
-        abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear)
+        abandoned, why = await self._abandoned()
         if not abandoned:
-            self.log.info("Run %s is not stopped: %s.", self.kickoff_id, why)
+            self.log.warning("Run %s is not stopped: %s.", self.kickoff_id, why)
             return
         async with AsyncCrewHook(self.crewai_conn_id) as hook:
             self.log.warning("Stopping run %s: %s.", self.kickoff_id, why)
             self.log.warning(await hook.get_async_conn().kill(self.kickoff_id))
+
+    async def _abandoned(self) -> tuple[bool, str]:
+        """Ask Airflow until it can be told whether the task has left the run, or until Airflow's patience ends."""
+        clock, doubted = asyncio.get_running_loop().time, False
+        give_up = clock() + ON_KILL_PATIENCE
+        while True:
+            state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
+            abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear, doubted=doubted)
+            if abandoned is not None:
+                return abandoned, why
+            if clock() > give_up:
+                return False, f"{why}. If it was cleared, the run GOES ON"
+            doubted = True
+            await asyncio.sleep(1)
 
 
 def event_of(ending: Ending) -> JSONObject:

@@ -9,8 +9,9 @@ import sys
 from typing import TextIO
 
 from airflow_provider_crewai.cli.outcome import Outcome
-from airflow_provider_crewai.client.messages import duration, progress
+from airflow_provider_crewai.client.messages import duration, sight
 from airflow_provider_crewai.journal import Journal
+from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, Run
 
 LINES = "\n\t"
@@ -78,14 +79,14 @@ class Progress:
         self._since = since
         self._journal = Journal(screen, kickoff_id)
 
-    def __call__(self, run: Run, now: float) -> None:
-        """Take note of an answer."""
-        if run.state.is_final:
+    def __call__(self, seen: Run | CrewError, now: float) -> None:
+        """Take note of what a look came to."""
+        if isinstance(seen, Run) and seen.state.is_final:
             return
         if sys.stderr.isatty():
-            self._screen.note(f"Run {self._kickoff_id}: {progress(run)} ({duration(now - self._since)})")
+            self._screen.note(f"Run {self._kickoff_id}: {sight(seen)} ({duration(now - self._since)})")
         else:
-            self._journal(run, now)
+            self._journal(seen, now)
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -102,7 +102,7 @@ class AsyncCrewClient:
     async def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
         """Wait for a run until it ends or the watch gives up.
 
-        :param observe: called with each answer and the time.
+        :param observe: called with what each look came to, an answer or an error, and the time.
         """
         return await self.drive(flows.wait(watch, self.dialect, observe))
 

@@ -19,7 +19,9 @@ from airflow_provider_crewai.wire.errors import (
     CrewLedgerError,
     CrewMayHaveStarted,
 )
-from airflow_provider_crewai.wire.model import Kickoff, Run
+from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Run
+
+Check = Callable[[CrewInputs], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Plan:
     """What to start, and what to do with the record of an earlier attempt.
 
     :param stop_superseded: whether a run that is replaced while it goes on is stopped first.
+    :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
     :param patience: seconds for which one call is tried.
     """
 
@@ -34,6 +37,7 @@ class Plan:
     claim: Claim
     rules: Rules
     stop_superseded: bool = False
+    check: Check | None = None
     patience: float = flows.CALL_PATIENCE
 
 
@@ -77,6 +81,8 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
 
 
 def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> flows.Flow[Begun]:
+    if plan.check:
+        plan.check((yield from flows.get_inputs(plan.patience)))
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision.superseded, say)

@@ -98,7 +98,7 @@ Step = Request | Pause | Renew | Load | Save
 Flow = Generator[Step, Reply, T]
 Outcome = Generator[Step, Reply, tuple[T | CrewError, Reply]]
 """A flow of one attempt: what came, or the error in its place, with the reply it came in."""
-Observe = Callable[[Run, float], None]
+Observe = Callable[[Run | CrewError, float], None]
 
 
 @dataclass(slots=True)
@@ -226,7 +226,7 @@ def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
 def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
     """Wait for a run until it ends, or until `watch` gives up. Sleeps before the first look; raises nothing.
 
-    :param observe: called with each answer and the time.
+    :param observe: called with what each look came to, an answer or an error, and the time.
     """
     reply = yield Pause(0)
     yield Pause(watch.first(reply.now, reply.chance))
@@ -238,7 +238,7 @@ def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
 def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | Ending]:
     """Look now, and let the watch judge."""
     seen, reply = yield from look(watch.kickoff_id, dialect)
+    observe(seen, reply.now)
     if isinstance(seen, CrewError):
         return watch.missed(seen, reply.now, reply.chance)
-    observe(seen, reply.now)
     return watch.saw(seen, reply.now, reply.chance)

@@ -10,33 +10,40 @@ from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound
 
 OnKill = Literal["stop", "leave"]
 
-KILL_PATIENCE = 3.0
-"""Seconds for stopping a run from a worker: Airflow gives a killed task five."""
+KILL_PATIENCE = 1.5
+"""Seconds within which stopping a run from a worker may be tried, and for which a try may wait to connect, and for an
+answer: 4.5 in all, where Airflow gives a killed task five."""
 
 _ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 _GOES_ON = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
 
 
-def is_abandoned(state: str | None, current: str | None, ours: str, on_clear: OnClear) -> tuple[bool, str]:
-    """Whether a run whose trigger was cancelled is abandoned, and why, in words.
+def is_abandoned(
+    state: str | None, current: str | None, ours: str, on_clear: OnClear, *, doubted: bool = False
+) -> tuple[bool | None, str]:
+    """Whether a run whose trigger was cancelled is abandoned (None: ask again a little later), and why, in words.
 
     A trigger is cancelled when its row disappears: a user ended or cleared the task, but also when the task
-    moved to another triggerer, or was woken. After a clear the next try may be running by then (its `execute`
-    was seen a second before the old trigger's `on_kill`, Airflow 3.3.2), so what it waits for decides.
+    moved to another triggerer, or was woken, as by a human's answer. After a clear the next try may be running by
+    then (its `execute` was seen a second before the old trigger's `on_kill`, Airflow 3.3.2), so what it waits for
+    decides: a try that starts anew first loses its XComs, one that comes back from a deferral keeps them.
 
     :param state: the task instance's state now, Airflow's word.
     :param current: the kickoff_id that the task instance has in XCom now, or None.
     :param ours: the run of the cancelled trigger.
+    :param doubted: whether the answer was None before, so that the task did not end while it was deferred.
     """
-    if state in _ENDED:
+    if state in _ENDED and not (doubted and current == ours):
         return True, f"the task is {state}"
     if current not in (None, ours):
         return True, f"the task has moved on to run {current}"
-    if state in _GOES_ON:
-        return False, f"the task is {state} and still waits for it"
+    if state in _GOES_ON or state in _ENDED:
+        return False, f"the task is {state} and has not left it"
     if on_clear == "reattach":
         return False, "the task was cleared, and its next try takes this run up"
-    return True, "the task was cleared, and its next try starts a new run"
+    if state is None or current is None:
+        return True, "the task was cleared, and its next try starts a new run"
+    return None, f"the task is {state}, either cleared or woken to come back for it"
 
 
 def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:

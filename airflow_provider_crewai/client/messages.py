@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pendulum
 
+from airflow_provider_crewai.client.ledger import Record
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
@@ -41,6 +42,11 @@ def duration(seconds: float) -> str:
     """Write a duration in words: `2 minutes 5 seconds`."""
     whole = round(seconds)
     return pendulum.duration(seconds=whole).in_words(locale="en") if whole > 0 else "less than a second"
+
+
+def sight(seen: Run | CrewError) -> str:
+    """Write what a look came to, for one line of a log."""
+    return progress(seen) if isinstance(seen, Run) else f"no usable answer ({seen})"
 
 
 def progress(run: Run) -> str:
@@ -109,11 +115,12 @@ def _still(ending: Ending) -> str:
     return f"As far as is known the run goes on, and costs what it costs.{state}"
 
 
-def no_run(error: CrewError, *, where: str, retried: bool) -> str:
+def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | None = None) -> str:
     """Write that there is no run to wait for, or none that can be named.
 
     :param where: the connection, in words.
     :param retried: whether Airflow will retry the task, if it has retries left.
+    :param earlier: what an earlier try has left on record, where nobody has looked at that run.
     """
     said = str(error).rstrip(".")
     if isinstance(error, CrewMayHaveStarted):
@@ -122,7 +129,14 @@ def no_run(error: CrewError, *, where: str, retried: bool) -> str:
     if isinstance(error, CrewLedgerError | CrewChangedInputs):
         return f"{said} (over {where})."
     after = "A retry tries again." if retried else "It is not retried, since a retry would meet the same."
-    return f"The crew was not started over {where}: {said}. {after}"
+    return f"The crew was not started over {where}: {said}. {after}{_left_behind(earlier)}"
+
+
+def _left_behind(earlier: Record | None) -> str:
+    if earlier is None:
+        return ""
+    run = f"Run {earlier.kickoff_id}" if earlier.kickoff_id else "A run that nobody can name"
+    return f" {run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
 
 
 def retry_text(verdict: Verdict, *, durable: bool) -> str:

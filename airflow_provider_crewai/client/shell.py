@@ -75,7 +75,7 @@ def in_handshake(error: BaseException) -> bool:
 _CONNECTING = ("do_handshake", "ssl_wrap_socket", "load_verify_locations", "create_default_context")
 
 
-def silent(_run: Run, _now: float) -> None:
+def silent(_seen: Run | CrewError, _now: float) -> None:
     """Observe nothing."""
 
 

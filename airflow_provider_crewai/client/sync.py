@@ -29,7 +29,7 @@ from airflow_provider_crewai.client.shell import (
     silent,
 )
 from airflow_provider_crewai.client.watch import Ending, Watch
-from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewTransportError
 from airflow_provider_crewai.wire.model import (
     CrewInputs,
     JSONObject,
@@ -73,6 +73,7 @@ class CrewClient:
         self.dialect = flows.Dialect()
         self._connect = connect
         self._settings: Settings | None = None
+        self._outdated = False
         self._patience = patience
         self._store = store or NoStore()
         self._session = _Session()
@@ -87,8 +88,9 @@ class CrewClient:
 
         :raises CrewConfigError: it is missing or cannot be used.
         """
-        if self._settings is None:
+        if self._settings is None or self._outdated:
             self._settings = self._connect()
+            self._outdated = False
         return self._settings
 
     def get_inputs(self) -> CrewInputs:
@@ -143,7 +145,7 @@ class CrewClient:
     def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
         """Wait for a run until it ends or the watch gives up.
 
-        :param observe: called with each answer and the time.
+        :param observe: called with what each look came to, an answer or an error, and the time.
         """
         return self.drive(flows.wait(watch, self.dialect, observe))
 
@@ -162,8 +164,14 @@ class CrewClient:
 
         The connection is not read again, since a signal handler must not ask Airflow for anything.
         """
-        settings = replace(self.settings, timeout=min(self.settings.timeout, KILL_PATIENCE))
-        return CrewClient(lambda: settings, patience=KILL_PATIENCE)
+        known = self._settings
+
+        def connect() -> Settings:
+            if known is None:
+                raise CrewConfigError("the task had not read its connection yet")
+            return replace(known, timeout=min(known.timeout, KILL_PATIENCE))
+
+        return CrewClient(connect, patience=KILL_PATIENCE)
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -174,7 +182,7 @@ class CrewClient:
             case Request():
                 return reply(self._send(step))
             case flows.Renew():
-                self._settings = None
+                self._outdated = True
             case flows.Load():
                 return reply(self._load())
             case flows.Save(record):

@@ -145,6 +145,10 @@ class Watch:
         wait = max(wait, self.patience.poll_interval, policy.retry_after(error, now))
         return self._go_on(min(wait, give_up - now), now, error, since)
 
+    def cut_short(self, now: float) -> Ending:
+        """Stop in the middle of a look, where whoever gave us the time takes it back."""
+        return self._end(Verdict.TIMED_OUT, now, since=self._missing_since)
+
     def pace(self, now: float, chance: float) -> float:
         """Seconds until the next look at a run that goes on: a part of its age, within the given bounds."""
         shortest, longest = self.patience.poll_interval, self.patience.max_poll_interval

@@ -105,7 +105,7 @@ class DagRun:
 
     def tasks(self) -> list[Json]:
         """Answer with all task instances."""
-        return list(self.api.get(f"{self.path}/taskInstances")["task_instances"])
+        return list(self.api.get(f"{self.path}/taskInstances", limit=100)["task_instances"])
 
     def task(self, task_id: str, map_index: int = -1) -> Json:
         """Answer with one task instance: state, try_number, pid, rendered_fields and so on."""

@@ -98,6 +98,12 @@ class PrivateAirflow:
         """End a component and all it has started at once, as when its container is lost."""
         kill_tree(self._components.pop(component))
 
+    def revive(self) -> None:
+        """Start again what has ended by itself, as whoever runs an Airflow does: sqlite is locked now and then."""
+        for name, process in list(self._components.items()):
+            if not is_alive(process):
+                self.start(name)
+
     def wait_healthy(self, patience: float = 90) -> None:
         """Wait until every component says that it is well."""
         eventually(self._healthy, f"Airflow to be healthy; see {self.logs}", patience)
@@ -178,6 +184,8 @@ class PrivateAirflow:
                 "execution_api_server_url": f"{self.url}/execution/",
                 "test_connection": "Enabled",
             },
+            # sqlite has one writer at a time, and on a busy machine five seconds, the default, are not enough for all.
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60"},
             "api": {"host": "127.0.0.1", "port": self.url.rpartition(":")[2], "base_url": self.url, "workers": "1"},
             # Two servers of logs nobody asked for; on their default ports they collide with another Airflow's.
             "logging": {"worker_log_server_port": worker_logs, "trigger_log_server_port": trigger_logs},

@@ -20,14 +20,15 @@ from processes import Family, is_alive, outer_environment, send
 class CrewServer:
     """`python -m airflow_provider_crewai serve example_crew` on a free port, with a token made up here.
 
-    `variables` come on top of this process's environment.
+    `variables` come on top of this process's environment; `slots` are the runs that it carries out at once.
     """
 
-    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None, slots: int = 2) -> None:
         self.token = secrets.token_urlsafe(24)
         self.log = folder / "crew-server.log"
         self._state = folder / "crew-server"
         self._variables = variables or {}
+        self._slots = slots
         self._family = Family()
         self.url = ""
 
@@ -65,6 +66,8 @@ class CrewServer:
         options = (
             "--port",
             "0",
+            "--slots",
+            str(self._slots),
             "--state",
             str(self._state),
             "--python",

@@ -77,6 +77,10 @@ class FaultProxy:
         """Answer with what reached the server for a topic."""
         return self._seen.setdefault(topic, Seen())
 
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Call something in the thread that the faults run in."""
+        self._loop.call_soon_threadsafe(callback)
+
     def set_fault(self, topic: str, fault: Fault) -> None:
         """Let a fault judge every answer for a topic: it may wait, replace the answer, or let it pass with None."""
         self._faults[topic] = fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,11 +18,12 @@ INPUTS = {"topic": "Tides", "audience": "sailors"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back. A body that is no bytes is sent as JSON."""
+    """What is sent back. A body that is no bytes is sent as JSON; `drip` seconds pass before each byte of it."""
 
     status: int = 200
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
+    drip: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,9 @@ class ScriptedCrew:
                 for name, value in {"Content-Length": str(len(body)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                for part in (bytes([byte]) for byte in body) if answer.drip else (body,):
+                    time.sleep(answer.drip)
+                    self.wfile.write(part)
 
             def log_message(self, *_: object) -> None:
                 """Be quiet."""

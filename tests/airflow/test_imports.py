@@ -1,21 +1,15 @@
-"""What a Dag file loads, what it may import, and what Airflow is told and given to keep."""
+"""What a Dag file loads, where it finds what it uses, and what Airflow's database keeps of us."""
 
 import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
-from pathlib import Path
 
-import airflow
-import jsonschema
 import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_crewai import triggers
-from airflow_provider_crewai.provider_info import get_provider_info
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 
 FORBIDDEN = ("requests", "urllib3", "aiohttp", "yarl", "pydantic", "fsspec", "starlette", "uvicorn", "crewai")
@@ -57,16 +51,6 @@ def loaded_by(module: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def listed_modules() -> list[str]:
-    info = get_provider_info()
-    kinds = ("hooks", "operators", "sensors", "triggers", "notifications")
-    return [module for kind in kinds for item in info.get(kind, []) for module in _modules(item)]
-
-
-def _modules(item: Mapping[str, list[str]] | str) -> list[str]:
-    return [item.rpartition(".")[0]] if isinstance(item, str) else item["python-modules"]
-
-
 @pytest.mark.parametrize("module", ["airflow_provider_crewai.operators", "airflow_provider_crewai.sensors"])
 def test_a_dag_file_loads_no_http_library_and_nothing_else_that_is_slow(module: str) -> None:
     tops = {name.partition(".")[0] for name in loaded_by(module)}
@@ -95,46 +79,10 @@ def test_what_users_import_stays_where_it_is(module: str, name: str) -> None:
     assert inspect.isclass(getattr(import_module(f"airflow_provider_crewai.{module}"), name))
 
 
-def test_airflow_accepts_the_provider_info() -> None:
-    schema = json.loads((Path(airflow.__path__[0]) / "provider_info.schema.json").read_text())
-    jsonschema.validate(get_provider_info(), schema)
-
-
-def test_airflow_finds_the_provider_info_by_its_entry_point() -> None:
-    found = [each for each in entry_points(group="apache_airflow_provider") if "crewai" in each.value]
-    assert [each.load() for each in found] == [get_provider_info]
-
-
-@pytest.mark.parametrize("module", listed_modules())
-def test_each_module_that_the_provider_info_lists_can_be_imported(module: str) -> None:
-    assert import_module(module)
-
-
-@pytest.mark.parametrize(
-    "connection", get_provider_info()["connection-types"], ids=lambda each: each["connection-type"]
-)
-def test_the_hook_of_the_connection_type_is_there_and_says_the_same(connection: Mapping[str, str]) -> None:
-    module, _, name = connection["hook-class-name"].rpartition(".")
-    hook = getattr(import_module(module), name)
-    assert (hook.conn_type, hook.hook_name) == (connection["connection-type"], connection["hook-name"])
-
-
 def test_the_class_path_and_the_arguments_of_the_trigger_are_frozen() -> None:
     path, arguments = CrewStatusTrigger(**ARGUMENTS).serialize()
     assert path == FROZEN
     assert arguments.items() >= ARGUMENTS.items()
-
-
-def test_a_trigger_is_made_again_from_what_it_serialised() -> None:
-    path, arguments = CrewStatusTrigger(**ARGUMENTS).serialize()
-    module, _, name = path.rpartition(".")
-    again = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
-    assert again.serialize() == (path, arguments)
-
-
-def test_a_trigger_of_an_older_release_knew_only_the_run() -> None:
-    _, arguments = CrewStatusTrigger(kickoff_id="4f1c").serialize()
-    assert (arguments["deadline"], arguments["human_input"], arguments["seen_alive"]) == (None, False, False)
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda each: each.__name__)

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.execution_time.comms import DeferTask
 from crew_tasks import brief
 from in_memory import Airflow
-from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
+from scripted_crew import INPUTS, LOST, TOKEN, Answer, ScriptedCrew, error, success
 
 BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 COMPLETED = {"status": "completed", "result": {"output": "A brief on tides.", "tasks": []}}
@@ -138,6 +138,22 @@ def test_the_log_says_each_change_once_and_never_the_token(airflow: Airflow, cre
     ]
     assert TOKEN not in outcome.text
     assert ti.answer == "Echo: ***"
+
+
+def test_the_log_says_once_that_the_api_has_fallen_silent(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", "RUNNING", success())
+    down = error(502, "Bad Gateway")
+    crew.once("/status", Answer(body={"state": "RUNNING"}), down, down, down, Answer(body={"state": "RUNNING"}), LOST)
+    outcome = airflow.task(brief()).finish()
+    assert [line.partition(" (")[0] for line in outcome.log if line.startswith("Run run-1: ")] == [
+        "Run run-1: running",
+        "Run run-1: no usable answer",
+        "Run run-1: running",
+        "Run run-1: no usable answer",
+        "Run run-1: running",
+        "Run run-1: succeeded",
+    ]
+    assert "Run run-1: no usable answer (HTTP 502: Bad Gateway)" in outcome.log
 
 
 def test_only_a_kickoff_and_looks_are_sent(airflow: Airflow, crew: ScriptedCrew) -> None:

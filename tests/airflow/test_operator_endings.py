@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -219,7 +220,6 @@ def test_our_deadline_comes_before_the_one_that_airflow_enforces(airflow: Airflo
     assert crew.stops == []
 
 
-@pytest.mark.xfail(strict=True, reason="Airflow's own alarm calls on_kill, which stops the run")
 def test_a_deadline_that_airflow_enforces_while_a_look_hangs_leaves_the_run_going_on(
     airflow: Airflow, crew: ScriptedCrew
 ) -> None:
@@ -279,6 +279,38 @@ def test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for(
     ti = airflow.task(brief(deferrable=deferrable))
     assert ti.finish().state == "success"
     assert len(crew.kickoffs) == 1
+
+
+@BOTH_WAYS
+def test_an_answer_that_drips_is_given_up_after_the_timeout_of_a_request(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    airflow.connections["crewai_default"]["extra"] = {"timeout": 0.3}
+    crew.story("RUNNING", "RUNNING", success("The truth."))
+    drips = Answer(body=success("A drip."), drip=0.1)
+    crew.once("/status", drips, Answer(body={"state": "RUNNING"}), drips)
+    started = time.monotonic()
+    ti = airflow.task(brief(deferrable=deferrable))
+    assert ti.finish().state == "success"
+    assert ti.answer == "The truth."
+    assert time.monotonic() - started < 5
+    assert len(crew.kickoffs) == 1
+
+
+@BOTH_WAYS
+def test_an_answer_of_ten_megabytes_is_returned_whole_and_is_in_no_event_and_no_log(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    crew.story("RUNNING", "RUNNING", success("x" * 10_000_000))
+    ti = airflow.task(brief(deferrable=deferrable))
+    outcome = ti.run()
+    if deferrable:
+        event = ti.fire()
+        assert len(json.dumps(event)) < 200
+        outcome = ti.resume(event)
+    assert outcome.state == "success"
+    assert len(ti.answer) == 10_000_000
+    assert len(outcome.text) < 2000
 
 
 @SILENT

@@ -152,7 +152,6 @@ def test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent(
     assert ti.record is None
 
 
-@pytest.mark.xfail(strict=True, reason="only inputs and meta are checked; the rest is a bare TypeError")
 @pytest.mark.parametrize("name", ["webhooks", "human_input_webhook"])
 def test_webhooks_that_json_cannot_hold_are_refused_by_name_too(
     airflow: Airflow, crew: ScriptedCrew, name: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import structlog
 from crew_tasks import brief, sends
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Answer, ScriptedCrew, error, success
+from support.scripted import run_virtually
 
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire import errors
@@ -73,6 +76,39 @@ def test_a_task_that_is_killed_while_it_kicks_off_warns_of_a_run_nobody_stopped(
     assert crew.stops == []
 
 
+def test_a_stop_that_is_not_answered_is_given_up_within_the_five_seconds_that_airflow_gives(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING", "RUNNING", success())
+    crew.always("/stop", lambda _: time.sleep(6))
+    crew.once("/status", RUNNING, TERMINATED)
+    started = time.monotonic()
+    outcome = airflow.task(brief()).run()
+    assert time.monotonic() - started < 5
+    assert crew.stops == ["run-1"]
+    assert "Run run-1 could not be stopped and may go on" in outcome.text
+
+
+def test_a_task_that_is_killed_while_it_reads_its_connection_asks_airflow_for_nothing(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING", success())
+    ti = airflow.task(brief(deferrable=True))
+    ti.run()
+    asked = []
+
+    def kill(message: Any) -> None:
+        asked.append(type(message).__name__)
+        if asked[-1] == "GetConnection" and asked.count("GetConnection") == 1:
+            signal.raise_signal(signal.SIGTERM)
+            assert asked[-1] == "GetConnection"
+            assert asked.count("GetConnection") == 1
+
+    airflow.before = kill
+    outcome = ti.resume({"ending": "succeeded"})
+    assert "Run run-1 could not be stopped and may go on: the task had not read its connection yet" in outcome.text
+
+
 def test_a_run_that_was_taken_up_is_stopped_too(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING")
     ti = airflow.task(brief(retries=1, timeout=0.02))
@@ -104,10 +140,10 @@ def deferred(airflow: Airflow, crew: ScriptedCrew) -> TaskInstance:
     return ti
 
 
-def cancel(airflow: Airflow, trigger: CrewStatusTrigger) -> str:
+def cancel(airflow: Airflow, trigger: CrewStatusTrigger, run: Callable[[Any], None] = asyncio.run) -> str:
     """Do what a triggerer does when the trigger's row is gone, and return what the trigger wrote."""
     with airflow.connected(), structlog.testing.capture_logs() as written:
-        asyncio.run(trigger.on_kill())
+        run(trigger.on_kill())
     return "\n".join(str(line["event"]) for line in written)
 
 
@@ -144,15 +180,61 @@ def test_a_run_that_the_task_has_moved_on_from_is_stopped(
     assert crew.stops == ["run-1"]
 
 
-@pytest.mark.parametrize("state", [None, "scheduled", "queued", "running"])
 def test_a_deferred_task_that_is_cleared_stops_its_run(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str | None
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    trigger = deferred.trigger()
+    deferred.clear()
+    assert "its next try starts a new run" in cancel(airflow, trigger)
+    assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+def test_a_cleared_task_stops_its_run_once_its_next_try_has_begun(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
 ) -> None:
     trigger = deferred.trigger()
     deferred.clear()
     deferred.state = state
+    airflow.before = at_the_nth("GetXCom", 2, airflow.xcoms.clear)  # as a new try begins
     assert "its next try starts a new run" in cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize("end", ["deferred", "success", "failed"])
+def test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, end: str
+) -> None:
+    """As after a human's answer, or after an event of another triggerer that had taken the trigger over."""
+    trigger = deferred.trigger()
+    deferred.state = "scheduled"
+    airflow.before = at_the_nth("GetTaskStates", 2, lambda: setattr(deferred, "state", end))
+    assert "Run run-1 is not stopped" in cancel(airflow, trigger)
+    assert crew.stops == []
+
+
+def test_where_it_stays_unclear_whether_the_run_is_wanted_it_is_left_and_the_log_says_so(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    trigger = deferred.trigger()
+    deferred.state = "queued"
+    said = cancel(airflow, trigger, run_virtually)
+    assert "Run run-1 is not stopped: the task is queued, either cleared or woken" in said
+    assert "the run GOES ON" in said
+    assert crew.stops == []
+
+
+def at_the_nth(message: str, nth: int, happens: Callable[[], None]) -> Callable[[Any], None]:
+    """Let something happen when Airflow is asked this for the nth time, before it answers."""
+    left = [nth]
+
+    def before(sent: Any) -> None:
+        left[0] -= type(sent).__name__ == message
+        if not left[0]:
+            left[0] = -1
+            happens()
+
+    return before
 
 
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "running", "deferred"])

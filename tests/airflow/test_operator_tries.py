@@ -222,7 +222,6 @@ def test_a_run_that_timed_out_is_taken_up_by_the_retry(airflow: Airflow, crew: S
     assert len(crew.kickoffs) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="inputs are checked before the record is read")
 def test_inputs_are_not_checked_for_a_run_that_is_taken_up(airflow: Airflow, crew: ScriptedCrew, dies: Script) -> None:
     ti = crashed_while_waiting(airflow, crew, dies, validate_inputs=True)
     crew.now("run-1", success())
@@ -230,7 +229,6 @@ def test_inputs_are_not_checked_for_a_run_that_is_taken_up(airflow: Airflow, cre
     assert ti.finish().state == "success"
 
 
-@pytest.mark.xfail(strict=True, reason="an error before the record is read says nothing of the run on record")
 def test_a_retry_that_cannot_take_its_run_up_says_that_it_may_go_on(
     airflow: Airflow, crew: ScriptedCrew, dies: Script
 ) -> None:

@@ -225,10 +225,13 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
+LIVES = "test_operator_lives"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the worker is killed while waiting": (
         f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
+        f"{LIVES}::test_killed_anywhere_it_starts_one_run_and_ends_in_the_truth",
         f"{CHAOS}::worker killed while waiting",
+        f"{CHAOS}::its machine lost while waiting",
     ),
     "the worker is killed between the kickoff and our record of it": (
         f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
@@ -250,16 +253,25 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "the trigger moves to another triggerer": (
         f"{KILLING}::test_a_trigger_that_moves_to_another_triggerer_stops_nothing",
+        f"{KILLING}::test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing",
         f"{CHAOS}::trigger reassigned, first triggerer wakes",
     ),
     "the trigger itself fails, or Airflow times it out": (
         f"{RESUMING}::test_a_run_that_ended_is_returned_although_its_trigger_failed",
         f"{RESUMING}::test_a_run_that_goes_on_is_waited_for_in_the_worker",
     ),
+    "the Dag's file is deleted while the task is deferred": (f"{CHAOS}::Dag file deleted while deferred",),
+    "a user ends or clears the task while it waits in a worker": (
+        f"{KILLING}::test_a_task_that_is_killed_stops_its_run",
+        f"{KILLING}::test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so",
+        f"{CHAOS}::marked failed while waiting in a worker",
+        f"{CHAOS}::cleared while waiting in a worker",
+    ),
     "a user marks the deferred task failed or successful": (
         f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
         f"{KILLING}::test_a_deferred_run_is_left_where_the_author_says_so",
         f"{CHAOS}::marked failed while deferred",
+        f"{CHAOS}::marked success while deferred",
         f"{CHAOS}::marked failed, on_kill=leave",
     ),
     "a user clears the deferred task": (
@@ -288,6 +300,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "the API is down, slow, or answers 429, HTML, half a JSON or a redirect": (
         f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
+        f"{ENDINGS}::test_an_answer_that_drips_is_given_up_after_the_timeout_of_a_request",
         f"{CHAOS}::API out for 12 s while deferred",
         f"{CHAOS}::429 with Retry-After",
         f"{CHAOS}::HTML 502 storm",
@@ -323,6 +336,10 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the deployment reports an unknown state": (
         "test_operator_answers::test_the_log_says_each_change_once_and_never_the_token",
         f"{CHAOS}::unknown state",
+    ),
+    "fifty mapped tasks wait at once": (
+        "test_status_trigger::test_many_triggers_wait_at_once_in_one_loop",
+        f"{CHAOS}::50 mapped tasks at once",
     ),
     "inputs are missing, misspelt or not JSON; token or URL are wrong": (
         f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",

@@ -53,7 +53,7 @@ def test_no_crash_at_any_step_starts_a_run_twice_or_forgets_one() -> None:
 
 def _small_lives() -> itertools.chain[tuple[Schedule, int]]:
     """Two or three tries, of which the first or the second dies at each of its steps."""
-    return itertools.chain(_first_dies(), _second_dies())
+    return itertools.chain(_first_dies(), _second_dies(), _dies_while_waiting())
 
 
 def _first_dies() -> list[tuple[Schedule, int]]:
@@ -72,6 +72,23 @@ def _second_dies() -> list[tuple[Schedule, int]]:
         for change in CHANGES
         for fate in FATES
         for kickoff in ("ok", "lost, started", "422")
+    ]
+
+
+def _dies_while_waiting() -> list[tuple[Schedule, int]]:
+    return [
+        (
+            Schedule(
+                rules,
+                (Try(fate=fate, lasts=5.0, looks=("401", "reset", "truth")), Try(change, lasts=5.0), Try(lasts=5.0)),
+                waits=True,
+            ),
+            at,
+        )
+        for rules in any_rules()[::3]
+        for change in CHANGES
+        for fate in FATES[1:]
+        for at in (0, 1)
     ]
 
 

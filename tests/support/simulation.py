@@ -1,9 +1,10 @@
 """Thousands of lives of one task: tries that are killed at any step, answers that are lost, retries, clears.
 
-    python -m support.simulation --schedules 100000
+    cd tests && python -m support.simulation --schedules 100000
 
 Each schedule is one task instance with a store that outlives its tries and a remote world of runs that cost
-money. After every step of every try the world checks what must never happen (`World.check_*`).
+money. Each try begins a run, or takes one up, and as a rule waits for it. After every step of every try the world checks
+what must never happen (`World.check_*`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
-from airflow_provider_crewai.client.flows import Dialect, Step
+from airflow_provider_crewai.client.flows import Dialect, Step, wait
 from airflow_provider_crewai.client.ledger import Claim, Rules
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewTransportError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
-from support.scripted import EPOCH, Answer, Asked, ScriptedShell
+from support.scripted import EPOCH, Answer, Asked, HorizonError, ScriptedShell
 
 KICKOFFS = ("ok", "lost, started", "lost, not started", "502, started", "html, started", "refused", "503", "429", "422",
             "401")  # fmt: skip
@@ -35,7 +37,9 @@ SAVES = ("ok", "error, kept", "error, lost")
 CHANGES = ("nothing", "cleared", "other inputs", "cleared with other inputs")
 """What may happen to the task before its next try."""
 FATES = ("goes on", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")
-"""What may happen to a run before the next try."""
+"""What may happen to a run before the next try, or after so many seconds of its life."""
+TIMEOUT, UNREACHABLE_TIMEOUT, LONGEST_LOOK = 3600.0, 900.0, 1.0
+"""Seconds: how long a try waits, how long it bears a silent API, and what a look takes at most."""
 
 LOST = CrewTransportError("connection lost", sent=True)
 ANSWERS: dict[str, Response | CrewError] = {
@@ -57,6 +61,7 @@ class BrokenLawError(AssertionError):
 class RemoteRun:
     """A run that costs money while it is alive.
 
+    :param ends_at: when its fate takes its course, epoch seconds.
     :param recorded: whether our record ever named it; one that it never named is an orphan.
     :param superseded: the try that left it behind because a rule said so.
     """
@@ -64,6 +69,8 @@ class RemoteRun:
     kickoff_id: str
     inputs: str
     max_tries: int
+    ends_at: float
+    fate: str
     word: str = "RUNNING"
     alive: bool = True
     recorded: bool = False
@@ -83,6 +90,7 @@ class RemoteRun:
 class Try:
     """What happens before and during one try.
 
+    :param lasts: seconds after which a run that it starts meets its `fate`.
     :param killed: the number of the step and whether it still took effect, or None.
     """
 
@@ -93,16 +101,23 @@ class Try:
     stops: tuple[str, ...] = ("ok",)
     load: str = "ok"
     saves: tuple[str, ...] = ("ok",)
+    lasts: float = 10_000.0
+    fate: str = "SUCCESS"
     killed: tuple[int, bool] | None = None
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One task instance from its first try to its last."""
+    """One task instance from its first try to its last.
+
+    :param waits: whether a try that is not killed waits for its run; else it ends where it would begin to.
+    """
 
     rules: Rules
     tries: tuple[Try, ...]
     stop_superseded: bool = False
+    human_input: bool = False
+    waits: bool = False
 
 
 @dataclass
@@ -140,6 +155,7 @@ class World:
             "save": iter_for_ever(plan.saves),
         }
         self.load_act = plan.load
+        self.plan = plan
         self.refuses = self._must_refuse()
 
     def load(self) -> JSON:
@@ -161,21 +177,25 @@ class World:
     def __call__(self, asked: Asked) -> Answer:
         """Answer a request."""
         request = asked.request
+        for each in self.runs.values():
+            if each.ends_at <= asked.at:
+                each.meet(each.fate)
         if request.path == "/kickoff":
-            return Answer(self._kick_off(request), 0.3)
+            return Answer(self._kick_off(asked), 0.3)
         _, verb, kickoff_id = request.path.split("/")
         run = self.runs[unquote(kickoff_id)]
         return Answer(self._stop(run) if verb == "stop" else self._look(run), 0.1)
 
-    def _kick_off(self, request: Request) -> Response | CrewError:
+    def _kick_off(self, asked: Asked) -> Response | CrewError:
         act = next(self.acts["kickoff"])
         self.say(f"kickoff: {act}")
         self.counts[f"kickoff: {act}"] += 1
-        self.check_that_a_kickoff_may_be_sent(request)
+        self.check_that_a_kickoff_may_be_sent(asked.request)
         if act not in STARTED:
             return LOST if act == "lost, not started" else ANSWERS[act]
         self.counts["runs"] += 1
-        run = RemoteRun(f"run-{len(self.runs) + 1}", self.claim.fingerprint, self.claim.max_tries)
+        ends_at, fate = asked.at + self.plan.lasts, self.plan.fate
+        run = RemoteRun(f"run-{len(self.runs) + 1}", self.claim.fingerprint, self.claim.max_tries, ends_at, fate)
         self.runs[run.kickoff_id] = run
         if act == "ok":
             return Response(200, {}, json.dumps({"kickoff_id": run.kickoff_id}).encode())
@@ -286,6 +306,17 @@ class World:
         failed = run.word in ("FAILED", "REVOKED")
         self.law(self.blind or not (outcome.adopted and failed), "a try takes up a run that has failed")
 
+    def check_ending(self, ending: Ending, deadline: float) -> None:
+        """What a try says about its run is so, and it says it in time."""
+        run, verdict = self.runs[ending.kickoff_id], ending.verdict
+        self.law(ending.at <= deadline + LONGEST_LOOK, f"a try went on for {ending.at - deadline} s past its deadline")
+        words = {Verdict.SUCCEEDED: "SUCCESS", Verdict.FAILED: "FAILED", Verdict.STOPPED: "REVOKED"}
+        self.law(words.get(verdict, run.word) == run.word, f"a run that is {run.word} is said to have {verdict}")
+        self.law(verdict is not Verdict.LOST or run.word == "NOT FOUND", f"a run that is {run.word} is said to be lost")
+        self.law(verdict is not Verdict.TIMED_OUT or ending.at >= deadline, "a try gave up before its deadline")
+        out_of_sight = verdict in (Verdict.UNREACHABLE, Verdict.AUTH_LOST)
+        self.law(self.blind or not out_of_sight, "a try could not see what was there to be seen")
+
     def law(self, holds: bool, what: str) -> None:
         """Insist."""
         if not holds:
@@ -336,22 +367,44 @@ def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
     shell.killed = plan.killed
     kickoff = Kickoff({"topic": world.claim.fingerprint})
     todo = Plan(kickoff, world.claim, world.rules, stop_superseded=schedule.stop_superseded, patience=10.0)
-    flow = begin(todo, Dialect(), world.say)
+    deadline = world.now + TIMEOUT
     try:
-        outcome: Begun | CrewError = shell.drive(flow)
-    except CrewError as error:
-        outcome = error
+        outcome = _begin(shell, todo, world)
+        world.check_after_a_try()
+        world.check_outcome(outcome)
+        if schedule.waits and isinstance(outcome, Begun):
+            world.check_ending(_wait(shell, outcome, world, deadline, human_input=schedule.human_input), deadline)
     except KilledError:
         world.counts[f"killed {'after' if plan.killed and plan.killed[1] else 'before'} a {name(shell.steps[-1])}"] += 1
         world.counts["kills"] += 1
         world.check_after_a_try()
         return shell.steps
-    world.say(f"outcome: {outcome!r}")
-    world.counts[f"outcome: {_kind(outcome)}"] += 1
     world.check_after_a_try()
-    world.check_outcome(outcome)
     world.now = shell.now + 60
     return shell.steps
+
+
+def _begin(shell: MortalShell, plan: Plan, world: World) -> Begun | CrewError:
+    try:
+        outcome: Begun | CrewError = shell.drive(begin(plan, Dialect(), world.say))
+    except CrewError as error:
+        outcome = error
+    world.say(f"outcome: {outcome!r}")
+    world.counts[f"outcome: {_kind(outcome)}"] += 1
+    return outcome
+
+
+def _wait(shell: MortalShell, begun: Begun, world: World, deadline: float, *, human_input: bool) -> Ending:
+    patience = Patience(deadline=deadline, unreachable_timeout=UNREACHABLE_TIMEOUT, human_input=human_input)
+    watch = Watch(begun.kickoff_id, patience, started_at=begun.at, seen_alive=True)
+    try:
+        ending = shell.drive(wait(watch, Dialect(), lambda _seen, _now: None))
+    except HorizonError:
+        world.law(holds=False, what="a try never ends")
+        raise
+    world.say(f"ending: {ending.verdict}")
+    world.counts[f"ending: {ending.verdict}"] += 1
+    return ending
 
 
 def name(step: Step) -> str:
@@ -383,7 +436,8 @@ def any_rules() -> list[Rules]:
 def random_schedule(dice: random.Random) -> Schedule:
     """Throw the dice for everything."""
     tries = tuple(_random_try(dice) for _ in range(dice.randint(2, 7)))
-    return Schedule(dice.choice(any_rules()), tries, stop_superseded=dice.random() < 0.5)
+    said = {"stop_superseded": dice.random() < 0.5, "human_input": dice.random() < 0.3}
+    return Schedule(dice.choice(any_rules()), tries, waits=True, **said)
 
 
 def _random_try(dice: random.Random) -> Try:
@@ -398,7 +452,9 @@ def _random_try(dice: random.Random) -> Try:
         stops=some(STOPS, 0.5),
         load="error" if dice.random() < 0.05 else "ok",
         saves=some(SAVES, 0.9),
-        killed=(dice.randint(1, 12), dice.random() < 0.5) if dice.random() < 0.5 else None,
+        lasts=dice.choice((5.0, 120.0, 1800.0, 10_000.0)),
+        fate=dice.choice(("SUCCESS", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")),
+        killed=(dice.randint(1, 30), dice.random() < 0.5) if dice.random() < 0.5 else None,
     )
 
 

@@ -40,5 +40,5 @@ chaos_dag(
 
 with DAG("chaos_mapped", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")):
     CrewKickoffOperator.partial(task_id="crew", deferrable=True, retries=1).expand(
-        inputs=[{"topic": "mapped", "audience": f"reader {number}"} for number in range(50)]
+        inputs=[{**TOPIC, "audience": f"reader {number}"} for number in range(50)]
     )
