@@ -208,7 +208,8 @@ class AwaitsRun(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop)
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
-        from airflow_provider_crewai.client.messages import duration, error_of
+        from airflow_provider_crewai.client.messages import error_of
+        from airflow_provider_crewai.times import duration
 
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"

@@ -13,8 +13,9 @@ from airflow_provider_crewai.cli.outcome import OF_VERDICT, Exit, Outcome, exit_
 from airflow_provider_crewai.cli.screen import Progress, Screen
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
-from airflow_provider_crewai.client.messages import duration, error_of, progress
+from airflow_provider_crewai.client.messages import error_of, progress
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound
 from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
 

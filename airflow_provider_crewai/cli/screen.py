@@ -9,8 +9,9 @@ import sys
 from typing import TextIO
 
 from airflow_provider_crewai.cli.outcome import Outcome
-from airflow_provider_crewai.client.messages import duration, sight
+from airflow_provider_crewai.client.messages import sight
 from airflow_provider_crewai.journal import Journal
+from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, Run
 

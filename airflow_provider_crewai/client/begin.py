@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from airflow_provider_crewai.client import flows, ledger
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules
-from airflow_provider_crewai.client.messages import moment
+from airflow_provider_crewai.times import moment
 from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
     CrewError,

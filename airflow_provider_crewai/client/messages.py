@@ -1,11 +1,10 @@
-"""What a person reads: one place for the words about a run, its times and its endings."""
+"""What a person reads: one place for the words about a run and its endings."""
 
 from __future__ import annotations
 
-import pendulum
-
 from airflow_provider_crewai.client.ledger import Record
 from airflow_provider_crewai.client.watch import Ending, Verdict
+from airflow_provider_crewai.times import duration, moment
 from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
     CrewError,
@@ -31,17 +30,6 @@ _ERRORS: dict[Verdict, type[CrewRunError]] = {
 }
 OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
-
-
-def moment(epoch: float) -> str:
-    """Write a point in time: to the second, in UTC."""
-    return pendulum.from_timestamp(epoch).format("YYYY-MM-DD HH:mm:ss [UTC]")
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in words: `2 minutes 5 seconds`."""
-    whole = round(seconds)
-    return pendulum.duration(seconds=whole).in_words(locale="en") if whole > 0 else "less than a second"
 
 
 def sight(seen: Run | CrewError) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-
-from airflow_provider_crewai.wire import errors
+from airflow_provider_crewai.wire import errors, headers
 from airflow_provider_crewai.wire.model import Request
 
 FIRST_BACKOFF = 1.0
@@ -50,15 +47,5 @@ def backoff(attempt: int, *, longest: float, chance: float) -> float:
 
 
 def retry_after(error: errors.CrewError, now: float) -> float:
-    """Seconds that the server asked us to wait (RFC 9110, section 10.2.3: seconds or an HTTP date), else 0."""
-    header = error.retry_after if isinstance(error, errors.CrewApiError) else None
-    if not header:
-        return 0.0
-    if header.strip().isdecimal() and header.isascii():
-        return float(header)
-    try:
-        date = parsedate_to_datetime(header)
-        # One of the three forms of an HTTP date names no zone; all of them mean GMT.
-        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, OverflowError, OSError):
-        return 0.0
+    """Seconds that the server asked us to wait, else 0."""
+    return headers.retry_after(error.retry_after, now) if isinstance(error, errors.CrewApiError) else 0.0

@@ -18,13 +18,13 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
+
+from airflow_provider_crewai.wire import headers
 
 _POLL_SECONDS = 0.1
 _PAUSE_SECONDS = 5.0
@@ -242,19 +242,9 @@ def _judged(status: int, retry_after: str) -> _Outcome:
     if 300 <= status < 400:  # noqa: PLR2004 - the same
         return _Outcome(f"{said}, and redirects are not followed")
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - the same
-    return _Outcome(said, passing=passing, wait=min(_seconds(retry_after), _LONGEST_RETRY_AFTER))
-
-
-def _seconds(retry_after: str) -> float:
-    # RFC 9110, section 10.2.3: seconds or an HTTP date.
-    if retry_after.isascii() and retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        date = parsedate_to_datetime(retry_after)
-        # One of the three forms of an HTTP date names no zone; all of them mean GMT.
-        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
-    except (ValueError, OverflowError, OSError):
-        return 0.0
+    return _Outcome(
+        said, passing=passing, wait=min(headers.retry_after(retry_after, time.time()), _LONGEST_RETRY_AFTER)
+    )
 
 
 def _backoff(tries: int) -> float:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_crewai.client import messages
+from airflow_provider_crewai import times
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
 from airflow_provider_crewai.server.page.access import Access, is_from_here
@@ -456,10 +456,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "ago": words.ago,
-        "duration": messages.duration,
+        "ago": times.ago,
+        "duration": times.duration,
         "line": words.line,
-        "moment": messages.moment,
+        "moment": times.moment,
         "output": words.output,
         "size": words.size,
         "text": words.text,

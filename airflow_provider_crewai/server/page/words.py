@@ -6,8 +6,6 @@ import json
 import re
 from typing import Any
 
-import pendulum
-
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 STATES = {
@@ -59,12 +57,6 @@ def size(value: str) -> str:
     if len(value) >= _MEGABYTE:
         return f"{len(value) / _MEGABYTE:.1f} million characters"
     return f"{len(value):,} characters"
-
-
-def ago(epoch: float, now: float) -> str:
-    """Write how long a point in time is past."""
-    past = pendulum.from_timestamp(now).diff_for_humans(pendulum.from_timestamp(min(epoch, now)), absolute=True)
-    return f"{past} ago"
 
 
 def progress(said: JSONObject | None) -> Progress | None:

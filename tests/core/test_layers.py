@@ -1,0 +1,66 @@
+"""Who may import whom: imports point downwards only, and what must not know of each other does not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from sys import stdlib_module_names
+
+import pytest
+
+import airflow_provider_crewai
+
+PACKAGE = Path(airflow_provider_crewai.__file__).parent
+ME = "airflow_provider_crewai"
+# What each part may import of this package, and of what is not in the standard library.
+ALLOWED = {
+    "wire": ({"wire"}, set()),
+    "client": ({"wire", "client", "times"}, {"requests", "urllib3", "aiohttp", "certifi", "yarl"}),
+    "server": ({"wire", "server", "times"}, {"starlette", "uvicorn", "aiohttp", "yarl", "jinja2"}),
+    "server/crew_process": (set(), {"crewai"}),
+    "cli": ({"wire", "client", "times", "cli", "journal", "server", "hooks"}, {"airflow"}),
+}
+ONLY_IN = {
+    "requests": {"client/sync.py"},
+    "urllib3": {"client/sync.py"},
+    "aiohttp": {"client/aio.py", "server/webhooks.py"},
+    "pendulum": {"times.py"},
+    "crewai": {"server/crew_process/human.py", "server/crew_process/running.py"},
+}
+
+
+def files() -> Iterator[str]:
+    return (str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")))
+
+
+def imported(file: str) -> set[str]:
+    """The dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part_of(file: str) -> str:
+    return max((part for part in ALLOWED if file.startswith(part + "/")), key=len, default="")
+
+
+@pytest.mark.parametrize("file", [file for file in files() if part_of(file)])
+def test_imports_point_downwards(file: str) -> None:
+    ours, others = ALLOWED[part_of(file)]
+    for name in imported(file):
+        top, _, rest = name.partition(".")
+        if top == ME:
+            assert rest.partition(".")[0] in ours, f"{file} imports {name}"
+        elif top not in stdlib_module_names:
+            assert top in others, f"{file} imports {name}"
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_imported_where_it_belongs(library: str) -> None:
+    users = {file for file in files() if any(name.partition(".")[0] == library for name in imported(file))}
+    assert users == ONLY_IN[library]
