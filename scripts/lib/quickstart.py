@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
+from answering import Answering
 from crew_server import CrewServer
 from environments import CHECKOUT, EXAMPLE_DAGS
 from stopping import stop_in_order
@@ -19,6 +20,7 @@ from stopping import stop_in_order
 FOLDER = CHECKOUT / ".demo"
 DAG_ID, TASK_ID = "crewai_quickstart", "brief"
 SLOWLY = {"BRIEF_SECONDS_PER_TASK": "2"}  # else the crew has ended before there is anything to see
+ASKING = {"BRIEF_ASKS": "yes"}
 STARTED = time.time()
 
 
@@ -26,15 +28,20 @@ def main() -> int:
     """Run the demo; answer with its exit code."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--exit", action="store_true", help="stop when the run has ended; fail unless it succeeded")
-    serve_on = not parser.parse_args().exit
+    parser.add_argument("--ask", action="store_true", help="let the crew ask a human before it ends: you, on its page")
+    options = parser.parse_args()
+    serve_on = not options.exit
     stop_in_order()
     FOLDER.mkdir(exist_ok=True)
-    with alone(), CrewServer(FOLDER, SLOWLY) as crew:
+    with alone(), CrewServer(FOLDER, SLOWLY | (ASKING if options.ask else {})) as crew:
         say(f"the example crew is served at {crew.url}")
         airflow = PrivateAirflow(FOLDER / "airflow", EXAMPLE_DAGS, {"crewai_default": crew.connection})
         say(f"Airflow starts in {airflow.home}")
         with airflow:
-            succeeded = show_one_run(airflow)
+            run = start_run(airflow)
+            if options.ask:
+                Answering(crew, run, TASK_ID, say, alone=options.exit).start()
+            succeeded = show(run, airflow.url)
             print(f"The crew's own page: {crew.page}", flush=True)
             if serve_on:
                 print("\nCtrl-C stops everything.", flush=True)
@@ -44,18 +51,22 @@ def main() -> int:
     return 0 if succeeded else 1
 
 
-def show_one_run(airflow: PrivateAirflow) -> bool:
-    """Run the Dag and print what happens; tell whether it succeeded."""
+def start_run(airflow: PrivateAirflow) -> DagRun:
+    """Run the Dag once Airflow knows it."""
     say(f"Airflow is healthy at {airflow.url}")
     airflow.api.wait_for_dag(DAG_ID, parsed_since=STARTED)
-    run = airflow.api.trigger(DAG_ID)
+    return airflow.api.trigger(DAG_ID)
+
+
+def show(run: DagRun, url: str) -> bool:
+    """Print what happens in a Dag run; tell whether it succeeded."""
     state = ""
     for moment in run.watch():
         state = moment.run
         tasks = ", ".join(f"{task} {state_}" for task, state_ in moment.tasks.items() if state_)
         say(f"{DAG_ID} {state}: {tasks}" if tasks else f"{DAG_ID} {state}")
     show_answer(run) if state == "success" else show_failure(run)
-    print(f"\nLook at it: {airflow.url}/dags/{DAG_ID}/runs/{quote(run.run_id)}/tasks/{TASK_ID}", flush=True)
+    print(f"\nLook at it: {url}/dags/{DAG_ID}/runs/{quote(run.run_id)}/tasks/{TASK_ID}", flush=True)
     return state == "success"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from crewai import Agent, Crew, Process, Task
@@ -65,8 +66,9 @@ class BriefCrew:
 
     @task
     def brief_task(self) -> Task:
-        """Return the last task, on the outline: its output is JSON."""
-        return Task(config=self.tasks_config["brief_task"], output_json=Brief)
+        """Return the last task, on the outline: its output is JSON. With `BRIEF_ASKS` a human has the last word."""
+        asks = bool(os.environ.get("BRIEF_ASKS"))
+        return Task(config=self.tasks_config["brief_task"], output_json=Brief, human_input=asks)
 
     @crew
     def crew(self) -> Crew:
