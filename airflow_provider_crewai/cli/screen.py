@@ -9,7 +9,7 @@ import sys
 from typing import TextIO
 
 from airflow_provider_crewai.cli.outcome import Outcome
-from airflow_provider_crewai.client.messages import sight
+from airflow_provider_crewai.client.messages import progress
 from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError
@@ -81,11 +81,11 @@ class Progress:
         self._journal = Journal(screen, kickoff_id)
 
     def __call__(self, seen: Run | CrewError, now: float) -> None:
-        """Take note of what a look came to."""
-        if isinstance(seen, Run) and seen.state.is_final:
+        """Take note of what a look came to. Of what went wrong the client tells by itself."""
+        if isinstance(seen, CrewError) or seen.state.is_final:
             return
         if sys.stderr.isatty():
-            self._screen.note(f"Run {self._kickoff_id}: {sight(seen)} ({duration(now - self._since)})")
+            self._screen.note(f"Run {self._kickoff_id}: {progress(seen)} ({duration(now - self._since)})")
         else:
             self._journal(seen, now)
 
