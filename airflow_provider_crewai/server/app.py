@@ -112,10 +112,11 @@ class _Api:
         return _json({"kickoff_id": self._launcher.kickoff(body)})
 
     def _status(self, run: StoredRun | None) -> JSONObject:
-        # Live, a run that waits for a human cannot be told from one that never was.
-        if run is None or (self._strict and run.state == "PAUSED"):
+        waits = run is not None and run.state == "PAUSED"
+        # Live, a crew that waits for a human cannot be told from one that never was; a flow can.
+        if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
-        question = self._runs.open_question(run.kickoff_id) if run.state == "PAUSED" else None
+        question = self._runs.open_question(run.kickoff_id) if waits and not self._strict else None
         return status_of(run, self._runs.steps(run.kickoff_id), question)
 
     def _resume(self, answer: Answer) -> Response:

@@ -186,6 +186,14 @@ def test_strictly_as_live_a_waiting_run_is_not_found_and_any_resume_is_welcome(s
         assert server.wait(either, "SUCCESS")["result"] == "Wrote <Publish it>"
 
 
+def test_strictly_as_live_a_waiting_flow_is_paused_and_only_its_webhook_knows_more(shared: Start) -> None:
+    server = shared(APPROVAL, "--strict-aop")
+    kickoff_id = server.kickoff({"title": "Tides"})
+    assert "human_input" not in server.wait(kickoff_id, "PAUSED")
+    server.resume(kickoff_id, server.question_id(kickoff_id), "yes, good")
+    server.wait(kickoff_id, "SUCCESS")
+
+
 def kill(server: Server, kickoff_id: str) -> None:
     os.kill(server.pid(kickoff_id), signal.SIGKILL)
     assert server.has_let_go(kickoff_id)
