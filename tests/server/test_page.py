@@ -562,7 +562,7 @@ def test_the_first_answer_counts_and_the_second_person_is_told(server: PageServe
     server.send("/questions/q", {"approved": "no", "feedback": "First"})
     seen = server.send("/questions/q", {"approved": "yes", "feedback": "Second"})
     assert seen.status == 409
-    assert "the first answer counts" in seen.text
+    assert "the first one counts" in seen.text
     assert "First" in seen.text
 
 
