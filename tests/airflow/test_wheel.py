@@ -39,7 +39,9 @@ def test_airflow_will_find_the_provider(wheel: zipfile.ZipFile) -> None:
         "client/watch.py",
         "wire/codec.py",
         "server/__main__.py",
-        "server/runner.py",
+        "server/crew_process/__main__.py",
+        "server/page/templates/run.html",
+        "server/page/static/page.css",
         "example_dags/__init__.py",
     ],
 )
