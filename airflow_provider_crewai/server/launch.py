@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 from contextlib import suppress
@@ -28,6 +29,9 @@ MAX_LIVES = 5
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the queue and at the locks."""
+
+CLEAN_EVERY = 60.0
+"""Seconds between two looks for runs that are old enough to be deleted."""
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +125,13 @@ class Launcher:
         """Look round until told to stop."""
         cleaned_at = 0.0
         while not stop.wait(LOOK_EVERY):
-            self.look()
-            if time.monotonic() - cleaned_at > 60:  # noqa: PLR2004 - seconds
-                cleaned_at = time.monotonic()
-                self._clean()
+            try:
+                self.look()
+                if time.monotonic() - cleaned_at > CLEAN_EVERY:
+                    cleaned_at = time.monotonic()
+                    self._clean()
+            except (OSError, sqlite3.Error):  # a full disk, say: what it keeps from being done now is done later
+                log.exception("the runs could not be looked at")
 
     def look(self) -> None:
         """See to the runs whose process is gone, then start what waits."""

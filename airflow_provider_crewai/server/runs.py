@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -145,7 +146,9 @@ class Runs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Autocommit: each statement is atomic by itself, and sqlite serialises the threads that share it.
+        # One statement at a time: where one thread of a connection is reading, another one's write is refused at once
+        # if a run's process has written meanwhile (sqlite.org/rescode.html#busy_snapshot).
+        self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -262,16 +265,19 @@ class Runs:
     def forget(self, ended_before: float) -> list[str]:
         """Delete the runs that ended before an epoch second; returns their ids."""
         rows = self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", ended_before)
-        for table in _TABLES:
-            self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", rows)  # noqa: S608 - constants
+        with self._lock:
+            for table in _TABLES:
+                self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", rows)  # noqa: S608 - constants
         return [row[0] for row in rows]
 
     def _change(self, query: str, *values: str | float | None) -> int:
-        return self._db.execute(query, [_storable(value) for value in values]).rowcount
+        with self._lock:
+            return self._db.execute(query, [_storable(value) for value in values]).rowcount
 
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once, since a statement commits only when it has been read out.
-        return self._db.execute(query, values).fetchall()
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
 
 
 def _storable(value: str | float | None) -> str | float | None:

@@ -54,6 +54,8 @@ def test_a_killed_run_fails_with_how_and_how_far(shared: Start, calls: Path, don
 def test_a_killed_run_goes_on_from_its_finished_tasks(resuming: Server, calls: Path, done: int, task: str) -> None:
     kickoff_id = resuming.kickoff({"topic": "tides"})
     at_work_on(resuming, kickoff_id, task)
+    while not calls.exists() or task.capitalize() not in calls.read_text():
+        time.sleep(0.02)
     kill(resuming, kickoff_id)
     status = resuming.wait(kickoff_id, "SUCCESS")
     assert (status["result"], status["progress"]["completed"]) == ("Wrote <Publish it>", 3)

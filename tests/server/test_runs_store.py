@@ -1,0 +1,46 @@
+"""The store of runs under the threads of a server and the processes of its runs."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from airflow_provider_crewai.server.runs import Runs
+
+SECONDS = 1.5
+
+
+def test_threads_of_one_server_and_the_processes_of_runs_never_lock_each_other_out(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_ids = [runs.add({"inputs": {"number": number}}) for number in range(50)]
+    stop = threading.Event()
+
+    def run_writes() -> int:
+        with closing(sqlite3.connect(runs.path, timeout=30, isolation_level=None)) as db:
+            written = 0
+            while not stop.is_set():
+                db.execute("UPDATE runs SET answer = '{}' WHERE kickoff_id = ?", (kickoff_ids[written % 50],))
+                written += 1
+            return written
+
+    def server_reads() -> int:
+        read = 0
+        while not stop.is_set():
+            read += len(runs.newest(50))
+        return read
+
+    def server_writes() -> int:
+        written = 0
+        while not stop.is_set():
+            written += runs.requeue(kickoff_ids[written % 50], "PENDING")
+        return written
+
+    with ThreadPoolExecutor() as pool:
+        at_work = [pool.submit(each) for each in (run_writes, server_reads, server_reads, server_writes, server_writes)]
+        time.sleep(SECONDS)
+        stop.set()
+        assert all(each.result() > 0 for each in at_work)
