@@ -158,7 +158,7 @@ class Launcher:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
         if run is None or run.state not in ("STARTED", "RUNNING"):
             return
-        if not run.answer and run.lives < MAX_LIVES:  # it has not begun, so it can begin once more
+        if run.state == "STARTED" and run.lives < MAX_LIVES:  # it was not at work yet, so it can begin once more
             self._runs.requeue(kickoff_id, "STARTED")
             return
         died = f"The run's process {run.exit or 'died'} {self._how_far(run)}"
@@ -173,8 +173,8 @@ class Launcher:
         if self._is_alive(run.kickoff_id):
             return
         question = self._runs.questions(run.kickoff_id)[-1]
-        if question.kind == "ask":
-            # Flow.ask() waits in the middle of a method, to which no other process can return.
+        if question.kind != "flow" and run.answer.get("unit") != "task":
+            # A flow that waits in the middle of a method, to which no other process can return.
             died = f"The run's process {run.exit or 'died'} while it waited for an answer in a flow's method"
             self._runs.end(run.kickoff_id, "FAILED", died)
         elif question.answered_at is not None:

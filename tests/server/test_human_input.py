@@ -10,7 +10,7 @@ import pytest
 from aop_server import Server, Start
 
 PROJECTS = Path(__file__).parent / "projects"
-REVIEW, APPROVAL, ASKING = (str(PROJECTS / name) for name in ("review", "approval", "asking"))
+REVIEW, APPROVAL, ASKING, NESTED = (str(PROJECTS / name) for name in ("review", "approval", "asking", "nested"))
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +161,20 @@ def test_a_flow_may_ask_in_the_middle_of_a_method(shared: Start) -> None:
     assert server.wait(kickoff_id, "SUCCESS")["result"] == "Hello, Ann"
 
 
-def test_a_method_that_asks_dies_with_its_process_and_says_so(shared: Start) -> None:
-    server = shared(ASKING)
+def test_a_crew_in_a_flow_asks_too(shared: Start) -> None:
+    server = shared(NESTED)
     kickoff_id = server.kickoff({})
-    server.asked(kickoff_id)
+    server.resume(kickoff_id, server.asked(kickoff_id)["task_id"], "ok")
+    assert server.wait(kickoff_id, "SUCCESS")["result"] == "polly"
+
+
+@pytest.mark.parametrize("project", [ASKING, NESTED])
+def test_a_method_that_asks_dies_with_its_process_and_says_so(shared: Start, project: str) -> None:
+    server = shared(project)
+    kickoff_id = server.kickoff({})
+    question = server.asked(kickoff_id)
     kill(server, kickoff_id)
+    server.resume(kickoff_id, question["task_id"], "ok")
     status = server.wait(kickoff_id, "FAILED")
     assert (
         status["status"] == "The run's process was killed by SIGKILL while it waited for an answer in a flow's method"

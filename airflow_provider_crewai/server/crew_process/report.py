@@ -77,18 +77,18 @@ class Report:
             query = f"UPDATE runs SET {change} WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
             self._change(query, plain(value))
 
-    def succeeded(self, **answers: Any) -> None:
-        """Say that the crew is done, and what it answers."""
+    def succeeded(self, **answers: Any) -> bool:
+        """Say that the crew is done, and what it answers; False if it was ended meanwhile."""
         self.note(**answers)
-        self._end("SUCCESS", None)
+        return self._end("SUCCESS", None)
 
     def failed(self, words: str) -> None:
         """Say why there is no answer."""
         self._end("FAILED", words)
 
-    def _end(self, state: str, status: str | None) -> None:
+    def _end(self, state: str, status: str | None) -> bool:
         query = f"UPDATE runs SET state = ?, status = ?, ended_at = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
-        self._change(query, state, status, time.time())
+        return self._change(query, state, status, time.time()) == 1
 
     # ---- steps ------------------------------------------------------------------------------------
 

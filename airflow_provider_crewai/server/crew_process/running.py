@@ -100,8 +100,8 @@ def _run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> Non
     output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
     usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
-    hooks.crew(output.raw, result_json, usage)
-    report.succeeded(result=output.raw, result_json=result_json, usage_metrics=usage)
+    if report.succeeded(result=output.raw, result_json=result_json, usage_metrics=usage):
+        hooks.crew(output.raw, result_json, usage)
 
 
 def _listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
@@ -190,8 +190,8 @@ def _run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hoo
         return
     said, result_json = _flow_answer(result)
     usage = flow.usage_metrics.model_dump()
-    hooks.crew(said, result_json, usage)
-    report.succeeded(result=said, result_json=result_json, usage_metrics=usage, flow_id=report.kickoff_id)
+    if report.succeeded(result=said, result_json=result_json, usage_metrics=usage, flow_id=report.kickoff_id):
+        hooks.crew(said, result_json, usage)
 
 
 def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
