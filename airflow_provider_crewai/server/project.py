@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ def _stamps(directory: Path) -> Iterator[tuple[str, int, int]]:
     for folder, folders, files in os.walk(directory):
         folders[:] = [name for name in folders if name not in _NOT_THE_PROJECT and not name.startswith(".")]
         for name in files:
+            # Suppressed, since a run may delete what it wrote, and an editor's lock is a link to nowhere.
             if name.endswith(_READ_ON_IMPORT):
-                stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - a project may have many files
-                yield name, stat.st_mtime_ns, stat.st_size
+                with suppress(OSError):
+                    stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - a project may have many files
+                    yield name, stat.st_mtime_ns, stat.st_size
