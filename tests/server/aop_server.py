@@ -112,11 +112,19 @@ class Server:
             assert time.monotonic() < deadline, status
             time.sleep(0.1)
 
-    def pid(self, kickoff_id: str) -> int:
-        """The run's process, which no endpoint tells."""
+    def pid_now(self, kickoff_id: str) -> int | None:
+        """The run's process, which no endpoint tells: none while it is between two processes."""
         with closing(sqlite3.connect(self.state / "runs" / "runs.sqlite")) as db:
             row = db.execute("SELECT pid FROM runs WHERE kickoff_id = ?", (kickoff_id,)).fetchone()
-        return int(row[0])
+        return None if row[0] is None else int(row[0])
+
+    def pid(self, kickoff_id: str, seconds: float = 60) -> int:
+        """Wait for the run's process: a run can be RUNNING a moment before the server has written down its pid."""
+        deadline = time.monotonic() + seconds
+        while (pid := self.pid_now(kickoff_id)) is None:
+            assert time.monotonic() < deadline, self.status(kickoff_id)
+            time.sleep(0.02)
+        return pid
 
     def parent_of(self, pid: int) -> int:
         """A run's parent: the warm process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def resuming(shared: Start, calls: Path) -> Server:
     return shared(REVIEW, "--on-lost", "resume", environment=environment(calls, 1.5))
 
 
-@pytest.mark.parametrize(("done", "task"), enumerate(TASKS))
+@pytest.mark.parametrize(("done", "task"), list(enumerate(TASKS)))
 def test_a_killed_run_fails_with_how_and_how_far(shared: Start, calls: Path, done: int, task: str) -> None:
     server = shared(REVIEW, environment=environment(calls, 1.5))
     kickoff_id = server.kickoff({"topic": "tides"})
@@ -50,7 +51,7 @@ def test_a_killed_run_fails_with_how_and_how_far(shared: Start, calls: Path, don
     assert status["status"] == f"The run's process was killed by SIGKILL after {done} of 3 crew tasks"
 
 
-@pytest.mark.parametrize(("done", "task"), enumerate(TASKS))
+@pytest.mark.parametrize(("done", "task"), list(enumerate(TASKS)))
 def test_a_killed_run_goes_on_from_its_finished_tasks(resuming: Server, calls: Path, done: int, task: str) -> None:
     kickoff_id = resuming.kickoff({"topic": "tides"})
     at_work_on(resuming, kickoff_id, task)
@@ -70,9 +71,10 @@ def test_a_run_that_kills_every_process_is_given_up(resuming: Server) -> None:
     kickoff_id = resuming.kickoff({"topic": "tides"})
     killed: set[int] = set()
     while (status := resuming.status(kickoff_id))["state"] != "FAILED":
-        if status["state"] == "RUNNING" and (pid := resuming.pid(kickoff_id)) not in killed:
+        pid = resuming.pid_now(kickoff_id)
+        if status["state"] == "RUNNING" and pid is not None and pid not in killed:
             killed.add(pid)
-            kill(resuming, kickoff_id)
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     assert len(killed) == 5
     assert "was killed by SIGKILL" in status["status"]
@@ -105,3 +107,14 @@ def test_a_stopped_run_is_not_resumed(resuming: Server) -> None:
     assert resuming.has_let_go(kickoff_id)
     time.sleep(1)
     assert resuming.status(kickoff_id)["state"] == "REVOKED"
+
+
+def test_a_process_that_comes_after_its_run_was_stopped_begins_nothing(shared: Start, calls: Path) -> None:
+    server = shared(REVIEW, environment=environment(calls, 1.5))
+    kickoff_id = server.kickoff({"topic": "tides"})
+    command = Path(f"/proc/{server.parent_of(server.pid(kickoff_id))}/cmdline").read_text().split("\0")[:-1]
+    assert server.ask("POST", f"/stop/{kickoff_id}").status == 200
+    assert server.has_let_go(kickoff_id)
+    calls.unlink(missing_ok=True)
+    late = subprocess.run([*command[:2], "run", command[3], kickoff_id], cwd=REVIEW, check=False, timeout=120)
+    assert (late.returncode, calls.exists(), server.status(kickoff_id)["state"]) == (0, False, "REVOKED")

@@ -59,9 +59,10 @@ class Report:
         """Add what says whose a crew task or step is."""
         return {**fields, "kickoff_id": self.kickoff_id, "meta": self.request.get("meta")}
 
-    def has_process(self, pid: int) -> None:
-        """Note the process of this run."""
-        self._change("UPDATE runs SET pid = ? WHERE kickoff_id = ?", pid)
+    def has_process(self, pid: int) -> bool:
+        """Note the process of this run; False if it was stopped before anybody knew whom to kill."""
+        query = f"UPDATE runs SET pid = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
+        return self._change(query, pid) == 1
 
     # ---- state ------------------------------------------------------------------------------------
 

@@ -48,7 +48,8 @@ def load(settings: Settings) -> tuple[Loaded, Settings]:
 def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | None = None) -> int:
     """Run a kickoff of a project that is loaded already; returns the exit code."""
     report = report or Report(settings.database, kickoff_id)
-    report.has_process(os.getpid())
+    if not report.has_process(os.getpid()):
+        return 0
     hooks = Webhooks(kickoff_id, report.request, report.send)
     # Now, since a project's .env may name another one, which its runs would then share.
     os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
