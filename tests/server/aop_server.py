@@ -11,8 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,29 @@ class Server:
             assert time.monotonic() < deadline, self.status(kickoff_id)
             time.sleep(0.02)
         return pid
+
+    @contextmanager
+    def held(self, kickoff_id: str) -> Iterator[None]:
+        """Stand a run still, so that it is not over before a slow machine has seen it."""
+        group = self.pid(kickoff_id)
+        os.killpg(group, signal.SIGSTOP)
+        while not self._may_write():  # it was stopped while it wrote, and nobody else could
+            os.killpg(group, signal.SIGCONT)
+            time.sleep(0.05)
+            os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGCONT)
+
+    def _may_write(self) -> bool:
+        with closing(sqlite3.connect(self.state / "runs" / "runs.sqlite", timeout=0.2, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def parent_of(self, pid: int) -> int:
         """A run's parent: the warm process."""

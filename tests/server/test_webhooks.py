@@ -325,8 +325,8 @@ def test_what_is_due_is_delivered_at_once_and_what_failed_when_its_time_has_come
         began = time.time()
         database.send(receiver.url, 1)
         first, second = receiver.wait_for(2)
-    assert first.at - began < 2
-    assert 0.8 <= second.at - first.at < 4
+    assert first.at - began < 5
+    assert 0.8 <= second.at - first.at < 10
 
 
 def test_it_takes_notice_of_a_stop_at_once(outbox: Outbox) -> None:
