@@ -23,7 +23,7 @@ import pytest
 from airflow_provider_crewai.server.crew_process import stub_model
 
 CHECKS = Path(__file__).with_name("stub_model_checks")
-CREW_PROCESS = Path(stub_model.__file__).parents[1]
+CREW_PROCESS = Path(stub_model.__file__).parents[2]
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Say hello\nin a line"}]}
 ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": ADD}}]
