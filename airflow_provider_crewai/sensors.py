@@ -81,7 +81,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
                 return "The sensor is not retried after its timeout; clear it to look again."
             case Verdict.FAILED | Verdict.STOPPED if not self._has_retry_policy:
                 return "The sensor is not retried, since a retry would find the same; it starts no run."
-            case Verdict.AUTH_LOST if not self._has_retry_policy:
+            case Verdict.AUTH_LOST | Verdict.UNWATCHABLE if not self._has_retry_policy:
                 return "The sensor is not retried; clear it once the connection works, to look again."
             case _:
                 return "A retry looks at the same run again; the sensor starts none."

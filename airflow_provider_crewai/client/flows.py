@@ -208,7 +208,8 @@ def _ask(request: Request, read: Callable[[Response], T]) -> Outcome[T]:
 def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
     """Look at a run once, on the path this deployment speaks.
 
-    A 404 that is not about the run may mean the other path; it is tried once and remembered.
+    A 404 that is not about the run may mean the other path; it is tried once and remembered. Only a 404 on both
+    says that there is no crew.
     """
 
     def read(response: Response) -> Run:
@@ -218,7 +219,9 @@ def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
     if isinstance(seen, CrewNotFound) and not dialect.known:
         other, reply = yield from _ask(codec.status_request(kickoff_id, dialect.other), read)
         if isinstance(other, Run):
-            dialect.path, seen = dialect.other, other
+            dialect.path = dialect.other
+        if not isinstance(other, CrewNotFound):
+            seen = other
     dialect.known = dialect.known or isinstance(seen, Run)
     return seen, reply
 

@@ -10,7 +10,13 @@ import enum
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import policy
-from airflow_provider_crewai.wire.errors import CrewAuthError, CrewError
+from airflow_provider_crewai.wire.errors import (
+    CrewAuthError,
+    CrewConfigError,
+    CrewConnectionUnreadable,
+    CrewError,
+    CrewNotFound,
+)
 from airflow_provider_crewai.wire.model import Run, RunState
 
 GRACE = 60.0
@@ -30,6 +36,7 @@ class Verdict(enum.StrEnum):
     UNREACHABLE = "unreachable"
     LOST = "lost"
     AUTH_LOST = "auth_lost"
+    UNWATCHABLE = "unwatchable"
 
 
 _VERDICT_OF_STATE = {
@@ -136,6 +143,8 @@ class Watch:
         """Take in that no usable answer came. A look that fails never says anything about the run."""
         if isinstance(error, CrewAuthError):
             return self._end(Verdict.AUTH_LOST, now, error)
+        if self._is_hopeless(error):
+            return self._end(Verdict.UNWATCHABLE, now, error)
         self._misses += 1
         since = self._missing_since = now if self._missing_since is None else self._missing_since
         give_up = since + self.patience.unreachable_timeout
@@ -154,6 +163,13 @@ class Watch:
         shortest, longest = self.patience.poll_interval, self.patience.max_poll_interval
         interval = min(max(PACE * (now - self.started_at), shortest), longest)
         return max(shortest, interval * (1 - 0.1 * chance))
+
+    def _is_hopeless(self, error: CrewError) -> bool:
+        """Whether somebody has to mend the connection before the run can be looked at."""
+        if isinstance(error, CrewNotFound):
+            # A crew that has answered before is being replaced, or stands behind a gateway in trouble.
+            return self.run is None and not self.seen_alive
+        return isinstance(error, CrewConfigError) and not isinstance(error, CrewConnectionUnreadable)
 
     def _saw_nothing(self, now: float, chance: float) -> Again | Ending:
         since = self._unknown_since = now if self._unknown_since is None else self._unknown_since

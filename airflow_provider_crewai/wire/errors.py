@@ -2,6 +2,7 @@
 
 CrewError
   CrewConfigError               the connection cannot be used; nothing was sent
+    CrewConnectionUnreadable    Airflow does not give it
   CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
   CrewProtocolError             a 2xx that is not what the API promises
   CrewApiError(status)          an answer that is an error
@@ -18,6 +19,7 @@ CrewError
     CrewRunUnreachable          the API stopped answering; it may go on
     CrewRunLost                 the deployment no longer knows it
     CrewRunAuthLost             our token stopped working; it may go on
+    CrewRunUnwatchable          the connection is wrong, or leads to no crew; it may go on
     CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
   CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
@@ -32,6 +34,10 @@ class CrewError(Exception):
 
 class CrewConfigError(CrewError):
     """The connection or an argument cannot be used. Nothing was sent."""
+
+
+class CrewConnectionUnreadable(CrewConfigError):
+    """The connection cannot be read from Airflow, missing or out of reach: Airflow does not say which."""
 
 
 class CrewTransportError(CrewError):
@@ -121,6 +127,10 @@ class CrewRunLost(CrewRunError):
 
 class CrewRunAuthLost(CrewRunError):
     """The token stopped working while we waited. The run may go on."""
+
+
+class CrewRunUnwatchable(CrewRunError):
+    """The connection is wrong, or leads to no crew, so the run cannot be looked at. It may go on."""
 
 
 class CrewMayHaveStarted(CrewRunError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -136,6 +137,53 @@ def test_a_token_that_is_refused_is_not_retried(airflow: Airflow, crew: Scripted
     assert isinstance(outcome.error, AirflowFailException)
     assert isinstance(outcome.error.__cause__, errors.CrewRunAuthLost)
     assert "The sensor is not retried; clear it once the connection works, to look again." in str(outcome.error)
+
+
+def no_password(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections["crewai_default"]["password"] = ""
+
+
+def no_crew(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", error(404, "Not Found"))
+    crew.always("/run-1", error(404, "Not Found"))
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (no_password, "Run run-1 could not be looked at: Connection 'crewai_default': its password is empty"),
+        (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found)."),
+    ],
+)
+def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
+    airflow: Airflow,
+    crew: ScriptedCrew,
+    spoil: Callable[[Airflow, ScriptedCrew], None],
+    says: str,
+    deferrable: bool,
+) -> None:
+    spoil(airflow, crew)
+    outcome = airflow.task(sensor(deferrable=deferrable, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, errors.CrewRunUnwatchable)
+    for words in (
+        says,
+        "It was to be looked at over connection 'crewai_default'. Whether it goes on is not known.",
+        "The sensor is not retried; clear it once the connection works, to look again.",
+    ):
+        assert words in str(outcome.error)
+
+
+@BOTH_WAYS
+def test_a_deployment_that_is_replaced_while_it_waits_is_waited_for(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    gone = error(404, "Not Found")
+    crew.now("run-1", "RUNNING", "RUNNING", success())
+    crew.once("/status", Answer(body={"state": "RUNNING"}), gone, gone)
+    assert airflow.task(sensor(deferrable=deferrable)).finish().state == "success"
 
 
 def test_a_run_that_never_was_is_lost_and_both_causes_are_named(airflow: Airflow, crew: ScriptedCrew) -> None:
