@@ -65,7 +65,7 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
     if started_at is not None:
         age = duration(ending.at - started_at)
         seen = f"It was started {moment(started_at)}, {age} before, over {where}."
-    text = f"Run {ending.kickoff_id} {_what(ending)}. {seen} {_still(ending)} {retry}".rstrip()
+    text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
     return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
 
 
@@ -73,9 +73,9 @@ def _what(ending: Ending) -> str:
     said = ending.run.error if ending.run else None
     match ending.verdict:
         case Verdict.FAILED:
-            return f"failed: {said or 'the crew gave no reason'}".rstrip(".")
+            return f"failed: {said or 'the crew gave no reason'}"
         case Verdict.STOPPED:
-            return "was stopped before it ended" + (f": {said}".rstrip(".") if said else "")
+            return "was stopped before it ended" + (f": {said}" if said else "")
         case Verdict.TIMED_OUT:
             outage = f", and {_trouble(ending)}" if ending.error else ""
             return f"did not end in time{outage}; we stopped waiting"
@@ -88,15 +88,15 @@ def _what(ending: Ending) -> str:
 
 def _trouble(ending: Ending) -> str:
     """Write what kept us from looking."""
-    error = ending.error
+    error = str(ending.error).rstrip(".")
     match ending.verdict:
         case Verdict.AUTH_LOST:
             return f"the connection {'stopped working' if ending.seen_alive else 'does not work'}: {error}"
-        case Verdict.UNWATCHABLE if isinstance(error, CrewNotFound):
+        case Verdict.UNWATCHABLE if isinstance(ending.error, CrewNotFound):
             return f"no crew answers there ({error})"
         case Verdict.UNWATCHABLE:
-            return str(error)
-    if isinstance(error, CrewConnectionUnreadable):
+            return error
+    if isinstance(ending.error, CrewConnectionUnreadable):
         return f"the connection could not be read{_since(ending)}: {error}"
     return f"the API has not answered{_since(ending)}: {error}"
 

@@ -152,7 +152,7 @@ def no_crew(_: Airflow, crew: ScriptedCrew) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (no_password, "Run run-1 could not be looked at: Connection 'crewai_default': its password is empty"),
+        (no_password, "Run run-1 could not be looked at: Connection 'crewai_default': its password is empty;"),
         (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found)."),
     ],
 )
@@ -174,6 +174,7 @@ def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
         "The sensor is not retried; clear it once the connection works, to look again.",
     ):
         assert words in str(outcome.error)
+    assert ".." not in str(outcome.error)
 
 
 @BOTH_WAYS

@@ -38,6 +38,7 @@ from support.stories import (
 )
 
 from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
+from airflow_provider_crewai.client.messages import error_of
 from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import Request, Run
@@ -278,6 +279,13 @@ def every_look_is_observed_once_and_in_order(seen: Watched) -> None:
     assert observed == [(look.speaks, look.until) for look in seen.looks]
 
 
+def what_is_said_ends_each_sentence_once(seen: Watched) -> None:
+    assert seen.ending is not None
+    if seen.ending.verdict is not Verdict.SUCCEEDED:
+        said = str(error_of(seen.ending, where="connection 'crew'", started_at=None, retry="A retry looks again."))
+        assert ".." not in said
+
+
 ALWAYS = (
     there_is_one_ending_or_a_reason_to_go_on,
     it_comes_no_later_than_one_look_after_the_deadline,
@@ -292,6 +300,7 @@ ALWAYS = (
 AT_THE_END = (
     success_and_failure_are_what_the_last_answer_said,
     lost_needs_the_whole_grace_without_a_sight_of_it,
+    what_is_said_ends_each_sentence_once,
 )
 
 
