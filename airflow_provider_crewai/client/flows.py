@@ -227,9 +227,10 @@ def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
 
 
 def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
-    """Wait for a run until it ends, or until `watch` gives up. Sleeps before the first look; raises nothing.
+    """Wait for a run until it ends, or until `watch` gives up, which is no error. Sleeps before the first look.
 
     :param observe: called with what each look came to, an answer or an error, and the time.
+    :raises CrewConfigError: what the watch looks for is no kickoff_id.
     """
     reply = yield Pause(0)
     yield Pause(watch.first(reply.now, reply.chance))
@@ -239,7 +240,10 @@ def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
 
 
 def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | Ending]:
-    """Look now, and let the watch judge."""
+    """Look now, and let the watch judge.
+
+    :raises CrewConfigError: what the watch looks for is no kickoff_id.
+    """
     seen, reply = yield from look(watch.kickoff_id, dialect)
     observe(seen, reply.now)
     if isinstance(seen, CrewError):

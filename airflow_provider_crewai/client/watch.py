@@ -23,7 +23,8 @@ GRACE = 60.0
 """Seconds for which a run may be unknown to its deployment before we call it lost."""
 
 PACE = 0.05
-"""The next look comes after this part of the run's age: an hour's run is seen to end within three minutes."""
+"""The next look comes after this part of the run's age, and `max_poll_interval` later at most: by default an hour's run
+is seen to end within a minute."""
 
 
 class Verdict(enum.StrEnum):

@@ -21,7 +21,7 @@ CrewError
     CrewRunAuthLost             our token stopped working; it may go on
     CrewRunUnwatchable          the connection is wrong, or leads to no crew; it may go on
     CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
-  CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
+  CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
 """
 
@@ -138,7 +138,10 @@ class CrewMayHaveStarted(CrewRunError):
 
 
 class CrewLedgerError(CrewError):
-    """Our own record of this task's run cannot be read or written. That is not "there is no record"."""
+    """Our own record of this task's run cannot be read or written. That is not "there is no record".
+
+    No run is started then; one that this task started earlier may go on.
+    """
 
 
 class CrewChangedInputs(CrewError):
