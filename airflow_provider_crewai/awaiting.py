@@ -236,8 +236,13 @@ def deadline_of(context: Context, timeout: Limit, execution_timeout: timedelta |
     if execution_timeout is not None:
         limit = _seconds(execution_timeout)
         limits.append(limit - min(HEAD_START, limit / 10))
+    return try_began(context) + min(limits) if limits else None
+
+
+def try_began(context: Context) -> float:
+    """Return the epoch second at which this try began."""
     start = getattr(context["ti"], "start_date", None)
-    return (start.timestamp() if start else time.time()) + min(limits) if limits else None
+    return float(start.timestamp()) if start else time.time()
 
 
 def _seconds(limit: float | timedelta) -> float:

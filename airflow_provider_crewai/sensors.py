@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
@@ -13,7 +12,7 @@ from airflow_provider_crewai._compat import (
     BaseSensorOperator,
     Context,
 )
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of, try_began
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail
 from airflow_provider_crewai.wire.errors import (
@@ -69,8 +68,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     def recall(self, context: Context) -> Wait:
         """Return the run to wait for; its age is counted from the sensor's start, which is all it knows."""
         deadline = deadline_of(context, self.timeout, self.execution_timeout)
-        start = getattr(context["ti"], "start_date", None)
-        return Wait(self.kickoff_id, start.timestamp() if start else time.time(), deadline)
+        return Wait(self.kickoff_id, try_began(context), deadline)
 
     def retry_text(self, verdict: Verdict, context: Context) -> str:  # noqa: ARG002 - the operator needs it
         """Say what a retry will do, or that there is none."""
