@@ -54,7 +54,8 @@ def crew(*states: object, **routes: Behaviour) -> Scripted:
 def _route(routes: Mapping[str, Callable[[Seen], Behaviour]], seen: Seen) -> Behaviour:
     if seen.headers.get("authorization") != f"Bearer {TOKEN}":
         return answer(401, json.dumps({"detail": f"not with {seen.headers.get('authorization')}"}))
-    return routes[seen.target.split("/")[1]](seen)
+    place = seen.target.split("/")[1]
+    return routes[place](seen) if place in routes else answer(404, '{"detail":"Not Found"}')
 
 
 SUCCESS = {"state": "SUCCESS", "result": "A brief on tides.", "usage_metrics": {"total_tokens": 1200}}
