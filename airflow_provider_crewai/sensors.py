@@ -56,7 +56,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         start = getattr(context["ti"], "start_date", None)
         return Wait(self.kickoff_id, start.timestamp() if start else time.time(), deadline)
 
-    def retry_text(self, verdict: Verdict, context: Context) -> str:  # noqa: ARG002 - the same for all
+    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:  # noqa: ARG002 - the same for all
         """Say what a retry will do."""
         return "A retry looks at the same run again; the sensor starts none."
 

@@ -25,8 +25,8 @@ class CrewStatusTrigger(BaseTrigger):
     """Polls a run until it ends, or until it is time to give up, and then fires one event.
 
     Its arguments are stored in Airflow's database and printed in logs, so they are ids and numbers only. It
-    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing,
-    and its event is a hint: the worker reads the run again and believes that.
+    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing but a
+    complaint about what is no kickoff_id, and its event is a hint: the worker reads the run again and believes that.
 
     :param kickoff_id: the run.
     :param crewai_conn_id: the connection, looked up once and again after a 401.
@@ -39,6 +39,7 @@ class CrewStatusTrigger(BaseTrigger):
     :param seen_alive: whether the run is already known to exist.
     :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
     :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
+    :param durable: whether the task's next try finds the run on record, and so sees to it itself.
     """
 
     # The class path is stored in Airflow's database: it can never change.
@@ -57,6 +58,7 @@ class CrewStatusTrigger(BaseTrigger):
         seen_alive: bool = False,
         on_kill: OnKill = "leave",
         on_clear: OnClear = "rerun",
+        durable: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.kickoff_id = kickoff_id
@@ -66,6 +68,7 @@ class CrewStatusTrigger(BaseTrigger):
         self.seen_alive = seen_alive
         self.kill_policy = on_kill
         self.on_clear = on_clear
+        self.durable = durable
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON scalars all."""
@@ -81,6 +84,7 @@ class CrewStatusTrigger(BaseTrigger):
             "seen_alive": self.seen_alive,
             "on_kill": self.kill_policy,
             "on_clear": self.on_clear,
+            "durable": self.durable,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -108,14 +112,21 @@ class CrewStatusTrigger(BaseTrigger):
         clock, doubted = asyncio.get_running_loop().time, False
         give_up = clock() + ON_KILL_PATIENCE
         while True:
-            state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
-            abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear, doubted=doubted)
+            try:
+                state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
+                abandoned, why = None, f"Airflow does not say what became of the task ({type(error).__name__}: {error})"
+            else:
+                abandoned, why = self._judge(state, current, doubted=doubted)
+                doubted = True
             if abandoned is not None:
                 return abandoned, why
             if clock() > give_up:
-                return False, f"{why}. If it was cleared, the run GOES ON"
-            doubted = True
+                return False, f"{why}. If it was ended or cleared, the run GOES ON"
             await asyncio.sleep(1)
+
+    def _judge(self, state: str | None, current: str | None, *, doubted: bool) -> tuple[bool | None, str]:
+        return is_abandoned(state, current, self.kickoff_id, self.on_clear, durable=self.durable, doubted=doubted)
 
 
 def event_of(ending: Ending) -> JSONObject:
