@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,7 +19,10 @@ from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
 
 ON_KILL_PATIENCE = 20.0
-"""Seconds for which `on_kill` asks what became of the task: Airflow gives it 30 in all, by default."""
+"""Seconds for which `on_kill` asks what became of the task."""
+
+ON_KILL_TIMEOUT = 28.0
+"""Seconds that `on_kill` takes at most: Airflow gives it 30, by default."""
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -96,6 +100,16 @@ class CrewStatusTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the run if a user ended the task and so abandoned it (Airflow 3.3+ calls this)."""
+        # Airflow 3.3.2 cancels the trigger anew with each round of the triggerer, about once a second, and so would
+        # cut this off before it is done.
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_abandoned(), ON_KILL_TIMEOUT))
+        while not stopping.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([stopping])
+        if stopping.exception():
+            self.log.warning("Run %s could not be stopped and may go on: %r", self.kickoff_id, stopping.exception())
+
+    async def _stop_if_abandoned(self) -> None:
         if self.kill_policy != "stop":
             self.log.warning("Run %s GOES ON: on_kill is %r.", self.kickoff_id, self.kill_policy)
             return

@@ -13,8 +13,8 @@ import structlog
 from crew_tasks import brief, sends
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Answer, Asked, ScriptedCrew, error, success
-from support.scripted import run_virtually
 
+from airflow_provider_crewai import triggers
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire import errors
 
@@ -352,11 +352,12 @@ def test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing(
 
 
 def test_where_it_stays_unclear_whether_the_run_is_wanted_it_is_left_and_the_log_says_so(
-    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
     trigger = forgetful.trigger()
     forgetful.state = "queued"
-    said = cancel(airflow, trigger, run_virtually)
+    said = cancel(airflow, trigger)
     assert "Run run-1 is not stopped: the task is queued, either cleared or woken" in said
     assert "the run GOES ON" in said
     assert crew.stops == []
@@ -373,13 +374,42 @@ def test_a_question_that_airflow_does_not_answer_is_asked_again(
 
 
 def test_where_airflow_does_not_answer_the_run_is_left_and_the_log_says_so(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
     airflow.broken = {"GetTaskStates"}
-    said = cancel(airflow, deferred.trigger(), run_virtually)
+    said = cancel(airflow, deferred.trigger())
     assert "Airflow does not say what became of the task (AirflowRuntimeError: " in said
     assert "If it was ended or cleared, the run GOES ON" in said
     assert crew.stops == []
+
+
+@pytest.mark.parametrize("at", ["GetTaskStates", "/stop"])
+def test_a_trigger_that_is_cancelled_over_and_over_stops_its_run_all_the_same(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, at: str
+) -> None:
+    """Airflow 3.3.2 does that, about once a second, until the trigger has ended."""
+    deferred.state = "failed"
+
+    def slow(_: object) -> None:
+        time.sleep(0.3)
+
+    if at == "/stop":
+        crew.always(at, slow)
+    else:
+        airflow.before = slow
+
+    async def cancelled(on_kill: Any) -> None:
+        killing = asyncio.ensure_future(on_kill)
+        while not killing.done():
+            await asyncio.sleep(0.05)
+            killing.cancel("__airflow_user_action__")
+        await killing
+
+    assert "Run run-1 is stopped." in cancel(
+        airflow, deferred.trigger(), lambda on_kill: asyncio.run(cancelled(on_kill))
+    )
+    assert crew.stops == ["run-1"]
 
 
 def at_the_nth(message: str, nth: int, happens: Callable[[], None]) -> Callable[[Any], None]:

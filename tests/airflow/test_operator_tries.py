@@ -279,6 +279,16 @@ def test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one(airflow: Ai
     assert crew.stops == ["run-1"]
 
 
+def test_clearing_a_task_that_timed_out_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(timeout=0.02))
+    ti.run()
+    ti.clear()
+    crew.story(success())
+    assert ti.run().state == "success"
+    assert crew.stops == ["run-1"]
+
+
 def test_a_clear_is_noticed_where_the_author_has_lowered_the_retries(airflow: Airflow, crew: ScriptedCrew) -> None:
     ti = airflow.task(brief(retries=3))
     ti.finish()
@@ -361,6 +371,15 @@ def test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_o
     assert "inputs changed" in outcome.text
     assert "Run run-1, started by an earlier try, may still be going on" in outcome.text
     assert [body["inputs"] for body in crew.kickoffs] == [INPUTS, OTHER]
+
+
+def test_a_template_that_renders_anew_for_each_try_starts_a_new_run(
+    airflow: Airflow, crew: ScriptedCrew, dies: Script
+) -> None:
+    ti = crashed_while_waiting(airflow, crew, dies, inputs={"topic": "try {{ ti.try_number }}"})
+    crew.story(success())
+    assert ti.finish().state == "success"
+    assert [body["inputs"]["topic"] for body in crew.kickoffs] == ["try 1", "try 2"]
 
 
 @pytest.mark.parametrize("policy", [None, CrewRetryPolicy()], ids=["plain", "with policy"])
