@@ -51,7 +51,6 @@ __all__ = [
     "RetryPolicy",
     "aget_connection",
     "conf",
-    "count",
     "default_deferrable",
     "object_storage_path",
     "state_now",
@@ -100,13 +99,6 @@ def _state(ti: Any) -> str | None:
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
     return next(iter(states.get(ti.run_id, {}).values()), None)
-
-
-def count(metric: str, operator: str) -> None:
-    """Count an event in Airflow's metrics."""
-    from airflow.providers.common.compat.sdk import Stats
-
-    Stats.incr(metric, tags={"operator": operator})
 
 
 def object_storage_path(path: str) -> Any:

@@ -7,10 +7,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai._compat import Context, count, state_now
+from airflow_provider_crewai._compat import Context, state_now
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
 from airflow_provider_crewai.client.killing import ASK_PATIENCE, UNKNOWN, OnKill, is_ended, within
-from airflow_provider_crewai.client.ledger import Move, OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
@@ -47,8 +47,7 @@ class CrewKickoffOperator(AwaitsRun):
     :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
     :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
     :param timeout: seconds or timedelta after which to stop waiting, from the try's start; the run goes on.
-        Default 24 hours, the time after which deployments forget a result; None waits for ever. With
-        `execution_timeout` the shorter one holds.
+        Default 24 hours; None waits for ever. With `execution_timeout` the shorter one holds.
     :param durable: False starts a new run on each try, whatever happened to the last one.
     :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with:
         edited ones, or a template that renders anew for each try.
@@ -74,6 +73,7 @@ class CrewKickoffOperator(AwaitsRun):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
     ui_color = "#ffe0d6"
+    # Read by Airflow's registry of providers, which shows that retries take up what earlier tries began.
     __supports_durable_execution: ClassVar[bool] = True
 
     def __init__(
@@ -133,6 +133,7 @@ class CrewKickoffOperator(AwaitsRun):
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=XCOM_KICKOFF_ID, value=begun.kickoff_id)
         if not self.wait_for_completion:
+            self._awaited = None
             return begun.kickoff_id
         wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True)
         return self.await_run(context, wait, client=client)
@@ -212,13 +213,15 @@ class CrewKickoffOperator(AwaitsRun):
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
         client = self._beginning = CrewClient(self.hook().settings, store=store)
-        begun = self._start(client, self._planned(client, store, context))
-        self._beginning = None
-        count(f"resumable_job.{_METRICS[begun.decision.move]}", type(self).__name__)
+        try:
+            begun = self._start(client, self._planned(client, store, context))
+            self._awaited = client, begun.kickoff_id, context
+        finally:
+            self._beginning = None
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         if self._killed:
-            self._stop_or_leave(client, begun.kickoff_id, context)
+            self._stop_or_leave(*self._awaited)
         return client, begun
 
     def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
@@ -318,9 +321,6 @@ def _hook_of(webhook: str | JSONObject | None) -> str | JSONObject | None:
     from airflow_provider_crewai.client.inputs import as_object
 
     return as_object(webhook, "human_input_webhook") if isinstance(webhook, dict) else webhook
-
-
-_METRICS = {Move.START: "fresh_submit", Move.ADOPT: "reconnect_success"}
 
 
 def _tags(context: Context) -> JSONObject:

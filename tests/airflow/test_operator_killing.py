@@ -168,6 +168,19 @@ def test_a_retry_that_is_killed_while_it_looks_at_its_run_stops_it(airflow: Airf
     assert crew.stops == ["run-1"]
 
 
+def test_a_task_that_is_killed_while_it_pushes_its_runs_id_stops_it(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief())
+
+    def end() -> None:
+        ti.state = "failed"
+        signal.raise_signal(signal.SIGTERM)
+
+    airflow.before = at_the_nth("SetXCom", 1, end)
+    ti.run()
+    assert crew.stops == ["run-1"]
+
+
 @pytest.mark.parametrize(
     "options", [{"wait_for_completion": False}, {"timeout": 0.02}], ids=["not waited for", "timed out"]
 )
