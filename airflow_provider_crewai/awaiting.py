@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai._compat import (
     TRIGGER_FAILED,
@@ -43,7 +43,8 @@ Limit = float | timedelta | None
 class Wait:
     """A run to wait for, with all that must survive a deferral. JSON scalars only.
 
-    :param started_at: when it was kicked off, epoch seconds.
+    :param started_at: when it was kicked off, epoch seconds; for a run that something else started, since when it
+        is waited for.
     :param deadline: epoch second at which we stop waiting, or None.
     :param seen_alive: whether the run is known to exist.
     :param deferrals: how often the task has deferred for it.
@@ -66,6 +67,9 @@ class AwaitsRun(BaseOperator):
     :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
         `[operators] default_deferrable`.
     """
+
+    knows_the_start: ClassVar[bool] = True
+    """Whether `Wait.started_at` is when the run was kicked off, so that its age can be told."""
 
     def __init__(
         self,
@@ -216,10 +220,11 @@ class AwaitsRun(BaseOperator):
 
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"
+            started_at = wait.started_at if self.knows_the_start else None
             retry = self.retry_text(ending.verdict, wait.kickoff_id, context)
-            self.fail(error_of(ending, where=where, started_at=wait.started_at, retry=retry))
-        took = duration(ending.at - wait.started_at)
-        self.log.info("Run %s succeeded, %s after it was started.", wait.kickoff_id, took)
+            self.fail(error_of(ending, where=where, started_at=started_at, retry=retry))
+        took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
+        self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
         return ending.run.answer
 
 

@@ -15,6 +15,7 @@ NEVER_BETTER = (
     errors.CrewQuotaError,
     errors.CrewChangedInputs,
     errors.CrewRunAuthLost,
+    errors.CrewRunUnwatchable,
 )
 """Errors that a retry meets again: somebody has to mend something first."""
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 
 from airflow_provider_crewai.cli.arguments import inputs_of, json_object, kickoff_hooks
 from airflow_provider_crewai.cli.crew import Crew, open_crew
-from airflow_provider_crewai.cli.outcome import OF_VERDICT, Exit, Outcome, exit_of_error, exit_of_state
+from airflow_provider_crewai.cli.outcome import Exit, Outcome, exit_of_ending, exit_of_error, exit_of_state
 from airflow_provider_crewai.cli.screen import Progress, Screen
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
@@ -162,7 +162,7 @@ def _wait(screen: Screen, crew: Crew, watch: Watch, started_at: float | None) ->
 
 
 def _ended(ending: Ending, crew: Crew, started_at: float | None) -> Outcome:
-    code, kickoff_id, run = OF_VERDICT[ending.verdict], ending.kickoff_id, ending.run
+    code, kickoff_id, run = exit_of_ending(ending), ending.kickoff_id, ending.run
     if run is not None and ending.verdict is Verdict.SUCCEEDED:
         after = "" if started_at is None else f", {duration(ending.at - started_at)} after it was started"
         return Outcome(code, f"Run {kickoff_id} succeeded{after}.", run.answer, kickoff_id, run)

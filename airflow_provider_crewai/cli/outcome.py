@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from airflow_provider_crewai.client.policy import may_have_arrived
-from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.wire import errors
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
 
@@ -45,8 +45,16 @@ OF_VERDICT = {
     Verdict.TIMED_OUT: Exit.STILL_RUNNING,
     Verdict.UNREACHABLE: Exit.UNREACHABLE,
     Verdict.AUTH_LOST: Exit.UNREACHABLE,
+    Verdict.UNWATCHABLE: Exit.UNREACHABLE,
     Verdict.LOST: Exit.NOT_FOUND,
 }
+
+
+def exit_of_ending(ending: Ending) -> Exit:
+    """Return the code for a run that was waited for."""
+    if ending.verdict is Verdict.UNWATCHABLE and isinstance(ending.error, errors.CrewNotFound):
+        return Exit.NOT_FOUND
+    return OF_VERDICT[ending.verdict]
 
 
 def exit_of_state(state: RunState) -> Exit:

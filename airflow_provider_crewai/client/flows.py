@@ -208,7 +208,8 @@ def _ask(request: Request, read: Callable[[Response], T]) -> Outcome[T]:
 def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
     """Look at a run once, on the path this deployment speaks.
 
-    A 404 that is not about the run may mean the other path; it is tried once and remembered.
+    A 404 that is not about the run may mean the other path; it is tried once and remembered. Only a 404 on both
+    says that there is no crew.
     """
 
     def read(response: Response) -> Run:
@@ -218,15 +219,18 @@ def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
     if isinstance(seen, CrewNotFound) and not dialect.known:
         other, reply = yield from _ask(codec.status_request(kickoff_id, dialect.other), read)
         if isinstance(other, Run):
-            dialect.path, seen = dialect.other, other
+            dialect.path = dialect.other
+        if not isinstance(other, CrewNotFound):
+            seen = other
     dialect.known = dialect.known or isinstance(seen, Run)
     return seen, reply
 
 
 def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
-    """Wait for a run until it ends, or until `watch` gives up. Sleeps before the first look; raises nothing.
+    """Wait for a run until it ends, or until `watch` gives up, which is no error. Sleeps before the first look.
 
     :param observe: called with what each look came to, an answer or an error, and the time.
+    :raises CrewConfigError: what the watch looks for is no kickoff_id.
     """
     reply = yield Pause(0)
     yield Pause(watch.first(reply.now, reply.chance))
@@ -236,7 +240,10 @@ def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
 
 
 def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | Ending]:
-    """Look now, and let the watch judge."""
+    """Look now, and let the watch judge.
+
+    :raises CrewConfigError: what the watch looks for is no kickoff_id.
+    """
     seen, reply = yield from look(watch.kickoff_id, dialect)
     observe(seen, reply.now)
     if isinstance(seen, CrewError):

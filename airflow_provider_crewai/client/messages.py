@@ -9,6 +9,7 @@ from airflow_provider_crewai.times import duration, moment
 from airflow_provider_crewai.wire.errors import (
     CrewAuthError,
     CrewChangedInputs,
+    CrewConnectionUnreadable,
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
@@ -20,6 +21,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunStopped,
     CrewRunTimedOut,
     CrewRunUnreachable,
+    CrewRunUnwatchable,
 )
 from airflow_provider_crewai.wire.model import Run, RunState
 
@@ -29,6 +31,7 @@ _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.UNREACHABLE: CrewRunUnreachable,
     Verdict.LOST: CrewRunLost,
     Verdict.AUTH_LOST: CrewRunAuthLost,
+    Verdict.UNWATCHABLE: CrewRunUnwatchable,
 }
 OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
@@ -59,34 +62,50 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
     :param started_at: when the run was kicked off, epoch seconds, or None where that is not known.
     :param retry: what a retry will do, as a sentence; may be empty.
     """
-    seen = f"It was looked at over {where}."
+    seen = f"It was {'' if ending.run else 'to be '}looked at over {where}."
     if started_at is not None:
         age = duration(ending.at - started_at)
         seen = f"It was started {moment(started_at)}, {age} before, over {where}."
-    text = f"Run {ending.kickoff_id} {_what(ending)}. {seen} {_still(ending)} {retry}".rstrip()
+    text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
     if ending.verdict is Verdict.FAILED:
         return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.error if ending.run else None)
     return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
 
 
 def _what(ending: Ending) -> str:
-    error = f": {ending.error}" if ending.error else ""
-    silence = f" since {moment(ending.since)}" if ending.since is not None else ""
     said = ending.run.error if ending.run else None
     match ending.verdict:
         case Verdict.FAILED:
-            return f"failed: {said or 'the crew gave no reason'}".rstrip(".")
+            return f"failed: {said or 'the crew gave no reason'}"
         case Verdict.STOPPED:
-            return "was stopped before it ended" + (f": {said}".rstrip(".") if said else "")
+            return "was stopped before it ended" + (f": {said}" if said else "")
         case Verdict.TIMED_OUT:
-            outage = f", and the API has not answered{silence}{error}" if error else ""
+            outage = f", and {_trouble(ending)}" if ending.error else ""
             return f"did not end in time{outage}; we stopped waiting"
-        case Verdict.UNREACHABLE:
-            return f"could not be watched any longer: the API has not answered{silence}{error}"
-        case Verdict.AUTH_LOST:
-            return f"could not be watched any longer: the connection stopped working{error}"
+        case Verdict.LOST:
+            return f"is not known to the deployment{_since(ending)}, {_why_lost(ending)}"
         case _:
-            return f"is not known to the deployment{silence}, {_why_lost(ending)}"
+            seen = "could not be watched any longer" if ending.seen_alive else "could not be looked at"
+            return f"{seen}: {_trouble(ending)}"
+
+
+def _trouble(ending: Ending) -> str:
+    """Write what kept us from looking."""
+    error = str(ending.error).rstrip(".")
+    match ending.verdict:
+        case Verdict.AUTH_LOST:
+            return f"the connection {'stopped working' if ending.seen_alive else 'does not work'}: {error}"
+        case Verdict.UNWATCHABLE if isinstance(ending.error, CrewNotFound):
+            return f"no crew answers there ({error})"
+        case Verdict.UNWATCHABLE:
+            return error
+    if isinstance(ending.error, CrewConnectionUnreadable):
+        return f"the connection could not be read{_since(ending)}: {error}"
+    return f"the API has not answered{_since(ending)}: {error}"
+
+
+def _since(ending: Ending) -> str:
+    return f" since {moment(ending.since)}" if ending.since is not None else ""
 
 
 def _why_lost(ending: Ending) -> str:
@@ -102,7 +121,7 @@ def _still(ending: Ending) -> str:
     if ending.verdict in OVER:
         return "It is over."
     state = f" It was last seen {progress(ending.run)}." if ending.run else ""
-    if ending.verdict is Verdict.LOST:
+    if ending.verdict is Verdict.LOST or not ending.seen_alive:
         return "Whether it goes on is not known."
     return f"As far as is known the run goes on, and costs what it costs.{state}"
 
@@ -155,7 +174,7 @@ def retry_text(
     if not on_record:
         return f"Its record could not be written: a retry refuses to start another, and cannot name run {kickoff_id}."
     takes_up = "looks for this run again" if verdict is Verdict.LOST else "takes this run up again"
-    if verdict is Verdict.AUTH_LOST:
+    if verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE):
         command = f"python -m airflow_provider_crewai status {kickoff_id} --wait --conn-id {conn_id}"
         after = f"then a clear {_cleared(takes_up, on_clear, on_kill)}, and `{command}` gets this one's answer"
         return f"It is not retried. Mend the connection first; {after}."

@@ -10,14 +10,21 @@ import enum
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import policy
-from airflow_provider_crewai.wire.errors import CrewAuthError, CrewError
+from airflow_provider_crewai.wire.errors import (
+    CrewAuthError,
+    CrewConfigError,
+    CrewConnectionUnreadable,
+    CrewError,
+    CrewNotFound,
+)
 from airflow_provider_crewai.wire.model import Run, RunState
 
 GRACE = 60.0
 """Seconds for which a run may be unknown to its deployment before we call it lost."""
 
 PACE = 0.05
-"""The next look comes after this part of the run's age: an hour's run is seen to end within three minutes."""
+"""The next look comes after this part of the run's age, and `max_poll_interval` later at most: by default an hour's run
+is seen to end within a minute."""
 
 
 class Verdict(enum.StrEnum):
@@ -30,6 +37,7 @@ class Verdict(enum.StrEnum):
     UNREACHABLE = "unreachable"
     LOST = "lost"
     AUTH_LOST = "auth_lost"
+    UNWATCHABLE = "unwatchable"
 
 
 _VERDICT_OF_STATE = {
@@ -136,6 +144,8 @@ class Watch:
         """Take in that no usable answer came. A look that fails never says anything about the run."""
         if isinstance(error, CrewAuthError):
             return self._end(Verdict.AUTH_LOST, now, error)
+        if self._is_hopeless(error):
+            return self._end(Verdict.UNWATCHABLE, now, error)
         self._misses += 1
         since = self._missing_since = now if self._missing_since is None else self._missing_since
         give_up = since + self.patience.unreachable_timeout
@@ -154,6 +164,13 @@ class Watch:
         shortest, longest = self.patience.poll_interval, self.patience.max_poll_interval
         interval = min(max(PACE * (now - self.started_at), shortest), longest)
         return max(shortest, interval * (1 - 0.1 * chance))
+
+    def _is_hopeless(self, error: CrewError) -> bool:
+        """Whether somebody has to mend the connection before the run can be looked at."""
+        if isinstance(error, CrewNotFound):
+            # A crew that has answered before is being replaced, or stands behind a gateway in trouble.
+            return self.run is None and not self.seen_alive
+        return isinstance(error, CrewConfigError) and not isinstance(error, CrewConnectionUnreadable)
 
     def _saw_nothing(self, now: float, chance: float) -> Again | Ending:
         since = self._unknown_since = now if self._unknown_since is None else self._unknown_since

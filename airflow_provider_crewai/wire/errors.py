@@ -20,8 +20,9 @@ CrewError
     CrewRunUnreachable          the API stopped answering; it may go on
     CrewRunLost                 the deployment no longer knows it
     CrewRunAuthLost             our token stopped working; it may go on
+    CrewRunUnwatchable          the connection is wrong, or leads to no crew; it may go on
     CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
-  CrewLedgerError               our own record of the run cannot be read or written; nothing was sent
+  CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
 """
 
@@ -140,6 +141,10 @@ class CrewRunAuthLost(CrewRunError):
     """The token stopped working while we waited. The run may go on."""
 
 
+class CrewRunUnwatchable(CrewRunError):
+    """The connection is wrong, or leads to no crew, so the run cannot be looked at. It may go on."""
+
+
 class CrewMayHaveStarted(CrewRunError):
     """A kickoff was sent and its answer was lost: a paid run may exist that nobody can name.
 
@@ -150,7 +155,10 @@ class CrewMayHaveStarted(CrewRunError):
 
 
 class CrewLedgerError(CrewError):
-    """Our own record of this task's run cannot be read or written. That is not "there is no record"."""
+    """Our own record of this task's run cannot be read or written. That is not "there is no record".
+
+    No run is started then; one that this task started earlier may go on.
+    """
 
 
 class CrewChangedInputs(CrewError):

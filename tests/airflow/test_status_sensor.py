@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from crew_tasks import brief, sensor
 from in_memory import Airflow
-from scripted_crew import ScriptedCrew, error, failure, success
+from scripted_crew import Answer, ScriptedCrew, error, failure, success
 
+from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
 BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
@@ -32,6 +34,20 @@ def test_it_returns_what_the_operator_would(
     assert crew.kickoffs == []
 
 
+@BOTH_WAYS
+def test_the_age_of_a_run_that_it_did_not_start_is_not_told(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    crew.now("run-1", "RUNNING", "RUNNING", success())
+    succeeded = airflow.task(sensor(deferrable=deferrable)).finish()
+    crew.now("run-1", "RUNNING", "RUNNING", failure("out of tokens"))
+    failed = airflow.task(sensor(deferrable=deferrable)).finish()
+    assert "Run run-1 succeeded." in succeeded.log
+    assert "Run run-1 failed: out of tokens. It was looked at over connection 'crewai_default'." in str(failed.error)
+    assert "start" not in succeeded.text.replace("succeeded", "")
+    assert "It was started" not in failed.text
+
+
 def test_the_run_may_come_from_another_tasks_xcom(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING", success())
     started = brief(task_id="start", wait_for_completion=False)
@@ -45,13 +61,35 @@ def test_the_run_may_come_from_another_tasks_xcom(airflow: Airflow, crew: Script
 @pytest.mark.parametrize(
     ("ended", "kind"), [(failure("out of tokens"), errors.CrewRunFailed), ({"state": "REVOKED"}, errors.CrewRunStopped)]
 )
-def test_a_run_that_ended_badly_fails_it(
+def test_a_run_that_ended_badly_fails_it_for_good(
     airflow: Airflow, crew: ScriptedCrew, ended: dict[str, Any], kind: type[Exception], deferrable: bool
 ) -> None:
     crew.now("run-1", "RUNNING", "RUNNING", ended)
     outcome = airflow.task(sensor(deferrable=deferrable, retries=1)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, kind)
+    assert "It is over. The sensor is not retried, since a retry would find the same" in str(outcome.error)
+
+
+def test_a_retry_policy_decides_about_a_run_that_ended_badly(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", failure("out of tokens"))
+    policy = CrewRetryPolicy(retry_failures=["tokens"])
+    outcome = airflow.task(sensor(retries=1, retry_policy=policy)).finish()
     assert outcome.state == "up_for_retry"
-    assert isinstance(outcome.error, kind)
+    assert isinstance(outcome.error, errors.CrewRunFailed)
+    assert SAME_RUN in str(outcome.error)
+
+
+@BOTH_WAYS
+def test_an_api_that_falls_silent_is_looked_at_again_by_a_retry(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    crew.once("/status", Answer(body={"state": "RUNNING"}))
+    crew.always("/status", error(502, "Bad Gateway"))
+    outcome = airflow.task(sensor(deferrable=deferrable, retries=1, unreachable_timeout=0.01)).finish()
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewRunUnreachable)
     assert SAME_RUN in str(outcome.error)
 
 
@@ -66,7 +104,7 @@ def test_its_timeout_is_a_sensors_timeout(
     assert outcome.state == "failed"
     assert isinstance(outcome.error, AirflowSensorTimeout)
     assert "Run run-1 did not end in time" in str(outcome.error)
-    assert SAME_RUN in str(outcome.error)
+    assert "The sensor is not retried after its timeout; clear it to look again." in str(outcome.error)
 
 
 @BOTH_WAYS
@@ -98,7 +136,55 @@ def test_a_token_that_is_refused_is_not_retried(airflow: Airflow, crew: Scripted
     assert outcome.state == "failed"
     assert isinstance(outcome.error, AirflowFailException)
     assert isinstance(outcome.error.__cause__, errors.CrewRunAuthLost)
-    assert SAME_RUN in str(outcome.error)
+    assert "The sensor is not retried; clear it once the connection works, to look again." in str(outcome.error)
+
+
+def no_password(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections["crewai_default"]["password"] = ""
+
+
+def no_crew(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", error(404, "Not Found"))
+    crew.always("/run-1", error(404, "Not Found"))
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (no_password, "Run run-1 could not be looked at: Connection 'crewai_default': its password is empty;"),
+        (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found)."),
+    ],
+)
+def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
+    airflow: Airflow,
+    crew: ScriptedCrew,
+    spoil: Callable[[Airflow, ScriptedCrew], None],
+    says: str,
+    deferrable: bool,
+) -> None:
+    spoil(airflow, crew)
+    outcome = airflow.task(sensor(deferrable=deferrable, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert isinstance(outcome.error.__cause__, errors.CrewRunUnwatchable)
+    for words in (
+        says,
+        "It was to be looked at over connection 'crewai_default'. Whether it goes on is not known.",
+        "The sensor is not retried; clear it once the connection works, to look again.",
+    ):
+        assert words in str(outcome.error)
+    assert ".." not in str(outcome.error)
+
+
+@BOTH_WAYS
+def test_a_deployment_that_is_replaced_while_it_waits_is_waited_for(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    gone = error(404, "Not Found")
+    crew.now("run-1", "RUNNING", "RUNNING", success())
+    crew.once("/status", Answer(body={"state": "RUNNING"}), gone, gone)
+    assert airflow.task(sensor(deferrable=deferrable)).finish().state == "success"
 
 
 def test_a_run_that_never_was_is_lost_and_both_causes_are_named(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -120,9 +206,25 @@ def test_a_run_out_of_sight_is_waited_for_where_somebody_is_told_when_it_waits_f
     assert ti.resume({"ending": "lost", "since": time.time() - 61, "seen_alive": True}).state == "deferred"
 
 
-@pytest.mark.parametrize("kickoff_id", [None, "", "..", "a\tb"])
-def test_what_is_no_kickoff_id_is_refused_at_once_and_says_so(
+@pytest.mark.parametrize("kickoff_id", [None, "", "{{ ti.xcom_pull('start') }}"])
+def test_a_kickoff_id_that_nobody_pushed_is_refused_at_once_and_says_where_to_look(
     airflow: Airflow, crew: ScriptedCrew, kickoff_id: str | None
+) -> None:
+    outcome = airflow.task(sensor(kickoff_id=kickoff_id, retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    for words in (
+        "Task 'answer': kickoff_id rendered to ",
+        "; does the task that starts the run push it?",
+        "Nothing was looked at over connection 'crewai_default'. It is not retried.",
+    ):
+        assert words in str(outcome.error)
+    assert crew.asked == []
+
+
+@pytest.mark.parametrize("kickoff_id", ["..", "a\tb"])
+def test_what_is_no_kickoff_id_is_refused_at_once_and_says_so(
+    airflow: Airflow, crew: ScriptedCrew, kickoff_id: str
 ) -> None:
     outcome = airflow.task(sensor(kickoff_id=kickoff_id, retries=2)).finish()
     assert outcome.state == "failed"
@@ -141,8 +243,11 @@ def test_a_failed_trigger_is_none_of_the_runs_failures(airflow: Airflow, crew: S
     assert ti.answer == "A brief on tides."
 
 
-def test_an_airflow_skip_is_what_a_skip_is(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_a_skip_says_why_and_promises_no_retry(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.now("run-1", failure("out of tokens"))
     ti = airflow.task(sensor(soft_fail=True))
-    with airflow.connected(), pytest.raises(AirflowSkipException, match="out of tokens"):
+    with (
+        airflow.connected(),
+        pytest.raises(AirflowSkipException, match=r"out of tokens.* It is over\. The sensor is sk"),
+    ):
         ti.task.execute({"ti": ti})

@@ -119,6 +119,18 @@ def test_a_missing_connection_raises_nothing_and_is_waited_for(airflow: Airflow)
     assert event["since"] is not None
 
 
+def test_a_connection_that_is_wrong_is_told_at_once(airflow: Airflow) -> None:
+    airflow.connections["crewai_default"]["password"] = ""
+    event = event_of(airflow, seen_alive=True)
+    assert (event["ending"], event["since"]) == ("unwatchable", None)
+
+
+def test_a_url_that_is_no_crews_is_told_at_once(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", error(404, "Not Found"))
+    assert event_of(airflow)["ending"] == "unwatchable"
+    assert len(crew.looks) == 1
+
+
 def test_a_connection_that_comes_back_is_used(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.now("run-1", success())
     lost, airflow.connections = airflow.connections, {}

@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ from support.server import (
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.aio import AsyncCrewClient
 from airflow_provider_crewai.client.settings import Settings, read_settings
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire.codec import read_inputs, read_status, status_request
 from airflow_provider_crewai.wire.errors import (
     CrewAuthError,
     CrewConfigError,
+    CrewConnectionUnreadable,
     CrewError,
     CrewMayHaveStarted,
     CrewProtocolError,
@@ -418,6 +420,39 @@ def test_a_token_that_stays_denied_is_tried_twice(caller: Caller) -> None:
         (error,) = caller(lambda: settings_for(server.url), flows.kickoff(Kickoff(), 5.0))
     assert isinstance(error, CrewAuthError)
     assert len(server.seen) == 2
+
+
+def test_a_connection_that_cannot_be_read_for_a_while_is_waited_for(caller: Caller) -> None:
+    away = iter([CrewConnectionUnreadable("the secrets backend is away")] * 2)
+    with Scripted(always(says({"state": "SUCCESS"}))) as server:
+
+        def connect() -> Settings:
+            for error in away:
+                raise error
+            return settings_for(server.url)
+
+        assert waited(caller, connect).verdict is Verdict.SUCCEEDED
+
+
+def test_a_connection_that_is_wrong_is_not_waited_for(caller: Caller) -> None:
+    def connect() -> Settings:
+        return read_settings("crew", host="https://crew.example", password="")
+
+    ending = waited(caller, connect, seen_alive=True)
+    assert (ending.verdict, type(ending.error)) == (Verdict.UNWATCHABLE, CrewConfigError)
+
+
+def test_what_is_no_crew_is_not_waited_for_by_who_never_saw_one(caller: Caller) -> None:
+    with Scripted(always(says({"detail": "Not Found"}, 404))) as server:
+        ending = waited(caller, lambda: settings_for(server.url))
+        assert (ending.verdict, len(server.seen)) == (Verdict.UNWATCHABLE, 2)
+
+
+def waited(caller: Caller, connect: Callable[[], Settings], *, seen_alive: bool = False) -> Ending:
+    watch = Watch("run-1", Patience(0.001, 0.002), started_at=0, seen_alive=seen_alive)
+    (ending,) = caller(connect, flows.wait(watch, flows.Dialect(), lambda _seen, _now: None))
+    assert isinstance(ending, Ending)
+    return ending
 
 
 # ---- the token stays where it belongs ------------------------------------------------------------------------

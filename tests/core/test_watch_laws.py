@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from hypothesis import example, given, settings
-from support.scripted import EPOCH, AsyncScriptedShell, Exchange, HorizonError, ScriptedShell, gathered, run_virtually
+from support.scripted import (
+    EPOCH,
+    Answer,
+    Asked,
+    AsyncScriptedShell,
+    Exchange,
+    HorizonError,
+    ScriptedShell,
+    gathered,
+    run_virtually,
+)
 from support.stories import (
+    ACTS,
     ALIVE,
     DENIED,
     ENDED,
+    NO_CREW,
     PATHS,
     SPEAKS,
+    UNREAD,
     UNSEEN,
+    WRONG,
     Patience,
     Phase,
     Story,
@@ -24,6 +38,7 @@ from support.stories import (
 )
 
 from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
+from airflow_provider_crewai.client.messages import error_of
 from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import Request, Run
@@ -141,6 +156,22 @@ def nothing_is_asked_after_a_final_answer(seen: Watched) -> None:
     assert not any(look.act in ENDED for look in seen.looks[:-1])
 
 
+def a_connection_that_somebody_has_to_mend_ends_it_at_once(seen: Watched) -> None:
+    hopeless = [look for index, look in enumerate(seen.looks) if _is_hopeless(seen, index)]
+    if seen.ending and seen.ending.verdict is Verdict.UNWATCHABLE:
+        assert hopeless == seen.looks[-1:]
+        assert seen.ending.error is not None
+    else:
+        assert not hopeless
+
+
+def _is_hopeless(seen: Watched, index: int) -> bool:
+    """A wrong connection, or no crew where none was ever seen to answer."""
+    answered = seen.story.seen_alive or any(look.speaks for look in seen.looks[:index])
+    act = seen.looks[index].act
+    return act == WRONG or (act == NO_CREW and not answered)
+
+
 def unreachable_needs_the_whole_patience_without_an_answer(seen: Watched) -> None:
     patience = seen.story.patience.unreachable_timeout
     missed = seen.missed
@@ -202,7 +233,7 @@ def the_other_path_is_tried_after_a_404_and_the_right_one_is_kept(seen: Watched)
     assert asked[0][0] == PATHS[0]
     for (path, act), (after, _) in itertools.pairwise(asked):
         if path == PATHS[0] and after == PATHS[1]:
-            assert act == "no such path"
+            assert act == NO_CREW
     answered = [path for path, act in asked if act in SPEAKS]
     if answered:
         first = next(index for index, (_, act) in enumerate(asked) if act in SPEAKS)
@@ -248,10 +279,18 @@ def every_look_is_observed_once_and_in_order(seen: Watched) -> None:
     assert observed == [(look.speaks, look.until) for look in seen.looks]
 
 
+def what_is_said_ends_each_sentence_once(seen: Watched) -> None:
+    assert seen.ending is not None
+    if seen.ending.verdict is not Verdict.SUCCEEDED:
+        said = str(error_of(seen.ending, where="connection 'crew'", started_at=None, retry="A retry looks again."))
+        assert ".." not in said
+
+
 ALWAYS = (
     there_is_one_ending_or_a_reason_to_go_on,
     it_comes_no_later_than_one_look_after_the_deadline,
     nothing_is_asked_after_a_final_answer,
+    a_connection_that_somebody_has_to_mend_ends_it_at_once,
     unreachable_needs_the_whole_patience_without_an_answer,
     a_denied_token_is_renewed_exactly_once_before_it_is_given_up,
     the_other_path_is_tried_after_a_404_and_the_right_one_is_kept,
@@ -261,6 +300,7 @@ ALWAYS = (
 AT_THE_END = (
     success_and_failure_are_what_the_last_answer_said,
     lost_needs_the_whole_grace_without_a_sight_of_it,
+    what_is_said_ends_each_sentence_once,
 )
 
 
@@ -283,6 +323,8 @@ def told(*phases: tuple[float, str], **fields: object) -> Story:
 @given(stories())
 @example(told((60, "RUNNING"), (30, "NOT FOUND"), (1, "SUCCESS"), path=1))
 @example(told((100, "RUNNING"), (1, "NOT FOUND"), seen_alive=True))
+@example(told((30, "RUNNING"), (60, NO_CREW), (60, UNREAD), (1, WRONG)))
+@example(told((30, "NOT FOUND"), (20, NO_CREW), (1, "SUCCESS")))
 def test_every_wait_obeys_every_law_of_waiting(story: Story) -> None:
     seen = live(story)
     for law in ALWAYS if seen.ending is None else (*ALWAYS, *AT_THE_END):
@@ -350,7 +392,18 @@ def test_a_run_that_vanishes_where_no_human_is_declared_is_lost_and_known_to_hav
 
 
 def test_an_outage_within_the_patience_is_survived() -> None:
-    for fault in ("refused", "reset", "503", "502", "html", "429", "truncated", "422"):
+    for fault in (
+        "refused",
+        "reset",
+        "503",
+        "502",
+        "html",
+        "429",
+        "truncated",
+        "422",
+        NO_CREW,
+        UNREAD,
+    ):
         assert verdict(told((10, "RUNNING"), (700, fault), (1, "SUCCESS"))) is Verdict.SUCCEEDED
 
 
@@ -368,6 +421,41 @@ def test_an_outage_of_twenty_minutes_ends_the_wait_by_default_and_is_survived_wi
 def test_an_outage_beyond_the_patience_is_unreachable_and_never_a_failure() -> None:
     for fault in ("refused", "500", "html", "400"):
         assert verdict(told((10, "RUNNING"), (1, fault))) is Verdict.UNREACHABLE
+
+
+def test_a_connection_that_leads_to_no_crew_ends_the_wait_for_a_run_never_seen_and_no_other() -> None:
+    story = told((1, NO_CREW))
+    ending = live(story).ending
+    assert ending is not None
+    assert (ending.verdict, type(ending.error).__name__) == (Verdict.UNWATCHABLE, "CrewNotFound")
+    assert len(live(story).looks) == 1
+    assert verdict(told((1, NO_CREW), seen_alive=True)) is Verdict.UNREACHABLE
+    assert verdict(told((600, NO_CREW), (1, "SUCCESS"), seen_alive=True)) is Verdict.SUCCEEDED
+
+
+def test_a_deployment_of_the_old_path_that_is_in_trouble_is_not_taken_for_none() -> None:
+    for fault in ("503", "502", "refused"):
+        shell = ScriptedShell(_in_trouble_on_the_old_path(fault), itertools.repeat(0.5), horizon=HORIZON)
+        watch = Watch("run-1", Patience(deadline=EPOCH + 3600), started_at=EPOCH)
+        assert shell.drive(wait(watch, Dialect(), lambda _run, _now: None)).verdict is Verdict.SUCCEEDED
+
+
+def _in_trouble_on_the_old_path(fault: str) -> Callable[[Asked], Answer]:
+    def server(asked: Asked) -> Answer:
+        act = "SUCCESS" if asked.at > EPOCH + 60 else fault
+        return Answer(ACTS[NO_CREW if asked.request.path == PATHS[0] else act](), 0.2)
+
+    return server
+
+
+def test_a_connection_that_is_wrong_ends_the_wait_and_one_that_cannot_be_read_does_not() -> None:
+    for seen_alive in (False, True):
+        story = told((1, WRONG), seen_alive=seen_alive)
+        assert verdict(story) is Verdict.UNWATCHABLE
+        assert len(live(story).looks) == 1
+        away = told((600, UNREAD), (1, "SUCCESS"), seen_alive=seen_alive)
+        assert verdict(away) is Verdict.SUCCEEDED
+        assert verdict(told((1, UNREAD), seen_alive=seen_alive)) is Verdict.UNREACHABLE
 
 
 def test_a_renewed_token_goes_on_and_a_dead_one_ends_the_wait() -> None:

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from airflow_provider_crewai.client.watch import Patience
-from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
+from airflow_provider_crewai.wire.errors import (
+    CrewConfigError,
+    CrewConnectionUnreadable,
+    CrewError,
+    CrewTransportError,
+)
 from airflow_provider_crewai.wire.model import Response
 from support.scripted import EPOCH, Answer, Asked
 
@@ -28,7 +33,9 @@ TURNED_AWAY = ("refused", "429", "429 with a wait", "503", "503 with a date")
 LOST_ANSWERS = ("reset", "500", "502", "504", "408", "html", "truncated", "not an object")
 DENIED = ("401", "403")
 REFUSED = ("400", "409", "422", "redirect")
-FAULTS = (*TURNED_AWAY, *LOST_ANSWERS, *REFUSED)
+UNREAD, WRONG = "unreadable connection", "wrong connection"
+NO_CREW = "no such path"
+FAULTS = (*TURNED_AWAY, *LOST_ANSWERS, *REFUSED, UNREAD, WRONG)
 
 
 def state(word: str) -> Callable[[], Response]:
@@ -46,6 +53,9 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
     "404 about the run": says(404, b'{"error":"Execution not found"}'),
     "refused": lambda: CrewTransportError("connection refused", sent=False),
     "reset": lambda: CrewTransportError("connection reset", sent=True),
+    UNREAD: lambda: CrewConnectionUnreadable("Connection 'crew' cannot be read. Nothing was sent."),
+    WRONG: lambda: CrewConfigError("Connection 'crew': its password is empty. Nothing was sent."),
+    NO_CREW: lambda: NO_SUCH_PATH,
     "429": says(429),
     "429 with a wait": says(429, retry_after="40"),
     "503 with a date": says(503, retry_after="Thu, 01 Jan 2026 00:05:00 GMT"),
@@ -112,7 +122,7 @@ class Telling:
     def __call__(self, asked: Asked) -> Answer:
         """Answer a request."""
         self.acts.append(self._act(asked))
-        return Answer(self._what(self.acts[-1]), next(self._latencies))
+        return Answer(ACTS[self.acts[-1]](), next(self._latencies))
 
     def _act(self, asked: Asked) -> str:
         tokens = self.story.valid_tokens
@@ -120,11 +130,7 @@ class Telling:
             return "401"
         act = self.story.act_at(asked.at)
         # A gateway in trouble is in trouble on every path.
-        return act if asked.request.path == PATHS[self.story.path] or act in FAULTS else "no such path"
-
-    @staticmethod
-    def _what(act: str) -> Response | CrewError:
-        return NO_SUCH_PATH if act == "no such path" else ACTS[act]()
+        return act if asked.request.path == PATHS[self.story.path] or act in FAULTS else NO_CREW
 
 
 def patiences() -> st.SearchStrategy[Patience]:
@@ -139,7 +145,7 @@ def patiences() -> st.SearchStrategy[Patience]:
 
 
 def phases() -> st.SearchStrategy[tuple[Phase, ...]]:
-    acts = st.one_of(*map(st.sampled_from, (ALIVE, UNSEEN, FAULTS, FAULTS, DENIED, ENDED)))
+    acts = st.one_of(*map(st.sampled_from, (ALIVE, UNSEEN, FAULTS, FAULTS, (NO_CREW,), DENIED, ENDED)))
     seconds = st.sampled_from([0.4, 3.0, 25.0, 59.0, 200.0, 1500.0])
     return st.lists(st.builds(Phase, seconds, acts), min_size=1, max_size=6).map(tuple)
 
