@@ -183,4 +183,5 @@ def _missing_inputs(_: Request, error: Exception) -> Response:
 
 
 def _project_error(_: Request, error: Exception) -> Response:
-    return _json({"detail": str(error)}, 500)
+    # Of no other 5xx a client may believe that nothing was started; and files may be saved one by one.
+    return _json({"detail": str(error)}, 503)

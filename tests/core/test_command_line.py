@@ -340,8 +340,19 @@ def test_an_outage_is_told_once() -> None:
         done = call("status", "run-1", "--wait", "--poll-interval", "0.02", url=server.url)
     assert done.code == 0
     assert done.err.splitlines() == [
-        f"No usable answer from {server.url} (HTTP 503); it is asked again.",
+        f"No usable answer from {server.url} (HTTP 503: busy); it is asked again.",
         "Run run-1 succeeded.",
+    ]
+
+
+def test_what_keeps_a_kickoff_from_being_taken_is_told_while_it_is_tried_and_in_the_end() -> None:
+    why = "brief cannot be loaded by python: SyntaxError: invalid syntax (crew.py, line 3)"
+    with crew(kickoff=answer(503, json.dumps({"detail": why}))) as server:
+        done = call(*KICKOFF, "--patience", "1.5", url=server.url)
+    assert done.code == 4
+    assert done.err.splitlines() == [
+        f"No usable answer from {server.url} (HTTP 503: {why}); it is asked again.",
+        f"The crew was not started over {server.url}: HTTP 503: {why}.",
     ]
 
 

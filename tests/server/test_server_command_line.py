@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from aop_server import EXAMPLE, INPUTS, REPOSITORY, Start
+from aop_server import EXAMPLE, INPUTS, REPOSITORY, TOKEN, Start
+
+from airflow_provider_crewai.client.settings import read_settings
+from airflow_provider_crewai.client.sync import CrewClient
+from airflow_provider_crewai.wire.model import Kickoff
 
 BROKEN = "import nowhere_to_be_found\n"
 FACTORY = "from brief.crew import BriefCrew\n\ndef build():\n    return BriefCrew()\n\none = BriefCrew().crew()\n"
@@ -60,10 +66,24 @@ def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tm
     crew.write_text(BROKEN)
     server = start(str(crew.parent))
     for answer in (server.ask("GET", "/inputs"), server.ask("POST", "/kickoff", {"inputs": {}})):
-        assert answer.status == 500
+        assert answer.status == 503
         assert "ModuleNotFoundError: No module named 'nowhere_to_be_found'" in answer.json()["detail"]
     crew.unlink()
     assert "LookupError" in server.ask("GET", "/inputs").json()["detail"]
+
+
+def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path: Path) -> None:
+    project = tmp_path / "brief"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    crew = project / "src" / "brief" / "crew.py"
+    whole = crew.read_text()
+    crew.write_text(whole[: len(whole) // 2])
+    server = start(str(project))
+    assert server.ask("GET", "/inputs").status == 503
+    client = CrewClient(lambda: read_settings("crew", host=server.url, password=TOKEN))
+    threading.Timer(1, crew.write_text, (whole,)).start()
+    server.wait(client.kickoff(Kickoff(inputs=INPUTS)), "SUCCESS")
+    client.close()
 
 
 def test_an_interpreter_without_crewai_is_named(start: Start) -> None:
