@@ -195,10 +195,12 @@ def read_resume(response: Response) -> Resumed:
 def read_stop(response: Response) -> bool:
     """Read the answer to `POST /stop`: True if the run was stopped, False if it had already ended.
 
-    :raises CrewNotFound: this deployment cannot stop runs (404 or 405): the run goes on.
+    :raises CrewNotFound: this deployment cannot stop runs (404 or 405): the run goes on. Or it does not know the run.
     :raises CrewApiError: any other error.
     """
     if response.status == 400 and "cannot stop" in _detail(response).lower():
+        if parse_state(_detail(response).rpartition(":")[2]) is RunState.NOT_FOUND:
+            raise _api_error(response, errors.CrewNotFound)
         return False
     if response.status in (404, 405):
         raise _api_error(response, errors.CrewNotFound)
