@@ -41,6 +41,7 @@ KICKOFF = ("kickoff", "--input", "topic=tides")
 RESUME = ("resume", "run-1", "--task", "t-1", "--answer", "fine")
 MISSING = answer(422, '{"detail":"Missing inputs: audience"}')
 NO_PATH = answer(404, '{"detail":"Not Found"}')
+NEVER_WAS = answer(400, '{"detail":"Cannot stop execution. Current state: NOT FOUND"}')
 DENIED = answer(401, '{"detail":"Invalid or missing authentication credentials"}')
 
 
@@ -113,6 +114,7 @@ def nobody() -> str:
         (("inputs",), {"inputs": NO_PATH}, 6),
         (("status", "run-1"), {"states": [UNKNOWN]}, 6),
         (("stop", "run-1"), {"states": [UNKNOWN], "stop": NO_PATH}, 6),
+        (("stop", "run-1"), {"stop": NEVER_WAS}, 6),
     ],
 )
 def test_the_exit_code_says_what_became_of_the_run(arguments: Any, scripted: dict[str, Any], code: int) -> None:
@@ -385,6 +387,7 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (("status", "run-1"), {"states": [UNKNOWN]}, ["run-1 is not known", "Whether it goes on is not known"]),
         (("stop", "run-1"), {"stop": DENIED}, ["run-1 could not be stopped", "may go on"]),
         (("stop", "run-1"), {"stop": NO_PATH, "states": [running()]}, ["run-1 GOES ON", "no way to stop it"]),
+        (("stop", "run-1"), {"stop": NEVER_WAS}, ["run-1 is not known", "was not stopped", "goes on is not known"]),
         (RESUME, {"resume": reset}, ["run-1 may have been handed over"]),
         (RESUME, {"resume": DENIED}, ["run-1 was not handed over"]),
     ],

@@ -218,6 +218,20 @@ def test_strictly_as_live_a_waiting_run_is_not_found_and_any_resume_is_welcome(s
         assert server.wait(either, "SUCCESS")["result"] == "Wrote <Publish it>"
 
 
+def test_a_run_is_stopped_by_an_id_of_its_resume_too(shared: Start, calls: Path) -> None:
+    server = shared(REVIEW, "--strict-aop", environment={"SCRIBE_CALLS": str(calls)})
+    kickoff_id = server.kickoff({"topic": "tides"})
+    server.wait(kickoff_id, "NOT FOUND")
+    other = server.resume(kickoff_id, "made-up", "No.").json()["kickoff_id"]
+    stopped = server.ask("POST", f"/stop/{other}")
+    assert (stopped.status, stopped.json()) == (200, {"status": "stopped", "kickoffId": other})
+    assert server.has_let_go(kickoff_id)
+    assert server.status(kickoff_id)["state"] == "REVOKED"
+    for run, state in ((other, "REVOKED"), ("nobody", "NOT FOUND")):
+        refused = server.ask("POST", f"/stop/{run}").json()
+        assert refused == {"detail": f"Cannot stop execution. Current state: {state}"}
+
+
 def test_strictly_as_live_a_waiting_flow_is_paused_and_only_its_webhook_knows_more(shared: Start) -> None:
     server = shared(APPROVAL, "--strict-aop")
     kickoff_id = server.kickoff({"title": "Tides"})
