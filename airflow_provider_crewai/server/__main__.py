@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -90,8 +89,10 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
 
 def _warm_up(launcher: Launcher) -> None:
     # The first request need not wait for crewai's import, which takes seconds.
-    with suppress(ProjectError):
+    try:
         launcher.description()
+    except ProjectError as error:
+        log.warning("%s (once that is mended it is served: the server need not be restarted)", error)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("project", help="a crewai project's directory, or module:attribute")
     parser.add_argument("--host", type=_loopback, default=LOOPBACK[0], help="a loopback address (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--port", type=_port, default=0, help="0, the default, takes a free one")
     parser.add_argument("--token", help=f"the bearer token; else ${TOKEN_VARIABLE}, else one kept in a file")
     parser.add_argument("--state", type=Path, help="where runs are kept; else a directory per project in the user's")
     parser.add_argument(
@@ -157,6 +158,13 @@ def _loopback(host: str) -> str:
     if host not in LOOPBACK:
         raise argparse.ArgumentTypeError(f"{host} is not loopback: this server is for this machine ({LOOPBACK})")
     return host
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:  # noqa: PLR2004 - what TCP has
+        raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
+    return port
 
 
 def _interpreter(python: str) -> str:

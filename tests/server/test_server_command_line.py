@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,15 @@ def refusal(*arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     return done.stderr
+
+
+def logged(capfd: pytest.CaptureFixture[str], pattern: str, seconds: float = 30) -> str:
+    """Wait until a server has logged something; returns what the pattern's group matched, or all of it."""
+    said, deadline = "", time.monotonic() + seconds
+    while not (found := re.search(pattern, said := said + capfd.readouterr().err)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
+    return found[found.re.groups]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com"])  # noqa: S104 - refused
@@ -86,7 +97,27 @@ def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path
     client.close()
 
 
-def test_an_interpreter_without_crewai_is_named(start: Start) -> None:
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_a_port_that_is_none_is_wrong_use(port: str) -> None:
+    assert "argument --port" in refusal(str(EXAMPLE), "--port", port)
+
+
+def test_an_interpreter_without_crewai_is_told_at_once_with_what_to_do(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    (tmp_path / "crew.py").write_text(BROKEN)
+    (tmp_path / ".env").write_text("A=1\n")  # what would read it comes with crewai
+    server = start(str(tmp_path), "--python", str(python))
+    why = f"cannot be loaded by {python}: ModuleNotFoundError: {python} has no crewai."
+    detail = server.ask("GET", "/inputs").json()["detail"]
+    assert why in detail
+    assert "start the server with --python" in detail
+    logged(capfd, f"WARNING .*{re.escape(why)}.*need not be restarted")
+
+
+def test_an_interpreter_that_is_none_is_named(start: Start) -> None:
     server = start(str(EXAMPLE), "--python", "nowhere/python")
     words = f"cannot be loaded by {REPOSITORY}/nowhere/python: FileNotFoundError"
     assert words in server.ask("GET", "/inputs").json()["detail"]
