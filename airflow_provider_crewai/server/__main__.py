@@ -25,6 +25,7 @@ from airflow_provider_crewai.server.webhooks import Outbox
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86400.0
+PORT_FILE = "port"
 TOKEN_FILE = "token"  # noqa: S105 - the name of the file that holds it
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         project = Project.named(options.project)
         directory: Path = (options.state or state.default_directory(project)).resolve()
         state.occupy(directory)
-        listener = _listen(options.host, options.port)
+        listener = _listen(options.host, options.port, directory / PORT_FILE)
         token = _token(options.token, directory)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -95,7 +96,19 @@ def _warm_up(launcher: Launcher) -> None:
         log.warning("%s (once that is mended it is served: the server need not be restarted)", error)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, kept: Path) -> socket.socket:
+    if port:
+        return _listen_at(host, port)
+    try:
+        # The last one again: connections name it, and so do the callbacks that waiting flows gave away.
+        listener = _listen_at(host, state.kept_port(kept))
+    except OSError:
+        listener = _listen_at(host, 0)
+    kept.write_text(f"{listener.getsockname()[1]}\n", encoding="ascii")
+    return listener
+
+
+def _listen_at(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
@@ -126,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("project", help="a crewai project's directory, or module:attribute")
     parser.add_argument("--host", type=_loopback, default=LOOPBACK[0], help="a loopback address (%(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="0, the default, takes a free one")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="0, the default, takes the last one again, else a free one"
+    )
     parser.add_argument("--token", help=f"the bearer token; else ${TOKEN_VARIABLE}, else one kept in a file")
     parser.add_argument("--state", type=Path, help="where runs are kept; else a directory per project in the user's")
     parser.add_argument(
@@ -162,7 +177,7 @@ def _loopback(host: str) -> str:
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004 - what TCP has
+    if not 0 <= port <= state.LAST_PORT:
         raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
     return port
 

@@ -1,4 +1,4 @@
-"""The state directory: where it is, whose it is, and the token kept in it."""
+"""The state directory: where it is, whose it is, and the token and the port kept in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import secrets
 from pathlib import Path
 
 from airflow_provider_crewai.server.project import Project
+
+LAST_PORT = 65535
 
 
 def default_directory(project: Project) -> Path:
@@ -42,3 +44,12 @@ def kept_token(file: Path) -> str:
         token = secrets.token_urlsafe(32)
         new.write(token + "\n")
     return token
+
+
+def kept_port(file: Path) -> int:
+    """Return the port kept in a file; 0, which stands for any, where there is none."""
+    try:
+        port = int(file.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0
+    return port if 0 < port <= LAST_PORT else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -58,6 +60,27 @@ def test_a_state_directory_has_one_server(start: Start) -> None:
 def test_a_port_that_is_taken_is_refused(start: Start, tmp_path: Path) -> None:
     port = start().url.rpartition(":")[2]
     assert "Address already in use" in refusal(str(EXAMPLE), "--state", str(tmp_path / "other"), "--port", port)
+
+
+def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(start: Start) -> None:
+    server = start()
+    first = server.url
+    server.restart(signal.SIGKILL)
+    assert server.url == first
+    server.end()
+    with socket.create_server(("127.0.0.1", int(first.rpartition(":")[2]))):
+        server.start()
+    second = server.url
+    assert second != first
+    server.restart()
+    assert server.url == second
+
+
+@pytest.mark.parametrize("kept", ["", "99999", "\u00e9"])
+def test_a_port_that_was_kept_badly_is_forgotten(start: Start, tmp_path: Path, kept: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "port").write_text(kept)
+    assert start().ask("GET", "/status/x").status == 200
 
 
 def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
