@@ -119,7 +119,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _token(given: str | None, directory: Path) -> str:
-    if token := given or os.environ.get(TOKEN_VARIABLE):
+    if token := (given or os.environ.get(TOKEN_VARIABLE, "")).strip():
         return token
     token = state.kept_token(directory / TOKEN_FILE)
     log.info("the bearer token is in %s", directory / TOKEN_FILE)
@@ -127,7 +127,7 @@ def _token(given: str | None, directory: Path) -> str:
 
 
 def _hint(options: argparse.Namespace, directory: Path) -> str:
-    if options.token or os.environ.get(TOKEN_VARIABLE):
+    if (options.token or os.environ.get(TOKEN_VARIABLE, "")).strip():
         return f"It is what the server was started with, as --token or ${TOKEN_VARIABLE}."
     return f"It is in the file {directory / TOKEN_FILE} on the server's machine."
 

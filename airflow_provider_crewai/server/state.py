@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_crewai.server.project import Project
@@ -36,13 +37,15 @@ def occupy(directory: Path) -> None:
 
 def kept_token(file: Path) -> str:
     """Return the token kept in a file that only its owner can read; a new one where there is none."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text(encoding="utf-8").strip()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-        token = secrets.token_urlsafe(32)
-        new.write(token + "\n")
+    with suppress(FileNotFoundError):
+        if kept := file.read_text(encoding="utf-8").strip():
+            return kept
+    # Under another name until it is whole: a full disk, say, would leave an empty one.
+    new, token = file.with_name(f"{file.name}.new"), secrets.token_urlsafe(32)
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
+        writing.write(token + "\n")
+    new.replace(file)
     return token
 
 

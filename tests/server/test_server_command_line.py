@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -12,13 +13,18 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aop_server import EXAMPLE, INPUTS, REPOSITORY, TOKEN, Start
+from starlette.applications import Starlette
 
 from airflow_provider_crewai.client.settings import read_settings
 from airflow_provider_crewai.client.sync import CrewClient
+from airflow_provider_crewai.server import state
+from airflow_provider_crewai.server.access import Bearer
+from airflow_provider_crewai.server.page.access import Access
 from airflow_provider_crewai.wire.model import Kickoff
 
 BROKEN = "import nowhere_to_be_found\n"
@@ -92,6 +98,33 @@ def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
     assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
     server.restart()
     assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
+
+
+def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "state" / "token"
+    file.parent.mkdir()
+    file.touch()
+    server = start(token=" ")
+    kept = file.read_text().strip()
+    assert len(kept) > 30
+    for empty in ("Bearer", "Bearer ", "Bearer  ", "Bearer \t"):
+        assert server.ask("GET", "/status/x", headers={"Authorization": empty}).status == 401
+    assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
+    for guard in (Access, partial(Bearer, Starlette())):
+        with pytest.raises(ValueError, match="empty"):
+            guard("")
+
+
+def test_a_token_that_could_not_be_written_whole_is_none(tmp_path: Path) -> None:
+    file, limit = tmp_path / "token", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            state.kept_token(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not file.exists()
+    assert state.kept_token(file) == state.kept_token(file)
 
 
 def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tmp_path: Path) -> None:
