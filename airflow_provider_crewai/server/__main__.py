@@ -31,13 +31,14 @@ TOKEN_FILE = "token"  # noqa: S105 - the name of the file that holds it
 log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, command: str = "python -m airflow_provider_crewai.server") -> None:
     """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them.
 
     :param arguments: the command line, by default the process's own.
+    :param command: what was typed before them, for the usage.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    parser = _parser()
+    parser = _parser(command)
     options = parser.parse_args(arguments)
     try:
         project = Project.named(options.project)
@@ -132,9 +133,9 @@ def _hint(options: argparse.Namespace, directory: Path) -> str:
     return f"It is in the file {directory / TOKEN_FILE} on the server's machine."
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_crewai.server",
+        prog=command,
         description="Serve a crewai project from disk behind the API of a deployed one, on this machine only.",
     )
     parser.add_argument("project", help="a crewai project's directory, or module:attribute")

@@ -523,11 +523,12 @@ def test_a_connection_without_airflow_is_refused_with_the_way_out() -> None:
     assert "--url" in done.err
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "starlette"])
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "jinja2"])
 def test_serving_without_its_extra_names_the_extra(missing: str) -> None:
     done = call("serve", "somewhere", launch=without(missing))
     assert done.code == 2
-    assert "airflow-provider-crewai[server]" in done.err
+    assert "pip install 'airflow-provider-crewai[server]'" in done.err
+    assert "pip install '.[server]'" in done.err
     assert "Traceback" not in done.err
 
 
