@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import os
@@ -9,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
@@ -19,6 +20,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
+
+SECRET_LENGTH = 20
+"""Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
+
+_IN_USERINFO = ":!$&'()*+,;="
+"""RFC 3986, section 3.2.1: what stands unquoted before a URL's host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,16 @@ class Settings:
     def transport(self) -> tuple[object, ...]:
         """What two connections must share to share one HTTP session: all but the token."""
         return (self.conn_id, self.base_url, self.timeout, self.verify, self.proxy)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log may hold, in each spelling that may come back, the longest first.
+
+        The token, the proxy's credentials, and the values of extra headers that are long enough to be secrets.
+        """
+        plain = [self.token, *(value for value in self.headers.values() if len(value) >= SECRET_LENGTH)]
+        spelt = {quoted for secret in plain for quoted in (secret, quote(secret, safe=""))}
+        return sorted(spelt | _credentials(self.proxy or ""), key=len, reverse=True)
 
     def __str__(self) -> str:
         return f"connection {self.conn_id!r} ({self.base_url})"
@@ -213,6 +230,16 @@ def _is_loopback(hostname: str) -> bool:
 
 def _with_scheme(proxy: str | None) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _credentials(proxy: str) -> set[str]:
+    """Return the spellings of a proxy's `user:password`: as it is given, meant, sent, and written in a URL."""
+    given = proxy.partition("://")[2].rpartition("@")[0]
+    if ":" not in given:  # a name alone is no secret
+        return set()
+    meant = unquote(given)
+    sent = base64.b64encode(meant.encode()).decode()
+    return {given, meant, sent, quote(meant, safe=_IN_USERINFO), quote(meant, safe="")}
 
 
 def _environment_proxy(url: SplitResult) -> str | None:
