@@ -287,6 +287,15 @@ def _input_name(item: JSON) -> str:
 # ---- errors ---------------------------------------------------------------------------------------
 
 
+def read_error(response: Response) -> errors.CrewApiError | None:
+    """Read the answer of any endpoint as the error that it is, or None where it is none."""
+    try:
+        _raise_for_status(response)
+    except errors.CrewApiError as error:
+        return error
+    return None
+
+
 def _object(response: Response) -> JSONObject:
     _raise_for_status(response)
     body = _json(response)

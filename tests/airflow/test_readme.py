@@ -312,7 +312,10 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{TRIES}::test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself",
         f"{CHAOS}::answer to the POST lost",
     ),
-    "the host does not resolve, or the API is down, when the run is to be started": (f"{ENDINGS}::TO BE NAMED",),
+    "the host does not resolve, or the API is down, when the run is to be started": (
+        f"{ENDINGS}::test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry",
+        f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
+    ),
     "the API is down, slow, or answers 429, HTML, half a JSON or a redirect while the task waits": (
         f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
         f"{ENDINGS}::test_an_answer_that_drips_is_given_up_after_the_timeout_of_a_request",
