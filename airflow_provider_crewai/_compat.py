@@ -51,9 +51,9 @@ __all__ = [
     "RetryPolicy",
     "aget_connection",
     "conf",
-    "count",
     "default_deferrable",
     "object_storage_path",
+    "state_now",
     "task_now",
 ]
 
@@ -77,24 +77,28 @@ async def aget_connection(conn_id: str, hook: type[Any]) -> tuple[Any, dict[str,
 async def task_now(ti: Any, xcom_key: str) -> tuple[str | None, Any]:
     """Return a task instance's state and one of its XComs as they are now, asked from a triggerer (3.3+)."""
     from airflow.sdk.bases.xcom import BaseXCom
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from asgiref.sync import sync_to_async
 
-    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    )
-    state = next(iter(states.get(ti.run_id, {}).values()), None)
+    state = await sync_to_async(_state)(ti)
     xcom = await BaseXCom.aget_one(
         key=xcom_key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
     )
     return state, xcom
 
 
-def count(metric: str, operator: str) -> None:
-    """Count an event in Airflow's metrics."""
-    from airflow.providers.common.compat.sdk import Stats
+def state_now(ti: Any) -> str | None:
+    """Return a task instance's state as it is now, asked from the worker that runs it."""
+    # 2.11 has workers that read the database themselves.
+    return ti.current_state() if hasattr(ti, "current_state") else _state(ti)
 
-    Stats.incr(metric, tags={"operator": operator})
+
+def _state(ti: Any) -> str | None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    return next(iter(states.get(ti.run_id, {}).values()), None)
 
 
 def object_storage_path(path: str) -> Any:

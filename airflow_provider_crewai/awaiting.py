@@ -87,7 +87,7 @@ class AwaitsRun(BaseOperator):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.unreachable_timeout = unreachable_timeout
-        self._awaited: tuple[CrewClient, str] | None = None
+        self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     @property
@@ -103,11 +103,11 @@ class AwaitsRun(BaseOperator):
         """Raise the error in the form that tells Airflow what to do next."""
         raise NotImplementedError
 
-    def retry_text(self, verdict: Verdict, context: Context) -> str:
+    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:
         """Say what a retry will do."""
         raise NotImplementedError
 
-    def trigger_arguments(self) -> dict[str, Any]:
+    def trigger_arguments(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - the operator's depend on it
         """Return arguments of the trigger beyond those that every wait has."""
         return {}
 
@@ -123,18 +123,21 @@ class AwaitsRun(BaseOperator):
         :return: the crew's answer.
         """
         client = client or self.hook().get_conn()
-        self._awaited = client, wait.kickoff_id
         watch = self._watch(wait, **seen)
         try:
-            ending = self._ending(client, watch, wait)
+            self._awaited = client, wait.kickoff_id, context
+            ending = self._ending(client, watch, wait, context)
         except CrewError as error:  # what is no kickoff_id cannot be asked for
             self.fail(error)
         except AirflowTaskTimeout:
             # A look took longer than the time we keep for it. Left to Airflow, this would count as a kill.
             ending = watch.cut_short(time.time())
+        finally:
+            # What kills the process from here on ends no wait (3.3.2: listeners and callbacks that take too long).
+            self._awaited = None
         return self._conclude(ending, wait, context)
 
-    def _ending(self, client: CrewClient, watch: Watch, wait: Wait) -> Ending:
+    def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
         from airflow_provider_crewai.journal import Journal
 
@@ -144,7 +147,7 @@ class AwaitsRun(BaseOperator):
         if isinstance(step, Ending):
             return step
         if self.deferrable and wait.deferrals < MAX_DEFERRALS:
-            self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1))
+            self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1), context)
         return client.wait(watch, journal)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
@@ -192,7 +195,7 @@ class AwaitsRun(BaseOperator):
         )
         return Watch(wait.kickoff_id, patience, started_at=wait.started_at, seen_alive=wait.seen_alive, **seen)
 
-    def _defer(self, wait: Wait) -> NoReturn:
+    def _defer(self, wait: Wait, context: Context) -> NoReturn:
         from airflow_provider_crewai.triggers import CrewStatusTrigger
 
         self.log.info("Waiting for run %s in the triggerer, without a worker slot.", wait.kickoff_id)
@@ -206,7 +209,7 @@ class AwaitsRun(BaseOperator):
             unreachable_timeout=self.unreachable_timeout,
             human_input=self.awaits_human,
             seen_alive=wait.seen_alive,
-            **self.trigger_arguments(),
+            **self.trigger_arguments(context),
         )
         backstop = None if wait.deadline is None else timedelta(seconds=wait.deadline - time.time() + BACKSTOP)
         self.defer(trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop)
@@ -218,7 +221,7 @@ class AwaitsRun(BaseOperator):
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"
             started_at = wait.started_at if self.knows_the_start else None
-            retry = self.retry_text(ending.verdict, context)
+            retry = self.retry_text(ending.verdict, wait.kickoff_id, context)
             self.fail(error_of(ending, where=where, started_at=started_at, retry=retry))
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
@@ -245,6 +248,16 @@ def try_began(context: Context) -> float:
     return float(start.timestamp()) if start else time.time()
 
 
+def check_limit(task_id: str, name: str, limit: Limit) -> None:
+    """Refuse what is no limit, when the Dag is parsed.
+
+    :raises ValueError: it is none; names the task and the argument.
+    """
+    if limit is None or (isinstance(limit, int | float | timedelta) and _seconds(limit) > 0):
+        return
+    raise ValueError(f"Task {task_id!r}: {name} is {limit!r}; set it to seconds above 0, a timedelta, or None.")
+
+
 def _seconds(limit: float | timedelta) -> float:
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
@@ -253,6 +266,8 @@ def _check_intervals(task_id: str, shortest: float, longest: float, unreachable:
     if shortest <= 0:
         raise ValueError(f"Task {task_id!r}: poll_interval is {shortest}; set it to seconds above 0.")
     if longest < shortest:
-        raise ValueError(f"Task {task_id!r}: max_poll_interval ({longest}) is below poll_interval ({shortest}).")
+        raise ValueError(
+            f"Task {task_id!r}: poll_interval ({shortest}) is above max_poll_interval ({longest}); raise that, too."
+        )
     if unreachable < 0:
         raise ValueError(f"Task {task_id!r}: unreachable_timeout is {unreachable}; set it to seconds, 0 or more.")

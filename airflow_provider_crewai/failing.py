@@ -20,17 +20,15 @@ NEVER_BETTER = (
 """Errors that a retry meets again: somebody has to mend something first."""
 
 
-def may_retry(error: errors.CrewError, *, orphans_rerun: bool = False) -> bool:
-    """Whether a retry can help, and does no harm.
-
-    :param orphans_rerun: whether the author accepts a second run where the first may have started.
-    """
+def may_retry(error: errors.CrewError) -> bool:
+    """Whether a retry can help, and does no harm."""
     if isinstance(error, errors.CrewMayHaveStarted):
-        return orphans_rerun
-    return not isinstance(error, NEVER_BETTER)
+        return error.rerun
+    # Missing, or out of reach for a moment: Airflow does not say which, and a retry that reads it again is free.
+    return isinstance(error, errors.CrewConnectionUnreadable) or not isinstance(error, NEVER_BETTER)
 
 
-def fail(error: errors.CrewError, *, has_retry_policy: bool, orphans_rerun: bool = False) -> NoReturn:
+def fail(error: errors.CrewError, *, has_retry_policy: bool) -> NoReturn:
     """Raise the error so that Airflow retries it or does not.
 
     A task with a retry policy (Airflow 3.3+) gets the typed error, since Airflow asks no policy about an
@@ -39,6 +37,6 @@ def fail(error: errors.CrewError, *, has_retry_policy: bool, orphans_rerun: bool
     :raises AirflowFailException: a retry cannot help; the typed error is its cause.
     :raises CrewError: otherwise.
     """
-    if has_retry_policy or may_retry(error, orphans_rerun=orphans_rerun):
+    if has_retry_policy or may_retry(error):
         raise error
     raise AirflowFailException(str(error)) from error

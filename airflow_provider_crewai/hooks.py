@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai._compat import BaseHook, aget_connection
 from airflow_provider_crewai.client.settings import Settings, read_settings
-from airflow_provider_crewai.wire.errors import CrewAuthError, CrewConfigError, CrewError, CrewNotFound
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewConnectionUnreadable, CrewError
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
@@ -70,7 +70,8 @@ class CrewHook(BaseHook):
     def settings(self) -> Settings:
         """Read the connection.
 
-        :raises CrewConfigError: the connection is missing or cannot be used; names the field.
+        :raises CrewConnectionUnreadable: Airflow does not give it.
+        :raises CrewConfigError: it cannot be used; names the field.
         """
         try:
             connection = self.get_connection(self.crewai_conn_id)
@@ -116,21 +117,25 @@ class CrewHook(BaseHook):
         return self._client.stop(kickoff_id)
 
     def wait(self, watch: Watch, observe: Observe | None = None) -> Ending:
-        """Wait for a run until it ends or the watch gives up. Raises nothing.
+        """Wait for a run until it ends or the watch gives up, which is no error.
 
         :param observe: called with what each look came to, an answer or an error, and the epoch second.
+        :raises CrewConfigError: what the watch looks for is no kickoff_id.
         """
         return self._client.wait(watch, observe) if observe else self._client.wait(watch)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask the crew for its inputs, and say in one sentence what is right or what to do."""
+        from airflow_provider_crewai.client.messages import advice
         from airflow_provider_crewai.client.sync import CrewClient
 
         try:
             client = CrewClient(self.settings, patience=TEST_PATIENCE)
             names = client.get_inputs().names
+        except CrewConfigError as error:
+            return False, str(error)
         except CrewError as error:
-            return False, _advice(error)
+            return False, f"The crew cannot be asked for its inputs: {advice(error)}"
         wants = ", ".join(names) if names else "no inputs"
         return True, f"The crew at {client.settings.base_url} answers. It takes: {wants}."
 
@@ -167,7 +172,8 @@ class AsyncCrewHook(BaseHook):
     async def settings(self) -> Settings:
         """Read the connection.
 
-        :raises CrewConfigError: the connection is missing or cannot be used; names the field.
+        :raises CrewConnectionUnreadable: Airflow does not give it.
+        :raises CrewConfigError: it cannot be used; names the field.
         """
         try:
             connection, extra = await aget_connection(self.crewai_conn_id, type(self))
@@ -212,21 +218,10 @@ def _settings(conn_id: str, connection: Any, extra: Mapping[str, Any]) -> Settin
     )
 
 
-def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:
-    # What kind of error a missing connection is differs between Airflow's versions and secrets backends.
-    return CrewConfigError(
-        f"Connection {conn_id!r} cannot be read ({type(error).__name__}: {error}). Add a connection of type "
-        "'crewai' with that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
+def _unreadable(conn_id: str, error: Exception) -> CrewConnectionUnreadable:
+    # What kind of error a missing connection is differs between Airflow's versions and secrets backends, and 3.3.2
+    # calls one missing, too, whose backend did not answer.
+    return CrewConnectionUnreadable(
+        f"Connection {conn_id!r} cannot be read ({type(error).__name__}: {error}). If it is missing, add a connection "
+        "of type 'crewai' with that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
     )
-
-
-def _advice(error: CrewError) -> str:
-    match error:
-        case CrewConfigError():
-            return str(error)
-        case CrewAuthError():
-            return f"The crew refused the token ({error}). Copy the Bearer token from the crew's page again."
-        case CrewNotFound():
-            return f"Something answers there, but it is no crew ({error}). Set the host to the crew's own URL."
-        case _:
-            return f"The crew cannot be asked for its inputs: {error}"

@@ -65,7 +65,10 @@ class PathStore:
     def load(self) -> JSON:
         """Return the record, or None."""
         try:
-            record: JSON = json.loads(self._file.read_text()) if self._file.exists() else None
+            # Not `exists()`: it says no on any error (fsspec), and "cannot be read" is not "there is none".
+            record: JSON = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return None
         except Exception as error:
             raise _unreadable(str(self._file), error) from error
         return record
@@ -105,6 +108,5 @@ def _unreadable(where: str, error: Exception) -> CrewLedgerError:
 
 def _unwritable(where: str, error: Exception) -> CrewLedgerError:
     return CrewLedgerError(
-        f"The record of this task's run cannot be written to {where} ({type(error).__name__}: {error}). Without it a "
-        "crash could start a second run."
+        f"The record of this task's run cannot be written to {where} ({type(error).__name__}: {error})."
     )

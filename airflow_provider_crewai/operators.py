@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai._compat import Context, count
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of
-from airflow_provider_crewai.client.killing import OnKill
-from airflow_provider_crewai.client.ledger import Move, OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai._compat import Context, state_now
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
+from airflow_provider_crewai.client.killing import ASK_PATIENCE, UNKNOWN, OnKill, is_ended, within
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
-from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError
+from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
 
 if TYPE_CHECKING:
@@ -48,13 +47,14 @@ class CrewKickoffOperator(AwaitsRun):
     :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
     :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
     :param timeout: seconds or timedelta after which to stop waiting, from the try's start; the run goes on.
-        Default 24 hours, the time after which deployments forget a result; None waits for ever. With
-        `execution_timeout` the shorter one holds.
+        Default 24 hours; None waits for ever. With `execution_timeout` the shorter one holds.
     :param durable: False starts a new run on each try, whatever happened to the last one.
-    :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with.
+    :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with:
+        edited ones, or a template that renders anew for each try.
     :param on_orphaned_kickoff: `fail` or `rerun` where an earlier try may have started a run nobody can name.
     :param on_clear: `rerun` or `reattach` where a user cleared the task.
-    :param on_kill: `stop` or `leave` the run where a user ends the task. While deferred this needs Airflow 3.3.
+    :param on_kill: `stop` or `leave` the run where a user ends the task, or clears it to start another. While
+        deferred, ending needs Airflow 3.3. A deployment that cannot stop runs lets it go on, and the log says so.
     :param stop_superseded: stop the earlier run where a new one replaces it.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
         `unreachable_timeout` and `deferrable`, and Airflow's `BaseOperator`.
@@ -73,6 +73,7 @@ class CrewKickoffOperator(AwaitsRun):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
     ui_color = "#ffe0d6"
+    # Read by Airflow's registry of providers, which shows that retries take up what earlier tries began.
     __supports_durable_execution: ClassVar[bool] = True
 
     def __init__(
@@ -98,6 +99,7 @@ class CrewKickoffOperator(AwaitsRun):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        _check_words(self.task_id, on_changed_inputs, on_orphaned_kickoff, on_clear, on_kill)
         self.inputs = inputs
         self.meta = meta
         self.task_webhook_url = task_webhook_url
@@ -108,11 +110,14 @@ class CrewKickoffOperator(AwaitsRun):
         self.restore_from_state_id = restore_from_state_id
         self.validate_inputs = validate_inputs
         self.wait_for_completion = wait_for_completion
+        check_limit(self.task_id, "timeout", timeout)
         self.timeout = timeout
         self.durable = durable
         self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
         self.kill_policy = on_kill
         self.stop_superseded = stop_superseded
+        self._beginning: CrewClient | None = None
+        self._killed = False
 
     @property
     def awaits_human(self) -> bool:
@@ -124,27 +129,48 @@ class CrewKickoffOperator(AwaitsRun):
 
         :return: the crew's answer, or the kickoff_id where `wait_for_completion` is False.
         """
+        deadline = self._deadline(context)  # before money is spent: it may complain
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=XCOM_KICKOFF_ID, value=begun.kickoff_id)
         if not self.wait_for_completion:
+            self._awaited = None
             return begun.kickoff_id
-        wait = Wait(begun.kickoff_id, begun.at, self._deadline(context), seen_alive=True)
+        wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True)
         return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
-        """Stop the run where the author wants that. Called in a signal handler, with five seconds to go."""
-        if self._awaited is None:
-            self.log.warning("Killed before the run was known. If a kickoff was just sent, its run goes on.")
-            return
-        client, kickoff_id = self._awaited
-        if self.kill_policy == "stop":
-            self.log.warning("The task was killed. %s", client.in_a_hurry().kill(kickoff_id))
-        else:
-            self.log.warning("The task was killed. Run %s GOES ON: on_kill is 'leave'.", kickoff_id)
+        """Stop the run if its task is over. Called in a signal handler, with five seconds to go."""
+        self._killed = True
+        if self._awaited is not None:
+            self._stop_or_leave(*self._awaited)
+        elif self._beginning is not None:
+            self._beginning.start_nothing()
+            self.log.warning(
+                "The task's process is told to end before it knew its run (connection %r). No kickoff is sent from now "
+                "on. If one was just sent, a paid run goes on; so does an earlier try's.",
+                self.crewai_conn_id,
+            )
 
-    def trigger_arguments(self) -> dict[str, Any]:
+    def _stop_or_leave(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
+        ended, why = self._is_ended(context)
+        self.log.warning("The task's process is told to end: %s.", why)
+        if not ended:
+            self.log.warning("Run %s GOES ON.", kickoff_id)
+        elif self.kill_policy == "leave":
+            self.log.warning("Run %s GOES ON: on_kill is 'leave'.", kickoff_id)
+        else:
+            self.log.warning(client.in_a_hurry().kill(kickoff_id))
+
+    def _is_ended(self, context: Context) -> tuple[bool, str]:
+        ti = context["ti"]
+        retried = ti.try_number <= (ti.max_tries or 0) and store_for(context, durable=self.durable).durable
+        state: str | None = within(ASK_PATIENCE, partial(state_now, ti), UNKNOWN)
+        return is_ended(state, self.rules.on_clear, retried=retried)
+
+    def trigger_arguments(self, context: Context) -> dict[str, Any]:
         """Return what the trigger needs to know about killing."""
-        return {"on_kill": self.kill_policy, "on_clear": self.rules.on_clear}
+        durable = store_for(context, durable=self.durable).durable
+        return {"on_kill": self.kill_policy, "on_clear": self.rules.on_clear, "durable": durable}
 
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
@@ -158,29 +184,27 @@ class CrewKickoffOperator(AwaitsRun):
         )
         if not kickoff_id:
             raise CrewLedgerError(
-                "The trigger failed, and the kickoff_id of this try stands neither on record nor in XCom."
+                "The kickoff_id of this try stands neither on record nor in XCom, so its run cannot be found again "
+                f"(connection {self.crewai_conn_id!r}). It goes on; look for it on the crew's page."
             )
-        start = getattr(context["ti"], "start_date", None)
-        started_at = start.timestamp() if start else time.time()
-        return Wait(str(kickoff_id), started_at, deadline, seen_alive=True)
+        return Wait(str(kickoff_id), try_began(context), deadline, seen_alive=True)
 
-    def retry_text(self, verdict: Verdict, context: Context) -> str:
+    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:
         """Say what a retry will do."""
         from airflow_provider_crewai.client.messages import retry_text
 
-        return retry_text(verdict, durable=store_for(context, durable=self.durable).durable)
+        return retry_text(
+            verdict,
+            kickoff_id,
+            self.crewai_conn_id,
+            on_record=_is_on_record(store_for(context, durable=self.durable), kickoff_id),
+            on_clear=self.rules.on_clear,
+            on_kill=self.kill_policy,
+        )
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
-        fail(
-            error,
-            has_retry_policy=getattr(self, "retry_policy", None) is not None,
-            orphans_rerun=self._orphans_rerun,
-        )
-
-    @property
-    def _orphans_rerun(self) -> bool:
-        return self.rules.on_orphaned_kickoff == "rerun"
+        fail(error, has_retry_policy=getattr(self, "retry_policy", None) is not None)
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
@@ -188,12 +212,16 @@ class CrewKickoffOperator(AwaitsRun):
         store = store_for(context, durable=self.durable)
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
-        client = CrewClient(self.hook().settings, store=store)
-        begun = self._start(client, self._planned(client, store, context))
-        self._awaited = client, begun.kickoff_id
-        count(f"resumable_job.{_METRICS[begun.decision.move]}", type(self).__name__)
+        client = self._beginning = CrewClient(self.hook().settings, store=store)
+        try:
+            begun = self._start(client, self._planned(client, store, context))
+            self._awaited = client, begun.kickoff_id, context
+        finally:
+            self._beginning = None
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
+        if self._killed:
+            self._stop_or_leave(*self._awaited)
         return client, begun
 
     def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
@@ -212,8 +240,10 @@ class CrewKickoffOperator(AwaitsRun):
     def _fail_without_a_run(self, error: CrewError, earlier: Record | None = None) -> NoReturn:
         from airflow_provider_crewai.client.messages import no_run
 
-        where, retried = f"connection {self.crewai_conn_id!r}", may_retry(error, orphans_rerun=self._orphans_rerun)
-        error.args = (no_run(error, where=where, retried=retried, earlier=earlier),)
+        if isinstance(error, CrewMayHaveStarted):
+            error.rerun = self.rules.on_orphaned_kickoff == "rerun"
+        where = f"connection {self.crewai_conn_id!r}"
+        error.args = (no_run(error, where=where, retried=may_retry(error), earlier=earlier),)
         self.fail(error)
 
     def _plan(self, client: CrewClient, context: Context) -> Plan:
@@ -225,7 +255,7 @@ class CrewKickoffOperator(AwaitsRun):
         crew = client.settings.base_url
         claim = Claim(fingerprint(crew, kickoff_request(kickoff)), crew, ti.try_number, ti.max_tries or 0)
         check = partial(self._validate, kickoff) if self.validate_inputs else None
-        return Plan(kickoff, claim, self.rules, self.stop_superseded, check)
+        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check)
 
     def _kickoff(self, context: Context) -> Kickoff:
         from airflow_provider_crewai.client.inputs import as_object
@@ -260,13 +290,37 @@ def _record(store: Store) -> Record | None:
     return None if stored is None else Record.from_json(stored)
 
 
+def _is_on_record(store: Store, kickoff_id: str) -> bool | None:
+    """Whether a retry finds the run; None where nothing is recorded. Written now, where that failed before."""
+    if not store.durable:
+        return None
+    try:
+        record = _record(store)
+        if record is not None and record.kickoff_id is None:
+            record = record.submitted(kickoff_id)
+            store.save(record.to_json())
+    except CrewLedgerError:
+        return False
+    return record is not None and record.kickoff_id == kickoff_id
+
+
+def _check_words(task_id: str, *words: str) -> None:
+    options = {
+        "on_changed_inputs": OnChangedInputs,
+        "on_orphaned_kickoff": OnOrphanedKickoff,
+        "on_clear": OnClear,
+        "on_kill": OnKill,
+    }
+    for word, (name, meant) in zip(words, options.items(), strict=True):
+        if word not in get_args(meant):
+            either = " or ".join(map(repr, get_args(meant)))
+            raise ValueError(f"Task {task_id!r}: {name} is {word!r}; set it to {either}.")
+
+
 def _hook_of(webhook: str | JSONObject | None) -> str | JSONObject | None:
     from airflow_provider_crewai.client.inputs import as_object
 
     return as_object(webhook, "human_input_webhook") if isinstance(webhook, dict) else webhook
-
-
-_METRICS = {Move.START: "fresh_submit", Move.ADOPT: "reconnect_success"}
 
 
 def _tags(context: Context) -> JSONObject:

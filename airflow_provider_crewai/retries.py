@@ -17,18 +17,16 @@ MAX_DELAY = 6 * 3600.0
 class CrewRetryPolicy(RetryPolicy):
     """Retries what can get better, at once fails what cannot, and leaves failed runs to the author's choice.
 
-    Configuration, token, inputs, quota and a kickoff that may have started: no retry. Rate limit: a retry after
+    Configuration, token, inputs, quota: no retry. A kickoff that may have started: none either, but where the task's
+    `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after
     the server's Retry-After. API or record out of reach, run not ended in time: a retry, which takes the run up
-    again. A run that failed: a retry (a new, paid run) only where its error text holds one of `retry_failures`.
+    again. A run that failed: a retry (a new, paid run) only where the crew's own words hold one of `retry_failures`.
 
     :param retry_failures: words, compared without case, such as `rate limit`. Empty: a failed run is not retried.
-    :param orphans_rerun: whether a kickoff that may have started is retried; say the same as
-        `on_orphaned_kickoff="rerun"` of the operator.
     """
 
-    def __init__(self, retry_failures: Iterable[str] = (), *, orphans_rerun: bool = False) -> None:
+    def __init__(self, retry_failures: Iterable[str] = ()) -> None:
         self.retry_failures = tuple(retry_failures)
-        self.orphans_rerun = orphans_rerun
 
     def evaluate(
         self,
@@ -44,21 +42,21 @@ class CrewRetryPolicy(RetryPolicy):
             return RetryDecision.fail(reason="the run was stopped by hand")
         if isinstance(exception, CrewRunFailed):
             return self._after_a_failed_run(exception)
-        if not may_retry(exception, orphans_rerun=self.orphans_rerun):
+        if not may_retry(exception):
             return RetryDecision.fail(reason=f"{type(exception).__name__}: a retry would meet it again")
         return RetryDecision.retry(delay=_delay(exception), reason=f"{type(exception).__name__}: may get better")
 
     def serialize(self) -> dict[str, Any]:
         """Return the policy as JSON."""
-        return {"retry_failures": list(self.retry_failures), "orphans_rerun": self.orphans_rerun}
+        return {"retry_failures": list(self.retry_failures)}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> CrewRetryPolicy:
         """Make the policy from what `serialize` returned."""
-        return cls(data["retry_failures"], orphans_rerun=data["orphans_rerun"])
+        return cls(data["retry_failures"])
 
     def _after_a_failed_run(self, error: CrewRunFailed) -> RetryDecision:
-        said = str(error).lower()
+        said = (error.reason or "").lower()
         for words in self.retry_failures:
             if words.lower() in said:
                 return RetryDecision.retry(reason=f"the run failed with {words!r}, which retry_failures names")

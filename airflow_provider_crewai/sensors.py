@@ -70,7 +70,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         deadline = deadline_of(context, self.timeout, self.execution_timeout)
         return Wait(self.kickoff_id, try_began(context), deadline)
 
-    def retry_text(self, verdict: Verdict, context: Context) -> str:  # noqa: ARG002 - the operator needs it
+    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:  # noqa: ARG002 - the operator's
         """Say what a retry will do, or that there is none."""
         if self.soft_fail:
             return "The sensor is skipped, as soft_fail says; clear it to look again."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,15 +19,18 @@ from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
 
 ON_KILL_PATIENCE = 20.0
-"""Seconds for which `on_kill` asks what became of the task: Airflow gives it 30 in all, by default."""
+"""Seconds for which `on_kill` asks what became of the task."""
+
+ON_KILL_TIMEOUT = 28.0
+"""Seconds that `on_kill` takes at most: Airflow gives it 30, by default."""
 
 
 class CrewStatusTrigger(BaseTrigger):
     """Polls a run until it ends, or until it is time to give up, and then fires one event.
 
     Its arguments are stored in Airflow's database and printed in logs, so they are ids and numbers only. It
-    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing,
-    and its event is a hint: the worker reads the run again and believes that.
+    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing but a
+    complaint about what is no kickoff_id, and its event is a hint: the worker reads the run again and believes that.
 
     :param kickoff_id: the run.
     :param crewai_conn_id: the connection, looked up once and again after a 401.
@@ -39,6 +43,7 @@ class CrewStatusTrigger(BaseTrigger):
     :param seen_alive: whether the run is already known to exist.
     :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
     :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
+    :param durable: whether the task's next try finds the run on record, and so sees to it itself.
     """
 
     # The class path is stored in Airflow's database: it can never change.
@@ -57,6 +62,7 @@ class CrewStatusTrigger(BaseTrigger):
         seen_alive: bool = False,
         on_kill: OnKill = "leave",
         on_clear: OnClear = "rerun",
+        durable: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.kickoff_id = kickoff_id
@@ -66,6 +72,7 @@ class CrewStatusTrigger(BaseTrigger):
         self.seen_alive = seen_alive
         self.kill_policy = on_kill
         self.on_clear = on_clear
+        self.durable = durable
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON scalars all."""
@@ -81,6 +88,7 @@ class CrewStatusTrigger(BaseTrigger):
             "seen_alive": self.seen_alive,
             "on_kill": self.kill_policy,
             "on_clear": self.on_clear,
+            "durable": self.durable,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -92,6 +100,16 @@ class CrewStatusTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the run if a user ended the task and so abandoned it (Airflow 3.3+ calls this)."""
+        # Airflow 3.3.2 cancels the trigger anew with each round of the triggerer, about once a second, and so would
+        # cut this off before it is done.
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_abandoned(), ON_KILL_TIMEOUT))
+        while not stopping.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([stopping])
+        if stopping.exception():
+            self.log.warning("Run %s could not be stopped and may go on: %r", self.kickoff_id, stopping.exception())
+
+    async def _stop_if_abandoned(self) -> None:
         if self.kill_policy != "stop":
             self.log.warning("Run %s GOES ON: on_kill is %r.", self.kickoff_id, self.kill_policy)
             return
@@ -108,14 +126,21 @@ class CrewStatusTrigger(BaseTrigger):
         clock, doubted = asyncio.get_running_loop().time, False
         give_up = clock() + ON_KILL_PATIENCE
         while True:
-            state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
-            abandoned, why = is_abandoned(state, current, self.kickoff_id, self.on_clear, doubted=doubted)
+            try:
+                state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
+                abandoned, why = None, f"Airflow does not say what became of the task ({type(error).__name__}: {error})"
+            else:
+                abandoned, why = self._judge(state, current, doubted=doubted)
+                doubted = True
             if abandoned is not None:
                 return abandoned, why
             if clock() > give_up:
-                return False, f"{why}. If it was cleared, the run GOES ON"
-            doubted = True
+                return False, f"{why}. If it was ended or cleared, the run GOES ON"
             await asyncio.sleep(1)
+
+    def _judge(self, state: str | None, current: str | None, *, doubted: bool) -> tuple[bool | None, str]:
+        return is_abandoned(state, current, self.kickoff_id, self.on_clear, durable=self.durable, doubted=doubted)
 
 
 def event_of(ending: Ending) -> JSONObject:

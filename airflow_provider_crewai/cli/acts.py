@@ -22,6 +22,8 @@ from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
 APPROVED = "Approved."
 """What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
 
+_NO_SUCH_PATH = (404, 405, 410)
+
 LOOK_FIRST = "Look for it on the crew's page before you start another"
 
 LONGEST_LOOK = 10.0
@@ -226,6 +228,9 @@ def _stop(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
 
 def _unstoppable(error: CrewNotFound, kickoff_id: str, crew: Crew) -> Outcome:
     """Say what a run does that cannot be stopped: either is possible, no such run and no such way."""
+    if error.status not in _NO_SUCH_PATH:
+        said = f"Run {kickoff_id} is not known over {crew.where}, and was not stopped: {_said(error)}."
+        return Outcome(Exit.NOT_FOUND, f"{said} Whether it goes on is not known.", kickoff_id=kickoff_id)
     why = f"This deployment has no way to stop it ({_said(error)})."
     try:
         seen = _seen(crew.client.get_status(kickoff_id), crew)

@@ -14,8 +14,9 @@ from airflow_provider_crewai.cli.verbs import DEFAULT_CONN_ID, TOKEN_VARIABLE
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.client.sync import CrewClient
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError
-from airflow_provider_crewai.wire.model import Request
+from airflow_provider_crewai.wire.codec import read_error
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewNotFound
+from airflow_provider_crewai.wire.model import Request, Response
 
 Note = Callable[[str], None]
 
@@ -133,7 +134,6 @@ class Client(CrewClient):
 
 
 def _trouble(reply: flows.Reply) -> str | None:
-    if isinstance(reply.answer, CrewError):
-        return str(reply.answer)
-    status = getattr(reply.answer, "status", 200)
-    return None if 200 <= status < 300 or status in (404, 410) else f"HTTP {status}"  # noqa: PLR2004 - HTTP's numbers
+    error = read_error(reply.answer) if isinstance(reply.answer, Response) else reply.answer
+    # A 404 is an answer, too: that this deployment speaks the other dialect.
+    return str(error) if isinstance(error, CrewError) and not isinstance(error, CrewNotFound) else None

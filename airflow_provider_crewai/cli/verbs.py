@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Carry out a parsed command line, whichever entrance it came through, and return its exit code."""
     if options.verb == "serve":
-        return _serve(options.arguments)
+        return _serve(options.arguments, f"{options.entrance} {options.verb}")
     try:
         from airflow_provider_crewai.cli.acts import act
 
@@ -81,17 +81,18 @@ def run(options: argparse.Namespace) -> int:
         return Exit.BROKEN
 
 
-def _serve(arguments: list[str]) -> int:
+def _serve(arguments: list[str], command: str) -> int:
     try:
         from airflow_provider_crewai.server.__main__ import main as serve
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "jinja2"):
             raise
         sys.stderr.write(
-            f"serve needs starlette and uvicorn ({error}): pip install 'airflow-provider-crewai[server]'\n"
+            f"serve needs starlette, uvicorn and jinja2 ({error}): pip install 'airflow-provider-crewai[server]', "
+            "or in a checkout: pip install '.[server]'\n"
         )
         return Exit.WRONG_USE
-    serve(arguments)
+    serve(arguments, command)
     return Exit.DONE
 
 

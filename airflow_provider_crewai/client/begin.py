@@ -29,6 +29,7 @@ class Plan:
     """What to start, and what to do with the record of an earlier attempt.
 
     :param stop_superseded: whether a run that is replaced while it goes on is stopped first.
+    :param stop_cleared: the same where a user cleared the task.
     :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
     :param patience: seconds for which one call is tried.
     """
@@ -37,6 +38,7 @@ class Plan:
     claim: Claim
     rules: Rules
     stop_superseded: bool = False
+    stop_cleared: bool = False
     check: Check | None = None
     patience: float = flows.CALL_PATIENCE
 
@@ -63,7 +65,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
 
     :param say: told, in a sentence, what is about to happen and why.
     :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and which run it started is not known.
-    :raises CrewLedgerError: the record cannot be read or written. Nothing was sent.
+    :raises CrewLedgerError: the record cannot be read, or the intent not be written. Nothing was sent.
     :raises CrewChangedInputs: the inputs changed, and the author said to fail then.
     :raises CrewError: the run was not started.
     """
@@ -74,10 +76,16 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
         return (yield from _start(plan, record, decision, say))
     assert record is not None  # noqa: S101 - only START goes without a record
     if decision.move is Move.ADOPT and record.kickoff_id is not None:
-        say(f"Taking up run {record.kickoff_id}: {decision.why}. No new run is started.")
-        yield from _save(record.adopted(plan.claim))
-        return Begun(record.kickoff_id, record.at, adopted=True, decision=decision)
-    raise _refusal(record, decision)
+        return (yield from _adopt(plan, record, record.kickoff_id, decision, say))
+    raise _refusal(record, decision, plan.rules)
+
+
+def _adopt(plan: Plan, record: Record, kickoff_id: str, decision: Decision, say: Say) -> flows.Flow[Begun]:
+    say(f"Taking up run {kickoff_id}: {decision.why}. No new run is started.")
+    if error := (yield from _save(record.adopted(plan.claim))):
+        # It stands on record all the same, with the number of an earlier try.
+        say(f"That run {kickoff_id} is taken up could not be recorded ({error}).")
+    return Begun(kickoff_id, record.at, adopted=True, decision=decision)
 
 
 def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> flows.Flow[Begun]:
@@ -85,11 +93,22 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
         plan.check((yield from flows.get_inputs(plan.patience)))
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
-        yield from _leave_behind(plan, decision.superseded, say)
+        yield from _leave_behind(plan, decision, decision.superseded, say)
     intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
-    yield from _save(intent)
+    if error := (yield from _save(intent)):
+        raise CrewLedgerError(
+            f"{error} Without it a crash could start a second run, so nothing was sent. A retry tries again."
+        )
+    kickoff_id = yield from _kickoff(plan, earlier)
+    if error := (yield from _save(intent.submitted(kickoff_id))):
+        # The run exists and we know it: failing now would be worse than going on without the record.
+        say(f"Run {kickoff_id} was started, but that could not be recorded yet ({error}).")
+    return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
+
+
+def _kickoff(plan: Plan, earlier: Record | None) -> flows.Flow[str]:
     try:
-        kickoff_id = yield from flows.kickoff(plan.kickoff, plan.patience)
+        return (yield from flows.kickoff(plan.kickoff, plan.patience))
     except CrewMayHaveStarted:
         raise
     except CrewError:
@@ -97,18 +116,13 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
         # record before is the truth again, and a run that it names or warns of may still go on.
         yield flows.Save(None if earlier is None else earlier.to_json())
         raise
-    submitted = yield flows.Save(intent.submitted(kickoff_id).to_json())
-    if isinstance(submitted.answer, CrewError):
-        # The run exists and we know it: failing now would be worse than going on without the record.
-        say(f"Run {kickoff_id} was started but could not be recorded ({submitted.answer}); a retry will not find it.")
-    return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
 
 
-def _leave_behind(plan: Plan, kickoff_id: str, say: Say) -> flows.Flow[None]:
-    if not plan.stop_superseded:
+def _leave_behind(plan: Plan, decision: Decision, kickoff_id: str, say: Say) -> flows.Flow[None]:
+    if plan.stop_superseded or (plan.stop_cleared and decision.cleared):
+        say((yield from kill(kickoff_id, plan.patience)))
+    else:
         say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
-        return
-    say((yield from kill(kickoff_id, plan.patience)))
 
 
 def _load() -> flows.Flow[Record | None]:
@@ -120,10 +134,9 @@ def _load() -> flows.Flow[Record | None]:
     return None if answer.record is None else Record.from_json(answer.record)
 
 
-def _save(record: Record) -> flows.Flow[None]:
+def _save(record: Record) -> flows.Flow[CrewError | None]:
     answer = (yield flows.Save(record.to_json())).answer
-    if isinstance(answer, CrewError):
-        raise answer
+    return answer if isinstance(answer, CrewError) else None
 
 
 def _remote(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Run | None]:
@@ -134,13 +147,17 @@ def _remote(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Run | N
     return seen if isinstance(seen, Run) else None
 
 
-def _refusal(record: Record, decision: Decision) -> CrewError:
+def _refusal(record: Record, decision: Decision, rules: Rules) -> CrewError:
     when = moment(record.at)
     if decision.move is Move.REFUSE_CHANGED:
+        reattaches = rules.on_clear == "reattach"
+        also, way_out = (
+            (" or a clear", "set on_clear='rerun' and clear the task") if reattaches else ("", "clear the task")
+        )
         return CrewChangedInputs(
             f"The crew or its inputs changed since try {record.try_number} started run {record.kickoff_id} at {when}, "
-            "and on_changed_inputs is 'fail'. That run may still go on. Nothing was sent. A retry will refuse again; "
-            "clear the task to start a new run."
+            f"and on_changed_inputs is 'fail'. That run may still go on. Nothing was sent. A retry{also} will refuse "
+            f"again while it may; {way_out} to start a new run."
         )
     return CrewMayHaveStarted(
         f"Try {record.try_number} sent a kickoff to {record.crew} at {when} and ended before it knew which run that "

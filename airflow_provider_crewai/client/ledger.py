@@ -45,7 +45,8 @@ class Claim:
     :param fingerprint: of the crew and the body, see `fingerprint()`.
     :param crew: the crew's base URL, for the person who reads the record.
     :param try_number: Airflow's count of attempts.
-    :param max_tries: grows when a user clears the task, and never on a retry: that tells the two apart.
+    :param max_tries: changes when a user clears the task, and never on a retry: that tells the two apart (Airflow
+        2.11 to 3.3.2; a clear makes it the tries so far plus `retries`, which the author may have lowered meanwhile).
     """
 
     fingerprint: str
@@ -94,7 +95,11 @@ class Record:
         try:
             return cls._from_object(stored)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise CrewLedgerError(f"The stored record of this task's run cannot be understood: {stored!r}") from error
+            raise CrewLedgerError(
+                f"The stored record of this task's run cannot be understood: {stored!r}. Nothing was sent, since it "
+                "may name a run that goes on: look on the crew's page. A retry meets the same until somebody deletes "
+                "the record (`crewai_run` in the task state store, or its file below [crewai] ledger_path)"
+            ) from error
 
     @classmethod
     def _from_object(cls, stored: JSON) -> Record:
@@ -136,20 +141,24 @@ class Decision:
     """The move, and why, in words for the log.
 
     :param superseded: the run that the new one replaces while it may still go on, or None.
+    :param cleared: whether it is a user who cleared the task that replaces it.
     """
 
     move: Move
     why: str
     superseded: str | None = None
+    cleared: bool = False
 
 
 def fingerprint(crew: str, request: Request) -> str:
-    """Return a short digest of what a kickoff would start: the crew and the body, without `meta`.
+    """Return a short digest of what a kickoff would start: the crew, its inputs and the state to start from.
 
-    `meta` names the attempt, so it differs each time.
+    Not `meta`, which names the attempt, nor who is told: a webhook's token may be rotated between two tries.
     """
-    body = {key: value for key, value in (request.body or {}).items() if key != "meta"}
-    text = json.dumps([crew, body], sort_keys=True, separators=(",", ":"))
+    body = request.body or {}
+    # As JSON has it, where all keys are texts: Python cannot sort a number among them.
+    started = json.loads(json.dumps([crew, body.get("inputs"), body.get("restoreFromStateId")]))
+    text = json.dumps(started, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -160,13 +169,13 @@ def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState |
     """
     if record is None:
         return Decision(Move.START, "no earlier run of this task is on record")
-    cleared = record.max_tries < claim.max_tries
+    cleared = record.max_tries != claim.max_tries
     if record.kickoff_id is None:
         return _after_an_intent(cleared, rules)
     over = remote is not None and remote.is_final
     old = None if over else record.kickoff_id
     if cleared and rules.on_clear == "rerun":
-        return Decision(Move.START, "the task was cleared", old)
+        return Decision(Move.START, "the task was cleared", old, cleared=True)
     if record.fingerprint != claim.fingerprint:
         return _after_a_change(over, old, rules)
     return _after_nothing(remote, cleared)

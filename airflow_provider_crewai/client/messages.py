@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_provider_crewai.client.ledger import Record
+from airflow_provider_crewai.client.killing import OnKill
+from airflow_provider_crewai.client.ledger import OnClear, Record
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.times import duration, moment
 from airflow_provider_crewai.wire.errors import (
+    CrewAuthError,
     CrewChangedInputs,
     CrewConnectionUnreadable,
     CrewError,
@@ -24,7 +26,6 @@ from airflow_provider_crewai.wire.errors import (
 from airflow_provider_crewai.wire.model import Run, RunState
 
 _ERRORS: dict[Verdict, type[CrewRunError]] = {
-    Verdict.FAILED: CrewRunFailed,
     Verdict.STOPPED: CrewRunStopped,
     Verdict.TIMED_OUT: CrewRunTimedOut,
     Verdict.UNREACHABLE: CrewRunUnreachable,
@@ -66,6 +67,8 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
         age = duration(ending.at - started_at)
         seen = f"It was started {moment(started_at)}, {age} before, over {where}."
     text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
+    if ending.verdict is Verdict.FAILED:
+        return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.error if ending.run else None)
     return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
 
 
@@ -130,14 +133,24 @@ def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | Non
     :param retried: whether Airflow will retry the task, if it has retries left.
     :param earlier: what an earlier try has left on record, where nobody has looked at that run.
     """
-    said = str(error).rstrip(".")
     if isinstance(error, CrewMayHaveStarted):
         after = "A retry starts another." if retried else "It is not retried; clear the task to start another."
-        return f"{said} (over {where}). {after}"
+        return f"{str(error).rstrip('.')} (over {where}). {after}"
     if isinstance(error, CrewLedgerError | CrewChangedInputs):
-        return f"{said} (over {where})."
+        return f"{str(error).rstrip('.')} (over {where})."
     after = "A retry tries again." if retried else "It is not retried, since a retry would meet the same."
-    return f"The crew was not started over {where}: {said}. {after}{_left_behind(earlier)}"
+    return f"The crew was not started over {where}: {advice(error).rstrip('.')}. {after}{_left_behind(earlier)}"
+
+
+def advice(error: CrewError) -> str:
+    """Write what kept us from asking the crew, and what to do about it."""
+    match error:
+        case CrewAuthError():
+            return f"The crew refused the token ({error}). Copy the Bearer token from the crew's page again."
+        case CrewNotFound():
+            return f"Something answers there, but it is no crew ({error}). Set the host to the crew's own URL."
+        case _:
+            return str(error)
 
 
 def _left_behind(earlier: Record | None) -> str:
@@ -147,12 +160,32 @@ def _left_behind(earlier: Record | None) -> str:
     return f" {run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
 
 
-def retry_text(verdict: Verdict, *, durable: bool) -> str:
-    """Write what a retry of the task that started the run will do."""
+def retry_text(
+    verdict: Verdict, kickoff_id: str, conn_id: str, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill
+) -> str:
+    """Write what a retry of the task that started the run will do, and what a clear.
+
+    :param on_record: whether the run stands on record; None where nothing is recorded.
+    """
     if verdict in OVER:
         return "A retry starts a new run."
-    if not durable:
-        return "A retry starts a second run beside it, since recovery is off: stop this one first."
-    if verdict is Verdict.LOST:
-        return "A retry looks for this run again and starts no other; clear the task to start a new one."
-    return "A retry takes this run up again and starts no other."
+    if on_record is None:
+        return "A retry or a clear starts a second run beside it, since recovery is off: stop this one first."
+    if not on_record:
+        return f"Its record could not be written: a retry refuses to start another, and cannot name run {kickoff_id}."
+    takes_up = "looks for this run again" if verdict is Verdict.LOST else "takes this run up again"
+    if verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE):
+        command = f"python -m airflow_provider_crewai status {kickoff_id} --wait --conn-id {conn_id}"
+        after = f"then a clear {_cleared(takes_up, on_clear, on_kill)}, and `{command}` gets this one's answer"
+        return f"It is not retried. Mend the connection first; {after}."
+    if on_clear == "reattach":
+        # The one way left to a new run.
+        other = "; to start another, delete the record `crewai_run`" if verdict is Verdict.LOST else ""
+        return f"A retry or a clear {takes_up} and starts no other{other}."
+    return f"A retry {takes_up} and starts no other; a clear {_cleared(takes_up, on_clear, on_kill)}."
+
+
+def _cleared(takes_up: str, on_clear: OnClear, on_kill: OnKill) -> str:
+    if on_clear == "reattach":
+        return f"{takes_up} and starts no other"
+    return "stops this run and starts a new one" if on_kill == "stop" else "starts a new run beside this one"

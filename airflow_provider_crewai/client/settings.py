@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import os
@@ -9,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
@@ -19,6 +20,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
+
+SECRET_LENGTH = 20
+"""Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
+
+_IN_USERINFO = ":!$&'()*+,;="
+"""RFC 3986, section 3.2.1: what stands unquoted before a URL's host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,11 @@ class Settings:
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """What no log may hold: see `_secrets`. Found out once, since each answer is searched for them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secrets", _secrets(self.token, self.headers, self.proxy or ""))
 
     @property
     def request_headers(self) -> dict[str, str]:
@@ -213,6 +225,26 @@ def _is_loopback(hostname: str) -> bool:
 
 def _with_scheme(proxy: str | None) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _secrets(token: str, headers: Mapping[str, str], proxy: str) -> tuple[str, ...]:
+    """Return the token, the proxy's credentials, and the extra headers' values that are long enough to be secrets.
+
+    In each spelling that may come back, the longest first.
+    """
+    plain = [token, *(value for value in headers.values() if len(value) >= SECRET_LENGTH)]
+    spelt = {quoted for secret in plain for quoted in (secret, quote(secret, safe=""))}
+    return tuple(sorted(spelt | _credentials(proxy), key=len, reverse=True))
+
+
+def _credentials(proxy: str) -> set[str]:
+    """Return the spellings of a proxy's `user:password`: as it is given, meant, sent, and written in a URL."""
+    given = proxy.partition("://")[2].rpartition("@")[0]
+    if ":" not in given:  # a name alone is no secret
+        return set()
+    meant = unquote(given)
+    sent = base64.b64encode(meant.encode()).decode()
+    return {given, meant, sent, quote(meant, safe=_IN_USERINFO), quote(meant, safe="")}
 
 
 def _environment_proxy(url: SplitResult) -> str | None:

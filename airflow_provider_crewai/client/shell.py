@@ -95,13 +95,17 @@ def check_length(length: int) -> int:
 
 
 def scrub(text: str, settings: Settings) -> str:
-    """Take the token out of what a server or a library said: whatever is kept may be logged."""
-    return text.replace(settings.token, "***")
+    """Take the secrets out of what a server or a library said: whatever is kept may be logged."""
+    for secret in settings.secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def scrub_response(status: int, headers: dict[str, str], body: bytes, settings: Settings) -> Response:
-    """Build the response, without the token if the server echoed it."""
+    """Build the response, without the secrets that the server echoed."""
     # aiohttp decodes what is no UTF-8 into lone surrogates, which no log can hold.
     plain = {name.lower(): value.encode("utf-8", "replace").decode() for name, value in headers.items()}
     clean = {name: scrub(value, settings) for name, value in plain.items()}
-    return Response(status, clean, body.replace(settings.token.encode(), b"***"))
+    for secret in settings.secrets:
+        body = body.replace(secret.encode(), b"***")
+    return Response(status, clean, body)

@@ -29,7 +29,7 @@ from airflow_provider_crewai.client.shell import (
     silent,
 )
 from airflow_provider_crewai.client.watch import Ending, Watch
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewTransportError
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewTaskKilled, CrewTransportError
 from airflow_provider_crewai.wire.model import (
     CrewInputs,
     JSONObject,
@@ -76,6 +76,7 @@ class CrewClient:
         self._outdated = False
         self._patience = patience
         self._store = store or NoStore()
+        self._may_start = True
         self._session = _Session()
         # The environment is read in `settings`, for both shells alike.
         self._session.trust_env = False
@@ -159,6 +160,10 @@ class CrewClient:
             result: flows.T = done.value
             return result
 
+    def start_nothing(self) -> None:
+        """Refuse to send, from now on, what must not be sent twice: the process is about to be killed."""
+        self._may_start = False
+
     def in_a_hurry(self) -> CrewClient:
         """Return a client for the last seconds of a killed task: short timeouts, connections of its own.
 
@@ -193,6 +198,8 @@ class CrewClient:
 
     def _send(self, request: Request) -> Response | CrewError:
         if not request.idempotent:
+            if not self._may_start:
+                return CrewTaskKilled("The task's process was told to end. Nothing was sent.")
             # A pooled connection that the server has closed meanwhile would look like a lost answer, so
             # what must not be sent twice gets a new one.
             self._session.close()

@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -26,24 +25,26 @@ from airflow_provider_crewai.server.webhooks import Outbox
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86400.0
+PORT_FILE = "port"
 TOKEN_FILE = "token"  # noqa: S105 - the name of the file that holds it
 
 log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, command: str = "python -m airflow_provider_crewai.server") -> None:
     """Serve until SIGINT or SIGTERM. Runs under way go on, and the next server reports them.
 
     :param arguments: the command line, by default the process's own.
+    :param command: what was typed before them, for the usage.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    parser = _parser()
+    parser = _parser(command)
     options = parser.parse_args(arguments)
     try:
         project = Project.named(options.project)
         directory: Path = (options.state or state.default_directory(project)).resolve()
         state.occupy(directory)
-        listener = _listen(options.host, options.port)
+        listener = _listen(options.host, options.port, directory / PORT_FILE)
         token = _token(options.token, directory)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -90,11 +91,25 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
 
 def _warm_up(launcher: Launcher) -> None:
     # The first request need not wait for crewai's import, which takes seconds.
-    with suppress(ProjectError):
+    try:
         launcher.description()
+    except ProjectError as error:
+        log.warning("%s (once that is mended it is served: the server need not be restarted)", error)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, kept: Path) -> socket.socket:
+    if port:
+        return _listen_at(host, port)
+    try:
+        # The last one again: connections name it, and so do the callbacks that waiting flows gave away.
+        listener = _listen_at(host, state.kept_port(kept))
+    except OSError:
+        listener = _listen_at(host, 0)
+    kept.write_text(f"{listener.getsockname()[1]}\n", encoding="ascii")
+    return listener
+
+
+def _listen_at(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
@@ -105,7 +120,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _token(given: str | None, directory: Path) -> str:
-    if token := given or os.environ.get(TOKEN_VARIABLE):
+    if token := (given or os.environ.get(TOKEN_VARIABLE, "")).strip():
         return token
     token = state.kept_token(directory / TOKEN_FILE)
     log.info("the bearer token is in %s", directory / TOKEN_FILE)
@@ -113,19 +128,21 @@ def _token(given: str | None, directory: Path) -> str:
 
 
 def _hint(options: argparse.Namespace, directory: Path) -> str:
-    if options.token or os.environ.get(TOKEN_VARIABLE):
+    if (options.token or os.environ.get(TOKEN_VARIABLE, "")).strip():
         return f"It is what the server was started with, as --token or ${TOKEN_VARIABLE}."
     return f"It is in the file {directory / TOKEN_FILE} on the server's machine."
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_crewai.server",
+        prog=command,
         description="Serve a crewai project from disk behind the API of a deployed one, on this machine only.",
     )
     parser.add_argument("project", help="a crewai project's directory, or module:attribute")
     parser.add_argument("--host", type=_loopback, default=LOOPBACK[0], help="a loopback address (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="0, the default, takes the last one again, else a free one"
+    )
     parser.add_argument("--token", help=f"the bearer token; else ${TOKEN_VARIABLE}, else one kept in a file")
     parser.add_argument("--state", type=Path, help="where runs are kept; else a directory per project in the user's")
     parser.add_argument(
@@ -157,6 +174,13 @@ def _loopback(host: str) -> str:
     if host not in LOOPBACK:
         raise argparse.ArgumentTypeError(f"{host} is not loopback: this server is for this machine ({LOOPBACK})")
     return host
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= state.LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
+    return port
 
 
 def _interpreter(python: str) -> str:

@@ -13,12 +13,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
+def key_of(token: str) -> bytes:
+    """Return the server's token as what is compared, and signed with.
+
+    :raises ValueError: it is empty, and would let in everybody.
+    """
+    if not token.strip():
+        raise ValueError("the token is empty")
+    return token.strip().encode()
+
+
 class Bearer:
-    """Lets through only who knows the token."""
+    """Lets through only who knows the token.
+
+    :raises ValueError: there is none to know.
+    """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token = key_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, in the two texts seen live, or let the request through."""

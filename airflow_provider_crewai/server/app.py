@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
-from airflow_provider_crewai.server.resume import Answer, read_answer
+from airflow_provider_crewai.server.resume import Answer, read_answer, texts
 from airflow_provider_crewai.server.runs import Question, Runs, StoredRun
 from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
@@ -91,10 +91,10 @@ class _Api:
 
     async def feedback(self, request: Request) -> Response:
         body = _object(await _body(request)) or {}
+        said = texts({"feedback": body.get("feedback")})["feedback"]
         question = self._runs.question(request.path_params["question_id"])
         if question is None:
             raise HTTPException(404, "No such request")
-        said = str(body.get("feedback") or "")
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
             raise HTTPException(409, "This request has been answered already, or its run has ended")
         return _json(_RESUMED)
@@ -183,4 +183,5 @@ def _missing_inputs(_: Request, error: Exception) -> Response:
 
 
 def _project_error(_: Request, error: Exception) -> Response:
-    return _json({"detail": str(error)}, 500)
+    # Of no other 5xx a client may believe that nothing was started; and files may be saved one by one.
+    return _json({"detail": str(error)}, 503)

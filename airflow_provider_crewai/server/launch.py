@@ -99,14 +99,16 @@ class Launcher:
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run and every process of its group.
 
-        :returns: False if it had already ended.
+        :param kickoff_id: the run, also by an id that a resume made up for it.
+        :returns: False if it had already ended, or never was.
         """
         with self._lock:
-            if not self._runs.end(kickoff_id, "REVOKED", "Task was revoked"):
-                return False
             run = self._runs.get(kickoff_id)
+            if run is None or not self._runs.end(run.kickoff_id, "REVOKED", "Task was revoked"):
+                return False
+            run = self._runs.get(run.kickoff_id)  # again, since its process may have noted its pid meanwhile
             # Asked first, since the pid of a dead process may be somebody else's by now.
-            if run and run.pid and self._is_alive(kickoff_id):
+            if run and run.pid and self._is_alive(run.kickoff_id):
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)
         self.dispatch()

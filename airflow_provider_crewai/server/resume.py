@@ -1,4 +1,7 @@
-"""What `POST /resume` understands and answers: the published reference's dialect and the live service's."""
+"""What `POST /resume` understands and answers: the published reference's dialect and the live service's.
+
+No words at all approve, so a body without any, sent by mistake, must not pass for them.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,23 @@ def read_answer(body: JSONObject, *, strict: bool) -> Answer:
     :raises HTTPException: 422 in the shape of FastAPI, naming the missing fields.
     """
     values = {live: body.get(live, None if strict else body.get(other)) for live, other in _SPELLINGS.items()}
-    required = {live: values[live] for live in ("executionId", "taskId")}
-    if missing := [name for name, value in required.items() if not isinstance(value, str)]:
-        raise HTTPException(422, detail=[_missing(name) for name in missing])  # type: ignore[arg-type]  # FastAPI's own
     verdict = None if strict else _verdict(body.get("isApprove", body.get("is_approve")))
-    return Answer(str(values["executionId"]), str(values["taskId"]), str(values["humanFeedback"] or ""), verdict)
+    if verdict is not None:
+        values["humanFeedback"] = values["humanFeedback"] or ""
+    said = texts(values)
+    return Answer(said["executionId"], said["taskId"], said["humanFeedback"], verdict)
+
+
+def texts(values: JSONObject) -> dict[str, str]:
+    """Return these fields of a body, which must all be there and be texts.
+
+    :raises HTTPException: 422 in the shape of FastAPI, naming those that are not.
+    """
+    said = {name: value for name, value in values.items() if isinstance(value, str)}
+    if missing := values.keys() - said.keys():
+        detail = [_missing(name) for name in values if name in missing]
+        raise HTTPException(422, detail=detail)  # type: ignore[arg-type]  # FastAPI's own
+    return said
 
 
 def _verdict(said: JSON) -> bool | None:

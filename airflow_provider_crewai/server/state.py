@@ -1,4 +1,4 @@
-"""The state directory: where it is, whose it is, and the token kept in it."""
+"""The state directory: where it is, whose it is, and the token and the port kept in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import fcntl
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_crewai.server.project import Project
+
+LAST_PORT = 65535
 
 
 def default_directory(project: Project) -> Path:
@@ -34,11 +37,22 @@ def occupy(directory: Path) -> None:
 
 def kept_token(file: Path) -> str:
     """Return the token kept in a file that only its owner can read; a new one where there is none."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text(encoding="utf-8").strip()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-        token = secrets.token_urlsafe(32)
-        new.write(token + "\n")
+    with suppress(FileNotFoundError):
+        if kept := file.read_text(encoding="utf-8").strip():
+            return kept
+    # Under another name until it is whole: a full disk, say, would leave an empty one.
+    new, token = file.with_name(f"{file.name}.new"), secrets.token_urlsafe(32)
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
+        writing.write(token + "\n")
+    new.replace(file)
     return token
+
+
+def kept_port(file: Path) -> int:
+    """Return the port kept in a file; 0, which stands for any, where there is none."""
+    try:
+        port = int(file.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0
+    return port if 0 < port <= LAST_PORT else 0

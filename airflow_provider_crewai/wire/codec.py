@@ -195,17 +195,25 @@ def read_resume(response: Response) -> Resumed:
 def read_stop(response: Response) -> bool:
     """Read the answer to `POST /stop`: True if the run was stopped, False if it had already ended.
 
-    :raises CrewNotFound: this deployment cannot stop runs (404 or 405): the run goes on.
+    :raises CrewNotFound: this deployment cannot stop runs (404 or 405): the run goes on. Or it does not know this one.
     :raises CrewApiError: any other error.
     """
-    if response.status == 400 and "cannot stop" in _detail(response).lower():
-        return False
+    if response.status == 400 and (state := _why_not_stopped(response)):
+        if state is RunState.NOT_FOUND:
+            raise _api_error(response, errors.CrewNotFound)
+        if state.is_final:
+            return False
     if response.status in (404, 405):
         raise _api_error(response, errors.CrewNotFound)
     _raise_for_status(response)
     if response.body.strip():
         _object(response)  # a gateway's page with a 200 stopped nothing
     return True
+
+
+def _why_not_stopped(response: Response) -> RunState | None:
+    said = re.search(r"cannot stop.*state:(.*)", _detail(response), re.IGNORECASE)
+    return parse_state(said[1]) if said else None
 
 
 def _run(kickoff_id: str, response: Response) -> Run:
@@ -279,6 +287,15 @@ def _input_name(item: JSON) -> str:
 # ---- errors ---------------------------------------------------------------------------------------
 
 
+def read_error(response: Response) -> errors.CrewApiError | None:
+    """Read the answer of any endpoint as the error that it is, or None where it is none."""
+    try:
+        _raise_for_status(response)
+    except errors.CrewApiError as error:
+        return error
+    return None
+
+
 def _object(response: Response) -> JSONObject:
     _raise_for_status(response)
     body = _json(response)
@@ -301,7 +318,8 @@ def _raise_for_status(response: Response) -> None:
     kind = _STATUS_ERRORS.get(status)
     if kind is None:
         kind = errors.CrewServerError if status >= 500 else errors.CrewApiError
-    if _speaks_of_quota(response):
+    if _speaks_of_quota(response) and not (status == 429 and "retry-after" in response.headers):
+        # Who says when to come back speaks of a rate, whatever the words.
         kind = errors.CrewQuotaError
     raise _api_error(response, kind)
 

@@ -3,6 +3,7 @@
 CrewError
   CrewConfigError               the connection cannot be used; nothing was sent
     CrewConnectionUnreadable    Airflow does not give it
+  CrewTaskKilled                this process was told to end before it sent the kickoff
   CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
   CrewProtocolError             a 2xx that is not what the API promises
   CrewApiError(status)          an answer that is an error
@@ -38,6 +39,10 @@ class CrewConfigError(CrewError):
 
 class CrewConnectionUnreadable(CrewConfigError):
     """The connection cannot be read from Airflow, missing or out of reach: Airflow does not say which."""
+
+
+class CrewTaskKilled(CrewError):
+    """The process was told to end before it sent the kickoff. Nothing was sent."""
 
 
 class CrewTransportError(CrewError):
@@ -106,7 +111,14 @@ class CrewRunError(CrewError):
 
 
 class CrewRunFailed(CrewRunError):
-    """The crew ended the run with an error. It is over."""
+    """The crew ended the run with an error. It is over.
+
+    :param reason: the crew's own words, or None where it gave none.
+    """
+
+    def __init__(self, message: str, *, kickoff_id: str | None, reason: str | None = None) -> None:
+        super().__init__(message, kickoff_id=kickoff_id)
+        self.reason = reason
 
 
 class CrewRunStopped(CrewRunError):
@@ -134,7 +146,12 @@ class CrewRunUnwatchable(CrewRunError):
 
 
 class CrewMayHaveStarted(CrewRunError):
-    """A kickoff was sent and its answer was lost: a paid run may exist that nobody can name."""
+    """A kickoff was sent and its answer was lost: a paid run may exist that nobody can name.
+
+    Its attribute `rerun` says whether the author of the Dag accepts a second run beside it.
+    """
+
+    rerun = False
 
 
 class CrewLedgerError(CrewError):

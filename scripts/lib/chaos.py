@@ -140,6 +140,14 @@ class Stage:
         psutil.wait_procs(filter(None, victims), timeout=5)
         self.release()
 
+    def drain_worker(self, run: DagRun) -> None:
+        """Tell the task's process to end, and kill it five seconds later, as when a pod is evicted."""
+        task = run.wait_for_task(TASK, "running")
+        process = self.airflow.task_process(int(task["pid"]))
+        process.terminate()
+        time.sleep(5)
+        process.kill()
+
     def release(self) -> None:
         """Let a held answer go, or a held run end."""
         self.proxy.soon(self.go_on.set)
@@ -259,6 +267,12 @@ def lose_machine_while_waiting(stage: Stage, run: DagRun) -> None:
     stage.wait_for_kickoff()
     eventually(lambda: stage.seen.looks or None, "a look")
     stage.kill_worker(run, supervisor=True)
+
+
+def drain_worker_while_waiting(stage: Stage, run: DagRun) -> None:
+    stage.wait_for_kickoff()
+    eventually(lambda: stage.seen.looks or None, "a look")
+    stage.drain_worker(run)
 
 
 def kill_worker_when_held(stage: Stage, run: DagRun) -> None:
@@ -396,6 +410,7 @@ ADOPTED = "No new run is started"
 SCENARIOS = (
     Scenario("worker killed while waiting", "sync", Expected(1, says=ADOPTED), kill_worker_while_waiting),
     Scenario("its machine lost while waiting", "sync", Expected(1, says=ADOPTED), lose_machine_while_waiting),
+    Scenario("its pod evicted while waiting", "sync", Expected(1, says=ADOPTED), drain_worker_while_waiting),
     Scenario(
         "killed between POST and record",
         "sync",

@@ -19,6 +19,8 @@ from airflow_provider_crewai.wire import errors
 RUN = {"kickoff_id": "run-1"}
 NEVER, AGAIN, AIRFLOWS = RetryAction.FAIL, RetryAction.RETRY, RetryAction.DEFAULT
 DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
+    "unreadable connection": (errors.CrewConnectionUnreadable("not there, or the vault is away"), AGAIN),
+    "killed": (errors.CrewTaskKilled("told to end"), AGAIN),
     "connection": (errors.CrewConfigError("no token"), NEVER),
     "token": (errors.CrewAuthError("401", status=401), NEVER),
     "inputs": (errors.CrewInputError("422", status=422), NEVER),
@@ -65,10 +67,12 @@ def test_every_error_of_ours_is_decided_here() -> None:
         (["Overloaded", "rate limit"], "OVERLOADED", True),
         (["rate limit"], "ValueError: no tides on Mars", False),
         ([], "anything", False),
+        (["connection", "retry", "run-1"], "KeyError: 'topic'", False),
     ],
 )
 def test_a_failed_run_is_retried_only_by_its_words(words: list[str], said: str, retried: bool) -> None:
-    error = errors.CrewRunFailed(f"Run run-1 failed: {said}.", **RUN)
+    text = f"Run run-1 failed: {said}. It was started over connection 'overloaded'. A retry starts a new run."
+    error = errors.CrewRunFailed(text, **RUN, reason=said)
     assert CrewRetryPolicy(words).evaluate(error, 1, 3).action is (AGAIN if retried else NEVER)
 
 
@@ -85,14 +89,15 @@ def test_a_rate_limit_is_retried_when_the_server_said_and_within_reason(
 
 def test_a_kickoff_that_may_have_started_is_retried_only_where_the_author_accepts_a_second_run() -> None:
     error = errors.CrewMayHaveStarted("lost", kickoff_id=None)
-    assert CrewRetryPolicy(orphans_rerun=True).evaluate(error, 1, 3).action is AGAIN
+    error.rerun = True
+    assert CrewRetryPolicy().evaluate(error, 1, 3).action is AGAIN
 
 
-@pytest.mark.parametrize("policy", [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"], orphans_rerun=True)])
+@pytest.mark.parametrize("policy", [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"])])
 def test_it_survives_being_stored(policy: CrewRetryPolicy) -> None:
     stored = json.loads(json.dumps(policy.serialize()))
     again: Any = CrewRetryPolicy.deserialize(stored)
-    assert (again.retry_failures, again.orphans_rerun) == (policy.retry_failures, policy.orphans_rerun)
+    assert again.retry_failures == policy.retry_failures
 
 
 def test_a_task_with_the_policy_survives_the_serialization_of_its_dag() -> None:

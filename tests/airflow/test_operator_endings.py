@@ -76,7 +76,11 @@ def denies(crew: ScriptedCrew, _: Airflow) -> None:
 
 NEW_RUN = "It is over. A retry starts a new run."
 GOES_ON = "the run goes on"
-TAKEN_UP = "A retry takes this run up again and starts no other."
+TAKEN_UP = "A retry takes this run up again and starts no other; a clear stops this run and starts a new one."
+AFTER_MENDING = (
+    "It is not retried. Mend the connection first; then a clear stops this run and starts a new one, and "
+    "`python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` gets this one's answer."
+)
 BAD = {
     "failed": Bad(
         errors.CrewRunFailed,
@@ -113,7 +117,7 @@ BAD = {
     ),
     "auth lost": Bad(
         errors.CrewRunAuthLost,
-        ("the connection stopped working: HTTP 401: Not authenticated", GOES_ON, TAKEN_UP),
+        ("the connection stopped working: HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING),
         retried=False,
         retried_by_policy=False,
         stages=denies,
@@ -389,7 +393,7 @@ def test_a_run_that_stays_out_of_sight_is_lost(
         "Run run-1 is not known to the deployment since",
         "human_input_webhook",
         "Whether it goes on is not known.",
-        "A retry looks for this run again and starts no other; clear the task to start a new one.",
+        "A retry looks for this run again and starts no other; a clear stops this run and starts a new one.",
     ):
         assert words in str(outcome.error)
 
@@ -443,7 +447,10 @@ REFUSALS = {
         errors.CrewServerError, ("HTTP 503: asleep",), error(503, "asleep", Retry_After="1000"), retried=True
     ),
     "no connection": Refusal(
-        errors.CrewConfigError, ("cannot be read", "Add a connection of type 'crewai'"), connection={}
+        errors.CrewConnectionUnreadable,
+        ("cannot be read", "If it is missing, add a connection of type 'crewai'"),
+        connection={},
+        retried=True,
     ),
     "no token": Refusal(errors.CrewConfigError, ("its password is empty",), connection={"password": ""}),
     "no URL": Refusal(errors.CrewConfigError, ("its host is empty",), connection={"host": None}),
@@ -575,11 +582,21 @@ def refuse_and_rotate(airflow: Airflow, crew: ScriptedCrew) -> Answer:
     ("wrong", "complaint"),
     [
         ({"poll_interval": 0}, "poll_interval is 0"),
-        ({"poll_interval": 10, "max_poll_interval": 5}, "max_poll_interval (5) is below poll_interval (10)"),
+        (
+            {"poll_interval": 10, "max_poll_interval": 5},
+            "poll_interval (10) is above max_poll_interval (5); raise that, too.",
+        ),
         ({"unreachable_timeout": -1}, "unreachable_timeout is -1"),
+        ({"timeout": "3600"}, "timeout is '3600'; set it to seconds above 0, a timedelta, or None."),
+        ({"timeout": -5}, "timeout is -5"),
+        ({"timeout": timedelta(0)}, "timeout is datetime.timedelta(0)"),
+        ({"on_clear": "restart"}, "on_clear is 'restart'; set it to 'rerun' or 'reattach'."),
+        ({"on_kill": "halt"}, "on_kill is 'halt'; set it to 'stop' or 'leave'."),
+        ({"on_changed_inputs": "Fail"}, "on_changed_inputs is 'Fail'; set it to 'rerun' or 'fail'."),
+        ({"on_orphaned_kickoff": "rerum"}, "on_orphaned_kickoff is 'rerum'; set it to 'fail' or 'rerun'."),
     ],
 )
-def test_intervals_that_make_no_sense_fail_the_dag_file(wrong: dict[str, Any], complaint: str) -> None:
+def test_options_that_make_no_sense_fail_the_dag_file(wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match="Task 'brief'") as raised:
         brief(**wrong)
     assert complaint in str(raised.value)

@@ -12,9 +12,9 @@ import pytest
 import structlog
 from crew_tasks import brief, sends
 from in_memory import Airflow, TaskInstance
-from scripted_crew import Answer, ScriptedCrew, error, success
-from support.scripted import run_virtually
+from scripted_crew import Answer, Asked, ScriptedCrew, error, success
 
+from airflow_provider_crewai import triggers
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire import errors
 
@@ -22,16 +22,77 @@ RUNNING = Answer(body={"state": "RUNNING"})
 TERMINATED = sends(signal.SIGTERM)
 
 
+def ended(ti: TaskInstance, state: str | None) -> Callable[[Asked], None]:
+    """Let a user end or clear the task, upon which Airflow ends its process."""
+
+    def script(asked: Asked) -> None:
+        ti.state = state
+        TERMINATED(asked)
+
+    return script
+
+
 # ---- in a worker: SIGTERM --------------------------------------------------------------------------
 
 
-def test_a_task_that_is_killed_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed"])
+def test_a_task_that_a_user_ends_stops_its_run(airflow: Airflow, crew: ScriptedCrew, state: str) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1))
+    crew.once("/status", RUNNING, ended(ti, state))
+    outcome = ti.run()
+    assert crew.stops == ["run-1"]
+    assert f"The task's process is told to end: the task is {state}.\nRun run-1 is stopped." in outcome.text
+    assert isinstance(outcome.error, errors.CrewRunStopped)
+
+
+@pytest.mark.parametrize("state", ["restarting", None, "scheduled", "queued"])
+def test_a_task_that_a_user_clears_stops_its_run(airflow: Airflow, crew: ScriptedCrew, state: str | None) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1))
+    crew.once("/status", RUNNING, ended(ti, state))
+    assert "the task was cleared, and its next try starts a new run" in ti.run().text
+    assert crew.stops == ["run-1"]
+
+
+def test_a_task_that_a_user_clears_to_reattach_keeps_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    ti = airflow.task(brief(on_clear="reattach"))
+    crew.once("/status", RUNNING, ended(ti, "restarting"))
+    assert "Run run-1 GOES ON." in ti.run().text
+    assert crew.stops == []
+
+
+def test_a_worker_whose_machine_goes_down_leaves_the_run_to_the_retry(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    crew.once("/status", RUNNING, TERMINATED)
+    said = airflow.task(brief(retries=1)).run().text
+    assert "nobody has ended the task, and a retry takes this run up.\nRun run-1 GOES ON." in said
+    assert crew.stops == []
+
+
+@pytest.mark.parametrize("options", [{}, {"retries": 1, "durable": False}], ids=["no retry", "not durable"])
+def test_a_worker_whose_machine_goes_down_stops_the_run_that_no_retry_takes_up(
+    airflow: Airflow, crew: ScriptedCrew, options: dict[str, Any]
+) -> None:
     crew.story("RUNNING")
     crew.once("/status", RUNNING, TERMINATED)
-    outcome = airflow.task(brief()).run()
+    assert "nobody has ended the task, and no retry takes this run up" in airflow.task(brief(**options)).run().text
     assert crew.stops == ["run-1"]
-    assert "The task was killed. Run run-1 is stopped." in outcome.text
-    assert isinstance(outcome.error, errors.CrewRunStopped)
+
+
+def test_a_task_that_cannot_ask_airflow_what_became_of_it_leaves_the_run_to_the_retry(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    """As when the api-server is away, after which Airflow ends the task's process."""
+    crew.story("RUNNING", success())
+    airflow.broken = {"GetTaskStates"}
+    crew.once("/status", RUNNING, TERMINATED)
+    outcome = airflow.task(brief(retries=1)).run()
+    assert "Airflow does not say what became of the task, and a retry takes this run up.\nRun run-1 GOES ON." in (
+        outcome.text
+    )
+    assert crew.stops == []
 
 
 def test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -67,12 +128,70 @@ def test_stopping_a_run_that_has_just_ended_says_so(airflow: Airflow, crew: Scri
     assert "Run run-1 had already ended." in airflow.task(brief()).run().text
 
 
-def test_a_task_that_is_killed_while_it_kicks_off_warns_of_a_run_nobody_stopped(
+def test_a_task_that_is_killed_while_it_kicks_off_stops_the_run_as_soon_as_it_knows_it(
     airflow: Airflow, crew: ScriptedCrew
 ) -> None:
-    crew.once("/kickoff", TERMINATED)
-    outcome = airflow.task(brief()).run()
-    assert "Killed before the run was known. If a kickoff was just sent, its run goes on." in outcome.text
+    crew.story("RUNNING")
+    ti = airflow.task(brief())
+    crew.once("/kickoff", ended(ti, "failed"))
+    outcome = ti.run()
+    assert "told to end before it knew its run (connection 'crewai_default')" in outcome.text
+    assert crew.stops == ["run-1"]
+    assert ti.record["kickoff_id"] == "run-1"
+
+
+@pytest.mark.parametrize("at", ["/inputs", "/kickoff"])
+def test_a_task_that_is_killed_before_it_kicks_off_starts_nothing(
+    airflow: Airflow, crew: ScriptedCrew, at: str
+) -> None:
+    def turned_away(asked: Asked) -> Answer:
+        ended(ti, "failed")(asked)
+        return error(503, "asleep", Retry_After="0")
+
+    ti = airflow.task(brief(validate_inputs=True))
+    crew.once(at, turned_away)
+    outcome = ti.run()
+    assert isinstance(outcome.error, errors.CrewTaskKilled)
+    assert (
+        "The crew was not started over connection 'crewai_default': The task's process was told to end" in outcome.text
+    )
+    assert len(crew.kickoffs) == (at == "/kickoff"), "what was turned away is not sent again"
+    assert ti.record is None
+
+
+def test_a_retry_that_is_killed_while_it_looks_at_its_run_stops_it(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1, timeout=0.02))
+    ti.run()
+    crew.once("/status", ended(ti, "failed"))
+    ti.run()
+    assert crew.stops == ["run-1"]
+
+
+def test_a_task_that_is_killed_while_it_pushes_its_runs_id_stops_it(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief())
+
+    def end() -> None:
+        ti.state = "failed"
+        signal.raise_signal(signal.SIGTERM)
+
+    airflow.before = at_the_nth("SetXCom", 1, end)
+    ti.run()
+    assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"wait_for_completion": False}, {"timeout": 0.02}], ids=["not waited for", "timed out"]
+)
+def test_a_kill_after_the_task_has_finished_with_its_run_stops_nothing(
+    airflow: Airflow, crew: ScriptedCrew, options: dict[str, Any]
+) -> None:
+    """Airflow 3.3.2 ends a process whose listeners and callbacks take longer than `task_success_overtime`."""
+    crew.story("RUNNING")
+    task = brief(**options)
+    airflow.task(task).run()
+    task.on_kill()
     assert crew.stops == []
 
 
@@ -168,14 +287,23 @@ def test_a_trigger_that_moves_to_another_triggerer_stops_nothing(
     assert "Run run-1 is not stopped" in said
 
 
+@pytest.fixture
+def forgetful(airflow: Airflow, crew: ScriptedCrew) -> TaskInstance:
+    """The same, of a task whose runs are not on record."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, durable=False))
+    assert ti.run().state == "deferred"
+    return ti
+
+
 @pytest.mark.parametrize("state", ["deferred", "running", "queued"])
 def test_a_run_that_the_task_has_moved_on_from_is_stopped(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, state: str
 ) -> None:
-    trigger = deferred.trigger()
-    deferred.clear()
-    deferred.run()
-    deferred.state = state
+    trigger = forgetful.trigger()
+    forgetful.clear()
+    forgetful.run()
+    forgetful.state = state
     assert "the task has moved on to run run-2" in cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
 
@@ -190,12 +318,35 @@ def test_a_deferred_task_that_is_cleared_stops_its_run(
 
 
 @pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
-def test_a_cleared_task_stops_its_run_once_its_next_try_has_begun(
+def test_a_cleared_task_whose_next_try_waits_for_a_worker_leaves_its_run_to_that_try(
     airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
 ) -> None:
     trigger = deferred.trigger()
     deferred.clear()
     deferred.state = state
+    assert f"the task is {state}, either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
+    assert crew.stops == []
+    assert "Run run-1 is stopped." in deferred.run().text
+    assert crew.stops == ["run-1"]
+
+
+def test_a_retry_that_has_just_begun_and_takes_the_run_up_keeps_it_from_a_late_trigger(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    trigger = deferred.trigger()
+    deferred.state = "running"
+    airflow.xcoms.clear()
+    cancel(airflow, trigger)
+    assert crew.stops == []
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+def test_without_a_record_a_cleared_task_stops_its_run_once_its_next_try_has_begun(
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, state: str
+) -> None:
+    trigger = forgetful.trigger()
+    forgetful.clear()
+    forgetful.state = state
     airflow.before = at_the_nth("GetXCom", 2, airflow.xcoms.clear)  # as a new try begins
     assert "its next try starts a new run" in cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
@@ -203,25 +354,75 @@ def test_a_cleared_task_stops_its_run_once_its_next_try_has_begun(
 
 @pytest.mark.parametrize("end", ["deferred", "success", "failed"])
 def test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, end: str
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, end: str
 ) -> None:
     """As after a human's answer, or after an event of another triggerer that had taken the trigger over."""
-    trigger = deferred.trigger()
-    deferred.state = "scheduled"
-    airflow.before = at_the_nth("GetTaskStates", 2, lambda: setattr(deferred, "state", end))
+    trigger = forgetful.trigger()
+    forgetful.state = "scheduled"
+    airflow.before = at_the_nth("GetTaskStates", 2, lambda: setattr(forgetful, "state", end))
     assert "Run run-1 is not stopped" in cancel(airflow, trigger)
     assert crew.stops == []
 
 
 def test_where_it_stays_unclear_whether_the_run_is_wanted_it_is_left_and_the_log_says_so(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trigger = deferred.trigger()
-    deferred.state = "queued"
-    said = cancel(airflow, trigger, run_virtually)
+    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
+    trigger = forgetful.trigger()
+    forgetful.state = "queued"
+    said = cancel(airflow, trigger)
     assert "Run run-1 is not stopped: the task is queued, either cleared or woken" in said
     assert "the run GOES ON" in said
     assert crew.stops == []
+
+
+def test_a_question_that_airflow_does_not_answer_is_asked_again(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    deferred.state = "failed"
+    airflow.broken = {"GetTaskStates"}
+    airflow.before = at_the_nth("GetTaskStates", 2, airflow.broken.clear)
+    assert "the task is failed" in cancel(airflow, deferred.trigger())
+    assert crew.stops == ["run-1"]
+
+
+def test_where_airflow_does_not_answer_the_run_is_left_and_the_log_says_so(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
+    airflow.broken = {"GetTaskStates"}
+    said = cancel(airflow, deferred.trigger())
+    assert "Airflow does not say what became of the task (AirflowRuntimeError: " in said
+    assert "If it was ended or cleared, the run GOES ON" in said
+    assert crew.stops == []
+
+
+@pytest.mark.parametrize("at", ["GetTaskStates", "/stop"])
+def test_a_trigger_that_is_cancelled_over_and_over_stops_its_run_all_the_same(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, at: str
+) -> None:
+    """Airflow 3.3.2 does that, about once a second, until the trigger has ended."""
+    deferred.state = "failed"
+
+    def slow(_: object) -> None:
+        time.sleep(0.3)
+
+    if at == "/stop":
+        crew.always(at, slow)
+    else:
+        airflow.before = slow
+
+    async def cancelled(on_kill: Any) -> None:
+        killing = asyncio.ensure_future(on_kill)
+        while not killing.done():
+            await asyncio.sleep(0.05)
+            killing.cancel("__airflow_user_action__")
+        await killing
+
+    assert "Run run-1 is stopped." in cancel(
+        airflow, deferred.trigger(), lambda on_kill: asyncio.run(cancelled(on_kill))
+    )
+    assert crew.stops == ["run-1"]
 
 
 def at_the_nth(message: str, nth: int, happens: Callable[[], None]) -> Callable[[Any], None]:

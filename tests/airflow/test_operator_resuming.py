@@ -162,7 +162,7 @@ def test_a_connection_that_is_gone_on_coming_back_loses_no_run(airflow: Airflow,
     outcome = ti.resume(ti.fire())
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunUnreachable)
-    assert "Add a connection of type 'crewai'" in str(outcome.error)
+    assert "add a connection of type 'crewai'" in str(outcome.error)
     airflow.connections = connections
     crew.now("run-1", success())
     assert ti.finish().state == "success"

@@ -267,11 +267,42 @@ def test_clearing_with_reattach_returns_the_old_answer(airflow: Airflow, crew: S
     assert len(crew.kickoffs) == 1
 
 
-def test_clearing_a_deferred_task_starts_a_new_run_and_warns_of_the_old_one(
+def test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True))
+    ti.run()
+    ti.clear()
+    outcome = ti.run()
+    assert outcome.state == "deferred"
+    assert "Run run-1 is stopped." in outcome.text
+    assert ti.xcom("kickoff_id") == "run-2"
+    assert crew.stops == ["run-1"]
+
+
+def test_clearing_a_task_that_timed_out_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(timeout=0.02))
+    ti.run()
+    ti.clear()
+    crew.story(success())
+    assert ti.run().state == "success"
+    assert crew.stops == ["run-1"]
+
+
+def test_a_clear_is_noticed_where_the_author_has_lowered_the_retries(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = airflow.task(brief(retries=3))
+    ti.finish()
+    ti.edit(brief(retries=1))
+    ti.clear()
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 2
+
+
+def test_clearing_a_task_whose_run_is_left_starts_a_new_run_and_warns_of_the_old_one(
     airflow: Airflow, crew: ScriptedCrew
 ) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(deferrable=True))
+    ti = airflow.task(brief(deferrable=True, on_kill="leave"))
     ti.run()
     ti.clear()
     outcome = ti.run()
@@ -281,12 +312,13 @@ def test_clearing_a_deferred_task_starts_a_new_run_and_warns_of_the_old_one(
     assert crew.stops == []
 
 
-def test_a_superseded_run_is_stopped_where_the_author_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
-    crew.story("RUNNING")
-    ti = airflow.task(brief(deferrable=True, stop_superseded=True))
-    ti.run()
-    ti.clear()
-    outcome = ti.run()
+def test_a_superseded_run_is_stopped_where_the_author_says_so(
+    airflow: Airflow, crew: ScriptedCrew, dies: Script
+) -> None:
+    ti = crashed_while_waiting(airflow, crew, dies)
+    crew.story("RUNNING", success())
+    ti.edit(brief(retries=2, inputs=OTHER, stop_superseded=True))
+    outcome = ti.finish()
     assert "Run run-1 is stopped." in outcome.text
     assert crew.stops == ["run-1"]
     assert len(crew.kickoffs) == 2
@@ -341,6 +373,15 @@ def test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_o
     assert [body["inputs"] for body in crew.kickoffs] == [INPUTS, OTHER]
 
 
+def test_a_template_that_renders_anew_for_each_try_starts_a_new_run(
+    airflow: Airflow, crew: ScriptedCrew, dies: Script
+) -> None:
+    ti = crashed_while_waiting(airflow, crew, dies, inputs={"topic": "try {{ ti.try_number }}"})
+    crew.story(success())
+    assert ti.finish().state == "success"
+    assert [body["inputs"]["topic"] for body in crew.kickoffs] == ["try 1", "try 2"]
+
+
 @pytest.mark.parametrize("policy", [None, CrewRetryPolicy()], ids=["plain", "with policy"])
 def test_edited_inputs_are_refused_where_the_author_says_so(
     airflow: Airflow, crew: ScriptedCrew, dies: Script, policy: CrewRetryPolicy | None
@@ -377,10 +418,15 @@ def test_another_crew_is_a_change_too(airflow: Airflow, crew: ScriptedCrew, dies
     assert len(crew.kickoffs) == 1
 
 
-def test_another_meta_is_no_change(airflow: Airflow, crew: ScriptedCrew, dies: Script) -> None:
+@pytest.mark.parametrize(
+    "other", [{"meta": {"owner": "somebody else"}}, {"crew_webhook_url": "https://elsewhere.example/?token=rotated"}]
+)
+def test_another_meta_or_webhook_is_no_change(
+    airflow: Airflow, crew: ScriptedCrew, dies: Script, other: dict[str, Any]
+) -> None:
     ti = crashed_while_waiting(airflow, crew, dies)
     crew.now("run-1", success())
-    ti.edit(brief(retries=2, meta={"owner": "somebody else"}))
+    ti.edit(brief(retries=2, **other))
     assert ti.finish().state == "success"
     assert len(crew.kickoffs) == 1
 
@@ -488,7 +534,40 @@ def test_a_run_that_could_not_be_recorded_is_waited_for_all_the_same(airflow: Ai
     crew.story("RUNNING", success())
     outcome = airflow.task(brief()).finish()
     assert outcome.state == "success"
-    assert "Run run-1 was started but could not be recorded" in outcome.text
+    assert "Run run-1 was started, but that could not be recorded yet" in outcome.text
+
+
+def test_a_run_that_could_not_be_recorded_at_first_is_recorded_before_the_task_fails(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING")
+    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore"))
+    crew.once("/status", lambda _: airflow.broken.clear())
+    ti = airflow.task(brief(retries=1, timeout=0.02))
+    assert "A retry takes this run up again" in str(ti.run().error)
+    crew.now("run-1", success())
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 1
+
+
+def test_a_run_that_cannot_be_recorded_is_said_to_be_out_of_a_retrys_reach(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING")
+    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore"))
+    outcome = airflow.task(brief(retries=1, timeout=0.02)).run()
+    assert "a retry refuses to start another, and cannot name run run-1." in str(outcome.error)
+
+
+def test_a_run_is_taken_up_even_where_that_cannot_be_recorded(
+    airflow: Airflow, crew: ScriptedCrew, dies: Script
+) -> None:
+    ti = crashed_while_waiting(airflow, crew, dies)
+    crew.now("run-1", success())
+    airflow.broken = {"SetTaskStateStore"}
+    outcome = ti.finish()
+    assert outcome.state == "success"
+    assert "That run run-1 is taken up could not be recorded" in outcome.text
 
 
 def test_the_record_is_kept_for_ever_and_holds_neither_token_nor_inputs(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -525,7 +604,9 @@ def test_without_durability_each_try_starts_a_run_and_nothing_is_recorded(
 def test_without_durability_a_retry_is_said_to_start_a_second_run(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING")
     outcome = airflow.task(brief(durable=False, timeout=0.01)).finish()
-    assert "A retry starts a second run beside it, since recovery is off: stop this one first." in str(outcome.error)
+    assert "A retry or a clear starts a second run beside it, since recovery is off: stop this one first." in str(
+        outcome.error
+    )
 
 
 # ---- an Airflow without a task state store ---------------------------------------------------------

@@ -251,6 +251,12 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::scheduler killed while deferred",
         f"{CHAOS}::api-server restarted while deferred",
     ),
+    "the worker's machine is told to go down, a pod is evicted, or the worker cannot reach Airflow any more": (
+        f"{KILLING}::test_a_worker_whose_machine_goes_down_leaves_the_run_to_the_retry",
+        f"{KILLING}::test_a_task_that_cannot_ask_airflow_what_became_of_it_leaves_the_run_to_the_retry",
+        f"{KILLING}::test_a_worker_whose_machine_goes_down_stops_the_run_that_no_retry_takes_up",
+        f"{CHAOS}::its pod evicted while waiting",
+    ),
     "the trigger moves to another triggerer": (
         f"{KILLING}::test_a_trigger_that_moves_to_another_triggerer_stops_nothing",
         f"{KILLING}::test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing",
@@ -262,11 +268,14 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "the Dag's file is deleted while the task is deferred": (f"{CHAOS}::Dag file deleted while deferred",),
     "a user ends or clears the task while it waits in a worker": (
-        f"{KILLING}::test_a_task_that_is_killed_stops_its_run",
+        f"{KILLING}::test_a_task_that_a_user_ends_stops_its_run",
+        f"{KILLING}::test_a_task_that_a_user_clears_stops_its_run",
+        f"{KILLING}::test_a_task_that_a_user_clears_to_reattach_keeps_its_run",
         f"{KILLING}::test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so",
         f"{CHAOS}::marked failed while waiting in a worker",
         f"{CHAOS}::cleared while waiting in a worker",
     ),
+    "… before the run is started": (f"{KILLING}::test_a_task_that_is_killed_before_it_kicks_off_starts_nothing",),
     "a user marks the deferred task failed or successful": (
         f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
         f"{KILLING}::test_a_deferred_run_is_left_where_the_author_says_so",
@@ -274,10 +283,13 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::marked success while deferred",
         f"{CHAOS}::marked failed, on_kill=leave",
     ),
-    "a user clears the deferred task": (
+    "a user clears the deferred task, or one that gave up while its run goes on": (
         f"{KILLING}::test_a_deferred_task_that_is_cleared_stops_its_run",
         f"{KILLING}::test_a_cleared_task_that_reattaches_keeps_its_run",
-        f"{TRIES}::test_clearing_a_deferred_task_starts_a_new_run_and_warns_of_the_old_one",
+        f"{KILLING}::test_a_cleared_task_whose_next_try_waits_for_a_worker_leaves_its_run_to_that_try",
+        f"{TRIES}::test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one",
+        f"{TRIES}::test_clearing_a_task_whose_run_is_left_starts_a_new_run_and_warns_of_the_old_one",
+        f"{TRIES}::test_clearing_a_task_that_timed_out_stops_its_run",
         f"{TRIES}::test_clearing_a_deferred_task_with_reattach_takes_the_same_run_up",
         f"{CHAOS}::cleared while deferred",
         f"{CHAOS}::cleared while deferred, on_clear=reattach",
@@ -288,7 +300,9 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::cleared after success",
         f"{CHAOS}::cleared after success, reattach",
     ),
-    "the inputs were edited between two tries": (
+    "the inputs differ between two tries: edited, or a template that renders anew for each try, such as "
+    "`{{ macros.datetime.now() }}` or `{{ ti.try_number }}`": (
+        f"{TRIES}::test_a_template_that_renders_anew_for_each_try_starts_a_new_run",
         f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one",
         f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
         f"{CHAOS}::inputs edited between tries",
@@ -298,7 +312,11 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{TRIES}::test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself",
         f"{CHAOS}::answer to the POST lost",
     ),
-    "the API is down, slow, or answers 429, HTML, half a JSON or a redirect": (
+    "the host does not resolve, or the API is down, when the run is to be started": (
+        f"{ENDINGS}::test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry",
+        f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
+    ),
+    "the API is down, slow, or answers 429, HTML, half a JSON or a redirect while the task waits": (
         f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
         f"{ENDINGS}::test_an_answer_that_drips_is_given_up_after_the_timeout_of_a_request",
         f"{CHAOS}::API out for 12 s while deferred",
@@ -323,6 +341,10 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::token rotated while deferred",
     ),
     "the token stops working": (f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",),
+    "the connection cannot be read": (
+        f"{RESUMING}::test_a_connection_that_is_gone_on_coming_back_loses_no_run",
+        f"{ENDINGS}::test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record",
+    ),
     "the crew ends with an error": (
         f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",
         f"{TRIES}::test_a_run_that_ended_badly_is_started_again",
@@ -341,7 +363,8 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         "test_status_trigger::test_many_triggers_wait_at_once_in_one_loop",
         f"{CHAOS}::50 mapped tasks at once",
     ),
-    "inputs are missing, misspelt or not JSON; token or URL are wrong": (
+    "inputs are missing or not JSON, or misspelt with `validate_inputs=True`; the token is refused; the URL is no "
+    "crew's": (
         f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",
         f"{INPUTS}::test_validation_refuses_a_misspelt_name_and_says_which_was_meant",
         f"{INPUTS}::test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent",
@@ -359,6 +382,8 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
         f"{TRIES}::test_an_orphaned_kickoff_is_run_again_where_the_author_says_so",
     ),
     ("kickoff_id", "the task was cleared", "any"): (
+        f"{TRIES}::test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one",
+        f"{TRIES}::test_clearing_a_task_whose_run_is_left_starts_a_new_run_and_warns_of_the_old_one",
         f"{TRIES}::test_clearing_a_task_that_succeeded_starts_a_new_run",
         f"{TRIES}::test_clearing_with_reattach_returns_the_old_answer",
     ),

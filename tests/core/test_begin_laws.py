@@ -170,6 +170,12 @@ def test_a_replaced_run_is_stopped_if_the_author_said_so() -> None:
     assert any("still cost money" in line for line in world.trace)
 
 
+def test_a_run_that_a_clear_replaces_is_stopped_and_one_that_a_change_replaces_is_not() -> None:
+    for change, word in (("cleared", "REVOKED"), ("other inputs", "RUNNING")):
+        world = live(Schedule(Rules(), (Try(), Try(change)), stop_cleared=True))
+        assert [run.word for run in world.runs.values()] == [word, "RUNNING"]
+
+
 @pytest.mark.parametrize("stop", ["404", "reset, not stopped", "html"])
 def test_a_run_that_cannot_be_stopped_does_not_stop_the_new_one(stop: str) -> None:
     world = live(Schedule(Rules(), (Try(), Try("cleared", stops=(stop,))), stop_superseded=True))

@@ -41,6 +41,7 @@ KICKOFF = ("kickoff", "--input", "topic=tides")
 RESUME = ("resume", "run-1", "--task", "t-1", "--answer", "fine")
 MISSING = answer(422, '{"detail":"Missing inputs: audience"}')
 NO_PATH = answer(404, '{"detail":"Not Found"}')
+NEVER_WAS = answer(400, '{"detail":"Cannot stop execution. Current state: NOT FOUND"}')
 DENIED = answer(401, '{"detail":"Invalid or missing authentication credentials"}')
 
 
@@ -115,6 +116,7 @@ def nobody() -> str:
         (("status", "run-1", *WAIT), {"states": [NO_PATH]}, 6),
         (("status", "run-1"), {"states": [UNKNOWN]}, 6),
         (("stop", "run-1"), {"states": [UNKNOWN], "stop": NO_PATH}, 6),
+        (("stop", "run-1"), {"stop": NEVER_WAS}, 6),
     ],
 )
 def test_the_exit_code_says_what_became_of_the_run(arguments: Any, scripted: dict[str, Any], code: int) -> None:
@@ -342,8 +344,19 @@ def test_an_outage_is_told_once() -> None:
         done = call("status", "run-1", "--wait", "--poll-interval", "0.02", url=server.url)
     assert done.code == 0
     assert done.err.splitlines() == [
-        f"No usable answer from {server.url} (HTTP 503); it is asked again.",
+        f"No usable answer from {server.url} (HTTP 503: busy); it is asked again.",
         "Run run-1 succeeded.",
+    ]
+
+
+def test_what_keeps_a_kickoff_from_being_taken_is_told_while_it_is_tried_and_in_the_end() -> None:
+    why = "brief cannot be loaded by python: SyntaxError: invalid syntax (crew.py, line 3)"
+    with crew(kickoff=answer(503, json.dumps({"detail": why}))) as server:
+        done = call(*KICKOFF, "--patience", "1.5", url=server.url)
+    assert done.code == 4
+    assert done.err.splitlines() == [
+        f"No usable answer from {server.url} (HTTP 503: {why}); it is asked again.",
+        f"The crew was not started over {server.url}: HTTP 503: {why}.",
     ]
 
 
@@ -377,6 +390,7 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (("status", "run-1"), {"states": [UNKNOWN]}, ["run-1 is not known", "Whether it goes on is not known"]),
         (("stop", "run-1"), {"stop": DENIED}, ["run-1 could not be stopped", "may go on"]),
         (("stop", "run-1"), {"stop": NO_PATH, "states": [running()]}, ["run-1 GOES ON", "no way to stop it"]),
+        (("stop", "run-1"), {"stop": NEVER_WAS}, ["run-1 is not known", "was not stopped", "goes on is not known"]),
         (RESUME, {"resume": reset}, ["run-1 may have been handed over"]),
         (RESUME, {"resume": DENIED}, ["run-1 was not handed over"]),
     ],
@@ -512,11 +526,12 @@ def test_a_connection_without_airflow_is_refused_with_the_way_out() -> None:
     assert "--url" in done.err
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "starlette"])
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "jinja2"])
 def test_serving_without_its_extra_names_the_extra(missing: str) -> None:
     done = call("serve", "somewhere", launch=without(missing))
     assert done.code == 2
-    assert "airflow-provider-crewai[server]" in done.err
+    assert "pip install 'airflow-provider-crewai[server]'" in done.err
+    assert "pip install '.[server]'" in done.err
     assert "Traceback" not in done.err
 
 

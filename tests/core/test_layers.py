@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from sys import stdlib_module_names
@@ -58,6 +60,12 @@ def test_imports_point_downwards(file: str) -> None:
             assert rest.partition(".")[0] in ours, f"{file} imports {name}"
         elif top not in stdlib_module_names:
             assert top in others, f"{file} imports {name}"
+
+
+def test_the_runs_own_process_imports_crewai_no_sooner_than_its_project_is_entered() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import crew_process.nursery; print('crewai' in sys.modules)"
+    command = [sys.executable, "-c", code, str(PACKAGE / "server")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

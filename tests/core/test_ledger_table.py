@@ -40,6 +40,7 @@ ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], 
     ("an intent, on a retry, orphans are rerun", INTENT, CLAIM, RERUN_ORPHANS, (None,), START),
     ("an intent, cleared", INTENT, CLEARED, Rules(), (None,), START),
     ("an intent, cleared, reattach", INTENT, CLEARED, REATTACH, (None,), START),
+    ("a run, cleared after the retries were lowered", RUN, replace(CLAIM, max_tries=2), Rules(), ANY, START),
     ("a run, cleared", RUN, CLEARED, Rules(), ANY, START),
     ("a run, cleared with other inputs that may not change", RUN, CLEARED_AND_CHANGED, FAIL, ANY, START),
     ("a run, other inputs", RUN, CHANGED, Rules(), ANY, START),
@@ -160,9 +161,16 @@ def test_a_fingerprint_differs_with_the_crew_and_with_whatever_the_crew_is_given
         digest(inputs={"a": "1"}),
         digest(inputs={"a": None}),
         digest(restore_from_state_id="x"),
-        digest(crew_webhook_url="https://w"),
     ]
     assert len(set(prints)) == len(prints)
+
+
+def test_a_fingerprint_is_blind_to_who_is_told() -> None:
+    assert digest(crew_webhook_url="https://w", webhooks={"url": "https://v"}) == digest()
+
+
+def test_keys_that_are_no_texts_count_as_json_has_them() -> None:
+    assert digest(inputs={"a": {1: "x", "b": "y"}}) == digest(inputs={"a": {"b": "y", "1": "x"}})
 
 
 def test_a_fingerprint_is_blind_to_meta_and_to_the_order_of_keys() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import json
 import socket
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.callers import CALLERS, TOKEN, Caller, exchange, settings_for
@@ -478,6 +480,45 @@ def test_no_error_holds_the_token(caller: Caller, behaviour: Behaviour) -> None:
     assert isinstance(error, CrewError)
     seen: list[BaseException | None] = [error, error.__cause__, error.__context__]
     assert not any(TOKEN in f"{part!r} {part} {vars(part) if part else ''}" for part in seen)
+
+
+PROXY_USER = "an%40user:pass^word!"
+SPELT = ("an%40user", "an@user", "pass^word", "pass%5Eword", base64.b64encode(b"an@user:pass^word!").decode())
+GATEWAY = {"X-Gateway-Key": "key/5e3c1a77-do-not-tell"}
+
+
+def through(proxy: Scripted, url: str) -> Settings:
+    """Settings that send all by a proxy that wants a password, to a gateway that wants a key."""
+    given = proxy.url.replace("://", f"://{PROXY_USER}@")
+    return settings_for(url, allow_http=True, proxy=given, headers=GATEWAY)
+
+
+def test_a_proxy_that_refuses_its_password_does_not_bring_it_into_a_message(caller: Caller) -> None:
+    with Scripted(always(answer(407, "Proxy Authentication Required"))) as proxy:
+        error = never_left(caller, through(proxy, "https://crew.example"))
+    assert SPELT[-1] in proxy.seen[0].headers["proxy-authorization"]
+    seen: list[BaseException | None] = [error, error.__cause__, error.__context__]
+    told = " ".join(f"{part!r} {part} {vars(part) if part else ''}" for part in seen)
+    assert not [secret for secret in SPELT if secret in told]
+
+
+@pytest.mark.parametrize("request_", [ASK, START], ids=["in an answer", "in an error"])
+def test_the_proxys_password_and_a_gateways_key_are_taken_out_of_what_echoes_them(
+    caller: Caller, request_: Request
+) -> None:
+    with Scripted(always(echo)) as proxy:
+        response = one(caller, through(proxy, "http://crew.example"), request_)
+    assert proxy.seen[0].headers["x-gateway-key"] == GATEWAY["X-Gateway-Key"]
+    assert SPELT[-1] in proxy.seen[0].headers["proxy-authorization"]
+    told = body(response).decode()
+    assert "x-gateway-key" in told
+    assert not [secret for secret in (TOKEN, *SPELT, *GATEWAY.values()) if secret in told]
+
+
+def test_a_secret_in_a_url_is_a_secret_and_a_word_in_a_header_is_none(caller: Caller) -> None:
+    links = f"https://x.example/?key={quote(GATEWAY['X-Gateway-Key'], safe='')} by engineering"
+    response = told(caller, says({"link": links}), headers=GATEWAY | {"X-Team": "engineering"})
+    assert json.loads(body(response)) == {"link": "https://x.example/?key=*** by engineering"}
 
 
 # ---- one session for all clients of a connection ---------------------------------------------------------------

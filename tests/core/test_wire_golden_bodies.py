@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_crewai.wire import codec
+from airflow_provider_crewai.wire import codec, errors
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewAuthError, CrewInputError
 from airflow_provider_crewai.wire.model import Kickoff, Request, Response, Resumed, Resumption, RunState
 
@@ -91,6 +91,30 @@ def test_both_answers_to_a_resume_are_read() -> None:
 def test_a_stop_says_whether_the_run_was_stopped_or_had_ended() -> None:
     assert codec.read_stop(Response(200, {}, body("stop_200_docs"))) is True
     assert codec.read_stop(Response(400, {}, body("stop_400_terminal_docs"))) is False
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        ("NOT FOUND", errors.CrewNotFound),
+        ("PENDING", errors.CrewInputError),
+        ("HIBERNATING", errors.CrewInputError),
+        ("", errors.CrewInputError),
+    ],
+)
+def test_a_run_that_is_not_over_and_not_stopped_is_not_said_to_have_ended(
+    state: str, error: type[errors.CrewError]
+) -> None:
+    said = json.dumps({"detail": f"Cannot stop execution. Current state: {state}"}).encode()
+    with pytest.raises(error, match="Cannot stop execution"):
+        codec.read_stop(Response(400, {}, said))
+
+
+def test_a_429_that_says_when_to_come_back_is_no_used_up_quota() -> None:
+    said = b'{"detail": "Execution rate limit exceeded"}'
+    for headers, error in (({"retry-after": "30"}, errors.CrewRateLimited), ({}, errors.CrewQuotaError)):
+        with pytest.raises(error):
+            codec.read_inputs(Response(429, headers, said))
 
 
 ERRORS: dict[str, tuple[int, Callable[[Response], object], type[CrewApiError], str]] = {

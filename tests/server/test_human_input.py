@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from aop_server import Server, Start
+from aop_server import Answer, Server, Start
 
 PROJECTS = Path(__file__).parent / "projects"
 REVIEW, APPROVAL, ASKING, NESTED = (str(PROJECTS / name) for name in ("review", "approval", "asking", "nested"))
@@ -80,13 +80,36 @@ def test_an_answer_counts_once_and_only_for_its_own_run(review: Server) -> None:
     review.ask("POST", f"/stop/{other}")
 
 
+def missing(answer: Answer) -> list[str]:
+    """The fields that an answer of 422 names, in the live shape."""
+    assert answer.status == 422, answer
+    detail = answer.json()["detail"]
+    assert {each["msg"] for each in detail} == {"Field required"}
+    return [name for where, name in (each["loc"] for each in detail) if where == "body"]
+
+
 def test_a_resume_without_ids_is_refused_as_live(review: Server) -> None:
-    answer = review.ask("POST", "/resume", {"humanFeedback": "ok"})
-    assert answer.status == 422
-    assert [(each["loc"], each["msg"]) for each in answer.json()["detail"]] == [
-        (["body", "executionId"], "Field required"),
-        (["body", "taskId"], "Field required"),
-    ]
+    assert missing(review.ask("POST", "/resume", {"humanFeedback": "ok"})) == ["executionId", "taskId"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("said", [{"feedback": "No"}, {"humanFeedback": None}, {"humanFeedback": {"text": "No"}}, {}])
+def test_a_resume_that_says_nothing_approves_nothing(
+    shared: Start, calls: Path, said: dict[str, object], strict: bool
+) -> None:
+    server = shared(REVIEW, *(("--strict-aop",) if strict else ()), environment={"SCRIBE_CALLS": str(calls)})
+    ids = {"executionId": "any", "taskId": "any"}
+    assert missing(server.ask("POST", "/resume", {**ids, "isApprove": "no", **said})) == ["humanFeedback"]
+
+
+@pytest.mark.parametrize("body", [b"feedback=No", b"", b"[]", b"{}", b'{"feedback": null}', b'{"feedback": false}'])
+def test_a_malformed_answer_to_a_flow_approves_nothing(shared: Start, body: bytes) -> None:
+    server = shared(APPROVAL)
+    kickoff_id = server.kickoff({"title": "Tides"})
+    question = server.asked(kickoff_id)
+    assert missing(server.ask("POST", f"/feedback/{question['task_id']}", body, headers={})) == ["feedback"]
+    assert server.asked(kickoff_id) == question
+    server.ask("POST", f"/stop/{kickoff_id}")
 
 
 def test_a_paused_run_takes_no_slot(shared: Start, calls: Path) -> None:
@@ -193,6 +216,20 @@ def test_strictly_as_live_a_waiting_run_is_not_found_and_any_resume_is_welcome(s
     assert other != kickoff_id
     for either in (kickoff_id, other):
         assert server.wait(either, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_a_run_is_stopped_by_an_id_of_its_resume_too(shared: Start, calls: Path) -> None:
+    server = shared(REVIEW, "--strict-aop", environment={"SCRIBE_CALLS": str(calls)})
+    kickoff_id = server.kickoff({"topic": "tides"})
+    server.wait(kickoff_id, "NOT FOUND")
+    other = server.resume(kickoff_id, "made-up", "No.").json()["kickoff_id"]
+    stopped = server.ask("POST", f"/stop/{other}")
+    assert (stopped.status, stopped.json()) == (200, {"status": "stopped", "kickoffId": other})
+    assert server.has_let_go(kickoff_id)
+    assert server.status(kickoff_id)["state"] == "REVOKED"
+    for run, state in ((other, "REVOKED"), ("nobody", "NOT FOUND")):
+        refused = server.ask("POST", f"/stop/{run}").json()
+        assert refused == {"detail": f"Cannot stop execution. Current state: {state}"}
 
 
 def test_strictly_as_live_a_waiting_flow_is_paused_and_only_its_webhook_knows_more(shared: Start) -> None:

@@ -517,7 +517,7 @@ def test_a_project_that_cannot_be_loaded_says_why_and_its_runs_are_still_there(s
     assert "No module named '<nowhere>'" in page.text
     assert "need not be restarted" in page.text
     assert "AI agents" in page.text
-    assert server.send("/runs", {"inputs": "{}"}).status == 500
+    assert server.send("/runs", {"inputs": "{}"}).status == 503
     assert run.kickoff_id in server.see(f"/runs/{run.kickoff_id}")
 
 

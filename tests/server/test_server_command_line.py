@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
+import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from aop_server import EXAMPLE, INPUTS, REPOSITORY, Start
+from aop_server import EXAMPLE, INPUTS, REPOSITORY, TOKEN, Start
+from starlette.applications import Starlette
+
+from airflow_provider_crewai.client.settings import read_settings
+from airflow_provider_crewai.client.sync import CrewClient
+from airflow_provider_crewai.server import state
+from airflow_provider_crewai.server.access import Bearer
+from airflow_provider_crewai.server.page.access import Access
+from airflow_provider_crewai.wire.model import Kickoff
 
 BROKEN = "import nowhere_to_be_found\n"
 FACTORY = "from brief.crew import BriefCrew\n\ndef build():\n    return BriefCrew()\n\none = BriefCrew().crew()\n"
@@ -21,6 +37,15 @@ def refusal(*arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     return done.stderr
+
+
+def logged(capfd: pytest.CaptureFixture[str], pattern: str, seconds: float = 30) -> str:
+    """Wait until a server has logged something; returns what the pattern's group matched, or all of it."""
+    said, deadline = "", time.monotonic() + seconds
+    while not (found := re.search(pattern, said := said + capfd.readouterr().err)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
+    return found[found.re.groups]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com"])  # noqa: S104 - refused
@@ -43,6 +68,27 @@ def test_a_port_that_is_taken_is_refused(start: Start, tmp_path: Path) -> None:
     assert "Address already in use" in refusal(str(EXAMPLE), "--state", str(tmp_path / "other"), "--port", port)
 
 
+def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(start: Start) -> None:
+    server = start()
+    first = server.url
+    server.restart(signal.SIGKILL)
+    assert server.url == first
+    server.end()
+    with socket.create_server(("127.0.0.1", int(first.rpartition(":")[2]))):
+        server.start()
+    second = server.url
+    assert second != first
+    server.restart()
+    assert server.url == second
+
+
+@pytest.mark.parametrize("kept", ["", "99999", "\u00e9"])
+def test_a_port_that_was_kept_badly_is_forgotten(start: Start, tmp_path: Path, kept: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "port").write_text(kept)
+    assert start().ask("GET", "/status/x").status == 200
+
+
 def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
     server = start(token="")
     file = server.state / "token"
@@ -54,19 +100,80 @@ def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
     assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
 
 
+def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "state" / "token"
+    file.parent.mkdir()
+    file.touch()
+    server = start(token=" ")
+    kept = file.read_text().strip()
+    assert len(kept) > 30
+    for empty in ("Bearer", "Bearer ", "Bearer  ", "Bearer \t"):
+        assert server.ask("GET", "/status/x", headers={"Authorization": empty}).status == 401
+    assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
+    for guard in (Access, partial(Bearer, Starlette())):
+        with pytest.raises(ValueError, match="empty"):
+            guard("")
+
+
+def test_a_token_that_could_not_be_written_whole_is_none(tmp_path: Path) -> None:
+    file, limit = tmp_path / "token", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            state.kept_token(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not file.exists()
+    assert state.kept_token(file) == state.kept_token(file)
+
+
 def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tmp_path: Path) -> None:
     crew = tmp_path / "project" / "crew.py"
     crew.parent.mkdir()
     crew.write_text(BROKEN)
     server = start(str(crew.parent))
     for answer in (server.ask("GET", "/inputs"), server.ask("POST", "/kickoff", {"inputs": {}})):
-        assert answer.status == 500
+        assert answer.status == 503
         assert "ModuleNotFoundError: No module named 'nowhere_to_be_found'" in answer.json()["detail"]
     crew.unlink()
     assert "LookupError" in server.ask("GET", "/inputs").json()["detail"]
 
 
-def test_an_interpreter_without_crewai_is_named(start: Start) -> None:
+def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path: Path) -> None:
+    project = tmp_path / "brief"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    crew = project / "src" / "brief" / "crew.py"
+    whole = crew.read_text()
+    crew.write_text(whole[: len(whole) // 2])
+    server = start(str(project))
+    assert server.ask("GET", "/inputs").status == 503
+    client = CrewClient(lambda: read_settings("crew", host=server.url, password=TOKEN))
+    threading.Timer(1, crew.write_text, (whole,)).start()
+    server.wait(client.kickoff(Kickoff(inputs=INPUTS)), "SUCCESS")
+    client.close()
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_a_port_that_is_none_is_wrong_use(port: str) -> None:
+    assert "argument --port" in refusal(str(EXAMPLE), "--port", port)
+
+
+def test_an_interpreter_without_crewai_is_told_at_once_with_what_to_do(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    (tmp_path / "crew.py").write_text(BROKEN)
+    (tmp_path / ".env").write_text("A=1\n")  # what would read it comes with crewai
+    server = start(str(tmp_path), "--python", str(python))
+    why = f"cannot be loaded by {python}: ModuleNotFoundError: {python} has no crewai."
+    detail = server.ask("GET", "/inputs").json()["detail"]
+    assert why in detail
+    assert "start the server with --python" in detail
+    logged(capfd, f"WARNING .*{re.escape(why)}.*need not be restarted")
+
+
+def test_an_interpreter_that_is_none_is_named(start: Start) -> None:
     server = start(str(EXAMPLE), "--python", "nowhere/python")
     words = f"cannot be loaded by {REPOSITORY}/nowhere/python: FileNotFoundError"
     assert words in server.ask("GET", "/inputs").json()["detail"]

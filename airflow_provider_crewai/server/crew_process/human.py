@@ -1,4 +1,7 @@
-"""Asking a human: what a crew's task or a flow's method waits for, and what the answer means."""
+"""Asking a human: what a crew's task or a flow's method waits for, and what the answer means.
+
+Nothing of crewai's is imported with this module: the project's `.env` is read first, and says what crewai finds then.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import asyncio
 import re
 import time
 from typing import Any
-
-from crewai.core.providers.human_input import SyncHumanInputProvider
 
 from .report import Asked, Report
 
@@ -33,8 +34,10 @@ class Ended(SystemExit):
     """The run was ended from outside while it waited."""
 
 
-class Humans(SyncHumanInputProvider):  # type: ignore[misc]  # crewai is not there when types are checked
+class Humans:
     """crewai's own interface to humans (`crewai.core.providers.human_input`), answered through the database.
+
+    It has all methods of that protocol, which are the same in 1.15.2 and 1.15.30, without naming it as its base.
 
     The run's process waits, so that it goes on exactly where it was. If it dies, the conversation that a question
     kept lets another process go on from there.
@@ -62,6 +65,9 @@ class Humans(SyncHumanInputProvider):  # type: ignore[misc]  # crewai is not the
         context.messages.append(context._format_feedback_message(asked.feedback))  # noqa: SLF001 - part of the interface
         return True
 
+    def post_setup_messages(self, context: Any) -> None:
+        """Add nothing to the conversation that crewai has set up."""
+
     def handle_feedback(self, formatted_answer: Any, context: Any) -> Any:
         """Ask until a human is content; each time they are not, let the agent try again."""
         answer = formatted_answer
@@ -79,7 +85,7 @@ class Humans(SyncHumanInputProvider):  # type: ignore[misc]  # crewai is not the
         return answer
 
     def _is_content(self, answer: Any, context: Any) -> bool:
-        output = self._get_output_string(answer)
+        output = answer.output if isinstance(answer.output, str) else answer.output.model_dump_json()
         message = "Approve the result, or say what should be better."
         step = self._position(context)
         question_id = self._report.ask("task", step, message, output, context=list(context.messages))

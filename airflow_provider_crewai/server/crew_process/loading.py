@@ -9,6 +9,7 @@ that were never packaged are found too.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -23,6 +24,11 @@ from typing import Any, get_type_hints
 _MODULES = {"crew": "crew.py", "flow": "main.py"}
 _DEFINITIONS = {"crew": ("crew.jsonc", "crew.json"), "flow": ("flow.yaml",)}
 _WHAT = {"crew": "@CrewBase class, Crew, or function that returns a Crew", "flow": "Flow"}
+
+_NO_CREWAI = (
+    "{} has no crewai. Install crewai 1.15.2 or later there, or start the server with --python and an interpreter "
+    "that has it."
+)
 
 # What crewai imports as late as the first call of a model of OpenAI's (485 modules), ...
 _FIRST_CALL = ("httpcore", "openai.resources.chat")
@@ -180,6 +186,8 @@ def _enter(directory: Path, *, dotenv_wins: bool) -> None:
     for place in (directory, directory / "src"):
         if place.is_dir() and str(place) not in sys.path:
             sys.path.insert(0, str(place))
+    if importlib.util.find_spec("crewai") is None:
+        raise ModuleNotFoundError(_NO_CREWAI.format(sys.executable), name="crewai")
     # Before anything of crewai's is imported: that reads some variables only once.
     if (dotenv := directory / ".env").is_file():
         _import("dotenv").load_dotenv(dotenv, override=dotenv_wins)

@@ -200,7 +200,7 @@ class Page:
         except HTTPException as error:
             return self._home_with(asked, error.detail, error.status_code)
         except ProjectError:
-            return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 500)
+            return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 503)
         return _see(_address(kickoff_id))
 
     def _stop(self, asked: _Asked) -> Response:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from airflow_provider_crewai.server.access import key_of
+
 TICKET_SECONDS = 600
 SESSION_SECONDS = 7 * 24 * 3600
 
@@ -24,11 +26,12 @@ class Access:
 
     :param token: the token that the API wants, too.
     :param now: the clock, in epoch seconds.
+    :raises ValueError: the token is empty.
     """
 
     def __init__(self, token: str, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._token = token.encode()
+        self._token = key_of(token)
         # Slow on purpose: a browser shows the cookie to every server on this host, whatever its port, and none of
         # them shall be able to guess a token that somebody made up.
         self._key = hashlib.scrypt(self._token, salt=b"airflow-provider-crewai page", n=2**14, r=8, p=1)
