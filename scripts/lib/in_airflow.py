@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 from environments import AIRFLOW, CREW
+from stopping import stop_in_order
 
 if __name__ == "__main__":
+    stop_in_order()
     CREW.make()
     python = AIRFLOW.make()
     os.execv(python, [str(python), str(Path(__file__).with_name(f"{sys.argv[1]}.py")), *sys.argv[2:]])
