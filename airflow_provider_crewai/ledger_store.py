@@ -101,8 +101,8 @@ def store_for(context: Context, *, durable: bool) -> Store:
 
 def _unreadable(where: str, error: Exception) -> CrewLedgerError:
     return CrewLedgerError(
-        f"The record of this task's run cannot be read from {where} ({type(error).__name__}: {error}). An earlier try "
-        "may have started a run, so nothing was sent. A retry reads it again."
+        f"The record of this task's run cannot be read from {where} ({type(error).__name__}: {error}). No kickoff was "
+        "sent, since a run may have been started before. A retry reads it again."
     )
 
 

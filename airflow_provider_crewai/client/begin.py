@@ -65,7 +65,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
 
     :param say: told, in a sentence, what is about to happen and why.
     :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and which run it started is not known.
-    :raises CrewLedgerError: the record cannot be read, or the intent not be written. Nothing was sent.
+    :raises CrewLedgerError: the record cannot be read, or the intent not be written. No kickoff was sent.
     :raises CrewChangedInputs: the inputs changed, and the author said to fail then.
     :raises CrewError: the run was not started.
     """

@@ -496,7 +496,7 @@ def test_a_record_that_cannot_be_read_is_not_no_record(airflow: Airflow, crew: S
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewLedgerError)
-    assert "An earlier try may have started a run, so nothing was sent. A retry reads it again" in str(outcome.error)
+    assert "No kickoff was sent, since a run may have been started before. A retry reads it again" in str(outcome.error)
     assert len(crew.kickoffs) == 1
     airflow.broken = set()
     crew.now("run-1", success())

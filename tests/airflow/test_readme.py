@@ -269,6 +269,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the Dag's file is deleted while the task is deferred": (f"{CHAOS}::Dag file deleted while deferred",),
     "a user ends or clears the task while it waits in a worker": (
         f"{KILLING}::test_a_task_that_a_user_ends_stops_its_run",
+        f"{KILLING}::test_where_a_deployment_cannot_stop_runs_the_log_shouts_it",
         f"{KILLING}::test_a_task_that_a_user_clears_stops_its_run",
         f"{KILLING}::test_a_task_that_a_user_clears_to_reattach_keeps_its_run",
         f"{KILLING}::test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so",
@@ -278,6 +279,8 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "… before the run is started": (f"{KILLING}::test_a_task_that_is_killed_before_it_kicks_off_starts_nothing",),
     "a user marks the deferred task failed or successful": (
         f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
+        f"{KILLING}::test_a_trigger_that_is_cancelled_over_and_over_stops_its_run_all_the_same",
+        f"{KILLING}::test_a_deployment_that_cannot_stop_runs_is_told_of_in_the_triggerer_too",
         f"{KILLING}::test_a_deferred_run_is_left_where_the_author_says_so",
         f"{CHAOS}::marked failed while deferred",
         f"{CHAOS}::marked success while deferred",
@@ -363,8 +366,8 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         "test_status_trigger::test_many_triggers_wait_at_once_in_one_loop",
         f"{CHAOS}::50 mapped tasks at once",
     ),
-    "inputs are missing or not JSON, or misspelt with `validate_inputs=True`; the token is refused; the URL is no "
-    "crew's": (
+    "inputs are not JSON, or the crew refuses them, or they are misspelt with `validate_inputs=True`; the token is "
+    "refused; the URL is no crew's": (
         f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",
         f"{INPUTS}::test_validation_refuses_a_misspelt_name_and_says_which_was_meant",
         f"{INPUTS}::test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent",
