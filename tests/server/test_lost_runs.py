@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,34 @@ def test_runs_outlive_the_warm_process_and_others_start_without_it(resuming: Ser
     second = resuming.kickoff({"topic": "ebb"})
     for kickoff_id in (first, second):
         assert resuming.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_a_warm_process_that_dies_while_a_run_is_asked_of_it_keeps_nobody_waiting(resuming: Server) -> None:
+    first = resuming.kickoff({"topic": "tides"})
+    at_work_on(resuming, first, "gather")
+    warm = resuming.parent_of(resuming.pid(first))
+    os.kill(warm, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool, resuming.held(first):
+        asked = pool.submit(resuming.kickoff, {"topic": "ebb"})
+        time.sleep(1)
+        os.kill(warm, signal.SIGKILL)
+        second = asked.result(20)
+    for kickoff_id in (first, second):
+        assert resuming.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_a_warm_process_that_cannot_note_how_a_run_ended_goes_on(start: Start, tmp_path: Path) -> None:
+    server = start(REVIEW, environment=environment(tmp_path / "calls", 1.5))
+    first = server.kickoff({"topic": "tides"})
+    at_work_on(server, first, "gather")
+    warm = server.parent_of(server.pid(first))
+    with closing(sqlite3.connect(server.state / "runs" / "runs.sqlite")) as db:
+        db.execute(
+            "CREATE TRIGGER full BEFORE UPDATE OF exit ON runs WHEN new.exit > '' BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    kill(server, first)
+    assert server.wait(first, "FAILED")["status"] == "The run's process died after 0 of 3 crew tasks"
+    assert server.parent_of(server.pid(server.kickoff({"topic": "ebb"}))) == warm
 
 
 def test_a_stopped_run_is_not_resumed(resuming: Server) -> None:

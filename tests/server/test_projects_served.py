@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 
 from aop_server import EXAMPLE, Server, Start
 
+BLOCKS = """
+import time
+from pathlib import Path
+
+def build():
+    Path("began").touch()
+    time.sleep(3600)
+"""
 PROJECTS = Path(__file__).parent / "projects"
 NO_KEY = """
 from crewai import Agent, Crew, Task
@@ -86,3 +97,16 @@ def test_ended_runs_are_forgotten_in_time_and_others_are_not(start: Start) -> No
 
 def folder(server: Server, kickoff_id: str) -> Path:
     return server.state / "runs" / kickoff_id
+
+
+def test_a_project_that_never_finishes_loading_does_not_keep_the_server_from_ending(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "crew.py").write_text(BLOCKS)
+    server = start("crew:build", cwd=tmp_path)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(server.ask, "GET", "/inputs")
+        while not (tmp_path / "began").exists():
+            time.sleep(0.1)
+        assert server.end(signal.SIGINT) == 0
+        assert isinstance(asked.exception(20), (OSError, HTTPException)) or asked.result().status == 500

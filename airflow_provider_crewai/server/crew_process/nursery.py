@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import threading
 import traceback
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,12 +66,12 @@ class Nursery:
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
-            self._become_child(1, 2)
-            os.write(write, json.dumps(_described(self._loaded)).encode())
+            self._become_child(1, 2)  # of the same group still: whoever ends the loading ends all that takes part in it
+            os.write(write, json.dumps(_described(self._loaded)).encode() + b"\n")
             running.leave(0)
         os.close(write)
         with os.fdopen(read, "rb") as answer:
-            told = answer.read()
+            told = answer.readline()  # and no more, since a process that the project started may hold the other end
         os.waitpid(pid, 0)
         described: dict[str, Any] = json.loads(told or b'{"error": "the process that describes it died"}')
         return described
@@ -105,6 +105,7 @@ class Nursery:
         """Become the run."""
         folder = self._settings.folder(kickoff_id)
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.setsid()
         self._become_child(log, log)
         for _, other in self._runs.values():
             os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
@@ -119,7 +120,6 @@ class Nursery:
         raise AssertionError("unreachable")
 
     def _become_child(self, out: int, err: int) -> None:
-        os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -149,10 +149,21 @@ def _locked(settings: Settings, kickoff_id: str) -> int:
 
 
 def _note_exit(database: str, kickoff_id: str, status: int) -> None:
+    # Tried once: that the run is gone matters more than how, and the server waits for who is to start the next one.
+    try:
+        with closing(sqlite3.connect(database, timeout=5, isolation_level=None)) as db:
+            db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (_how(status), kickoff_id))
+    except sqlite3.Error:
+        traceback.print_exc()
+
+
+def _how(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
-    how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as db:
-        db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (how, kickoff_id))
+    if code >= 0:
+        return f"exited with code {code}"
+    with suppress(ValueError):  # most of the realtime signals have no name
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
 
 
 def _described(loaded: Loaded) -> dict[str, Any]:
@@ -167,6 +178,8 @@ def _speaker() -> Any:
     """Keep stdout for what is told to the server; whatever the project prints goes where its errors go."""
     private = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    # The death of this process is the end of what the server reads: no child may keep that open.
+    os.register_at_fork(after_in_child=private.close)
 
     def say(what: dict[str, Any]) -> None:
         private.write(json.dumps(what) + "\n")
