@@ -84,17 +84,19 @@ class Launcher:
         return kickoff_id
 
     def dispatch(self) -> None:
-        """Start the runs that wait, in order, while there are free slots."""
-        with self._lock:
-            while kickoff_id := self._runs.claim(self._slots):
-                self._start(kickoff_id)
+        """Start the runs that wait, in order, while there are free slots and the project can be loaded."""
+        going_on = True
+        while going_on and self._runs.claimable(self._slots) and self._is_loaded():
+            with self._lock:
+                kickoff_id = self._runs.claim(self._slots)
+                going_on = kickoff_id is not None and self._start(kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Give a run a human's answer. False if there was one already, or the run has ended."""
-        if not self._runs.answer(question_id, feedback, approved=approved):
-            return False
-        self.look()
-        return True
+        """Give a run a human's answer. False if there was one already, or the run has ended.
+
+        A run that waits without a process goes on when somebody looks round, which is soon.
+        """
+        return self._runs.answer(question_id, feedback, approved=approved)
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run and every process of its group.
@@ -109,7 +111,6 @@ class Launcher:
             if run and run.pid and self._is_alive(kickoff_id):
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)
-        self.dispatch()
         return True
 
     def log_tail(self, kickoff_id: str, length: int) -> str:
@@ -143,16 +144,30 @@ class Launcher:
                 self._see_to_paused(run)
         self.dispatch()
 
-    def _start(self, kickoff_id: str) -> None:
+    def _is_loaded(self) -> bool:
+        # Without the lock: loading takes seconds, in which others may want to stop a run.
+        try:
+            self._nursery.make_ready()
+        except ProjectError as error:
+            if self._runs.hold(f"Task is pending: {error}"):
+                log.warning("no run is started: %s", error)
+            return False
+        self._runs.hold(None)
+        return True
+
+    def _start(self, kickoff_id: str) -> bool:
         try:
             pid = self._nursery.start(kickoff_id)
         except ProjectError as error:
-            self._runs.end(kickoff_id, "FAILED", str(error))
+            self._runs.put_back(kickoff_id)
+            log.warning("run %s is not started yet: %s", kickoff_id, error)
+            return False
         except WarmProcessDied as error:
             # If the run was started all the same, it holds its lock; if not, the next look round sees to it.
             log.warning("the warm process died (%s) when it was to start run %s", error, kickoff_id)
-        else:
-            self._runs.set_pid(kickoff_id, pid)
+            return False
+        self._runs.set_pid(kickoff_id, pid)
+        return True
 
     def _see_to_lost(self, kickoff_id: str) -> None:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go

@@ -68,6 +68,14 @@ class Nursery:
                 self._let_go()
             return self._ready()
 
+    def make_ready(self) -> None:
+        """Load the project where there is no warm process, whatever has become of its files since the last one.
+
+        :raises ProjectError: it cannot be loaded.
+        """
+        with self._lock:
+            self._ready()
+
     def start(self, kickoff_id: str) -> int:
         """Start the process of a run, which holds its lock from the first moment. Returns its pid.
 

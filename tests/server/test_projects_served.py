@@ -110,3 +110,21 @@ def test_a_project_that_never_finishes_loading_does_not_keep_the_server_from_end
             time.sleep(0.1)
         assert server.end(signal.SIGINT) == 0
         assert isinstance(asked.exception(20), (OSError, HTTPException)) or asked.result().status == 500
+
+
+def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(start: Start, tmp_path: Path) -> None:
+    shutil.copytree(PROJECTS / "approval", tmp_path / "approval", ignore=shutil.ignore_patterns("__pycache__"))
+    server, module = start(str(tmp_path / "approval")), tmp_path / "approval" / "main.py"
+    answered, text = server.kickoff({"title": "Tides"}), module.read_text()
+    question = server.asked(answered)
+    assert server.has_let_go(answered)
+    module.write_text(text + "\ndef half(")
+    assert server.ask("GET", "/inputs").status == server.ask("POST", "/kickoff", {"inputs": {}}).status == 500
+    server.resume(answered, question["task_id"], "Approved.")
+    said = server.wait(answered, "PENDING")
+    while said["status"] == "Task is pending":
+        said = server.wait(answered, "PENDING")
+    assert "Task is pending: approval cannot be loaded by" in said["status"]
+    assert "SyntaxError" in said["status"]
+    module.write_text(text)
+    assert server.wait(answered, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 1}
