@@ -173,6 +173,8 @@ class Launcher:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
         if run is None or run.state not in ("STARTED", "RUNNING"):
             return
+        if run.pid:
+            _end_leftovers(run.pid)
         if run.state == "STARTED" and run.lives < MAX_LIVES:  # it was not at work yet, so it can begin once more
             self._runs.requeue(kickoff_id, "STARTED")
             return
@@ -218,3 +220,14 @@ class Launcher:
         finally:
             os.close(lock)
         return False
+
+
+def _end_leftovers(group: int) -> None:
+    """End what a dead process has left of its group, whose number nobody else is given while there is any."""
+    try:
+        os.kill(group, 0)  # if there is such a process again, nothing was left
+    except ProcessLookupError:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    except PermissionError:
+        pass

@@ -111,7 +111,9 @@ class Nursery:
             os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
         if not self._may_fork:
             os.set_inheritable(lock, True)
-            os.execv(sys.executable, [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id])  # noqa: S606 - ourselves
+            run = [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id, str(lock)]
+            os.execv(sys.executable, run)  # noqa: S606 - ourselves
+        running.keep_to_itself(lock)
         code = 1
         try:
             code = running.run(self._settings, self._loaded, kickoff_id)

@@ -9,7 +9,7 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import loading, models
 from .events import Webhooks, step_fields, task_fields
@@ -19,8 +19,25 @@ from .report import Asked, Report, plain
 from .settings import Settings
 
 
-def main(settings: Settings, kickoff_id: str) -> int:
-    """Load the project and run a kickoff in this very process; returns its exit code."""
+def main(settings: Settings, kickoff_id: str, lock: str) -> NoReturn:
+    """Load the project and run a kickoff in this very process, which ends with it, whatever threads it has left."""
+    keep_to_itself(int(lock))
+    code = 1
+    try:
+        code = _load_and_run(settings, kickoff_id)
+    except BaseException:  # noqa: BLE001 - nobody else will tell of it
+        traceback.print_exc()
+    leave(code)
+
+
+def keep_to_itself(lock: int) -> None:
+    """See that no process which this one starts holds its lock on, by which the server knows that the run lives."""
+    os.set_inheritable(lock, False)
+    # A file, since closing it twice, in a child of a child, does nothing.
+    os.register_at_fork(after_in_child=os.fdopen(lock, "rb").close)
+
+
+def _load_and_run(settings: Settings, kickoff_id: str) -> int:
     report = Report(settings.database, kickoff_id)
     try:
         loaded, settings = load(settings)
@@ -74,7 +91,7 @@ def words(error: BaseException) -> str:
     return f"{said} {advice}" if advice else said
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End this process at once: what it inherited from its parent is not its to clean up."""
     sys.stdout.flush()
     sys.stderr.flush()
