@@ -142,7 +142,9 @@ def test_a_killed_run_is_seen_whatever_it_has_forked_and_takes_that_along(
     while not forked.exists() or not forked.read_text():
         time.sleep(0.1)
     kill(server, kickoff_id)
-    assert server.wait(kickoff_id, "FAILED")["status"] == "The run's process was killed by SIGKILL after 0 of 1 crew tasks"
+    assert (
+        server.wait(kickoff_id, "FAILED")["status"] == "The run's process was killed by SIGKILL after 0 of 1 crew tasks"
+    )
     deadline = time.monotonic() + 20
     while is_at_work(int(forked.read_text())):
         assert time.monotonic() < deadline

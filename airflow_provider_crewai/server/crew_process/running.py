@@ -118,8 +118,12 @@ def _run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> Non
     output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
     usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
-    if report.succeeded(result=output.raw, result_json=result_json, usage_metrics=usage):
-        hooks.crew(output.raw, result_json, usage)
+    report.succeeded(
+        lambda: hooks.crew(output.raw, result_json, usage),
+        result=output.raw,
+        result_json=result_json,
+        usage_metrics=usage,
+    )
 
 
 def _listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
@@ -208,8 +212,13 @@ def _run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hoo
         return
     said, result_json = _flow_answer(result)
     usage = flow.usage_metrics.model_dump()
-    if report.succeeded(result=said, result_json=result_json, usage_metrics=usage, flow_id=report.kickoff_id):
-        hooks.crew(said, result_json, usage)
+    report.succeeded(
+        lambda: hooks.crew(said, result_json, usage),
+        result=said,
+        result_json=result_json,
+        usage_metrics=usage,
+        flow_id=report.kickoff_id,
+    )
 
 
 def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
@@ -235,15 +244,18 @@ def _paused_flow(flow: Any, asked: Asked) -> Any:
 
 
 def _pause(settings: Settings, loaded: Loaded, context: Any, report: Report, hooks: Webhooks, flow: Any) -> None:
-    question_id = report.ask(
+    def tell(question_id: str) -> None:
+        hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
+
+    report.ask(
         "flow",
         report.steps_begun() - 1,
         context.message,
         str(context.method_output),
+        tell,
         options=context.emit,
         context=context.flow_id,
     )
-    hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
 
 
 def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
@@ -254,6 +266,7 @@ def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
         TaskStartedEvent,
         crewai_event_bus,
     )
+    from crewai.events.types.flow_events import FlowInputReceivedEvent
 
     lock = threading.Lock()  # events come on several threads, and a method's position is the order of its coming
 
@@ -274,6 +287,11 @@ def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
     def task_completed(_: Any, event: Any) -> None:
         report.note(last_executed_task=report.signed(task_fields(event.output)))
 
+    def input_received(_: Any, event: Any) -> None:
+        if event.response is None:
+            report.give_up(event.message)
+
+    crewai_event_bus.on(FlowInputReceivedEvent)(input_received)
     crewai_event_bus.on(MethodExecutionStartedEvent)(started)
     crewai_event_bus.on(MethodExecutionFinishedEvent)(finished)
     crewai_event_bus.on(TaskStartedEvent)(task_started)
