@@ -13,10 +13,11 @@ import signal
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
+from airflow_provider_crewai.server.crew_process.settings import FLOWS
 from airflow_provider_crewai.server.nursery import Nursery
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
@@ -205,8 +206,12 @@ class Launcher:
         return f"after {done} of {total} crew tasks" if total else f"after {done} flow methods"
 
     def _clean(self) -> None:
-        for kickoff_id in self._runs.forget(time.time() - self._keep):
+        # The rows go last, since by them the next server finds what this one has left, if it is killed meanwhile.
+        old = self._runs.ended_before(time.time() - self._keep)
+        for kickoff_id in old:
             shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
+        _forget_flows(self._home / FLOWS, old)
+        self._runs.forget(old)
 
     def _is_alive(self, kickoff_id: str) -> bool:
         try:
@@ -220,6 +225,14 @@ class Launcher:
         finally:
             os.close(lock)
         return False
+
+
+def _forget_flows(states: Path, kickoff_ids: list[str]) -> None:
+    """Delete what crewai has kept of the flows of these runs. What a project keeps under ids of its own is its own."""
+    if kickoff_ids and states.exists():
+        with closing(sqlite3.connect(states, timeout=30)) as db, db:
+            for table in ("flow_states", "pending_feedback"):  # crewai's, 1.15.2 to 1.15.30
+                db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in kickoff_ids])  # noqa: S608 - constants
 
 
 def _end_leftovers(group: int) -> None:

@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     error TEXT
 );
 """
-_TABLES = ("runs", "steps", "questions", "aliases", "outbox")
+_TABLES = ("steps", "questions", "aliases", "outbox", "runs")
 _SELECT = (
     "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
 )
@@ -290,13 +290,22 @@ class Runs:
         self._change("INSERT INTO aliases (alias, kickoff_id) VALUES (?, ?)", alias, kickoff_id)
         return alias
 
-    def forget(self, ended_before: float) -> list[str]:
-        """Delete the runs that ended before an epoch second; returns their ids."""
-        rows = self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", ended_before)
+    def ended_before(self, moment: float) -> list[str]:
+        """Return the ids of the runs that ended before an epoch second."""
+        return [row[0] for row in self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", moment)]
+
+    def forget(self, kickoff_ids: list[str]) -> None:
+        """Delete runs, each with all that is kept of it, or none of them."""
+        ids = [(kickoff_id,) for kickoff_id in kickoff_ids]
         with self._lock:
-            for table in _TABLES:
-                self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", rows)  # noqa: S608 - constants
-        return [row[0] for row in rows]
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for table in _TABLES:
+                    self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def _change(self, query: str, *values: str | float | None) -> int:
         with self._lock:

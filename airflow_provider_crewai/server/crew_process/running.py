@@ -16,7 +16,7 @@ from .events import Webhooks, step_fields, task_fields
 from .human import Feedback, Humans, Inputs, approves, feedback_for_a_flow
 from .loading import Loaded
 from .report import Asked, Report, plain
-from .settings import Settings
+from .settings import FLOWS, Settings
 
 
 def main(settings: Settings, kickoff_id: str, lock: str) -> NoReturn:
@@ -57,6 +57,8 @@ def load(settings: Settings) -> tuple[Loaded, Settings]:
     def ready() -> None:
         nonlocal llm
         llm = models.use(settings.llm)
+        # Before a flow is defined, as where its state is kept may be asked then; else that is asked when it is made.
+        _keep_flows_in(f"{settings.home}/{FLOWS}")
 
     loaded = loading.load(settings.target, Path(settings.directory), ready)
     return loaded, replace(settings, llm=llm)
@@ -71,8 +73,6 @@ def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | No
     # Now, since a project's .env may name another one, which its runs would then share.
     os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
     try:
-        # Before a flow is made: where its state is kept is asked then.
-        _keep_flows_in(f"{settings.home}/flows.sqlite")
         made = loaded.make()
         if loading.kind_of(made) == "flow":
             _run_flow(made, settings, loaded, report, hooks)
