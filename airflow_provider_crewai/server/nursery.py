@@ -53,7 +53,8 @@ class Nursery:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._description: Description | None = None
-        self._loaded_from = 0
+        self._files: list[str] | None = None
+        self._loaded_from: int | None = None
         self._failure: ProjectError | None = None
         self._failed_at = 0.0
         self._closed = False
@@ -64,7 +65,7 @@ class Nursery:
         :raises ProjectError: it cannot be loaded.
         """
         with self._lock:
-            if self._project.fingerprint() != self._loaded_from:
+            if self._project.fingerprint(self._files) != self._loaded_from:
                 self._let_go()
             return self._ready()
 
@@ -115,11 +116,11 @@ class Nursery:
             raise self._failure
         if self._description is None or self._process is None or self._process.poll() is not None:
             self._let_go()
-            self._loaded_from = self._project.fingerprint()
             self._description = self._load()
         return self._description
 
     def _load(self) -> Description:
+        began = time.time_ns()
         try:
             self._process = process = self._open()
             if self._closed:  # by who looked for a process a moment too early
@@ -131,10 +132,16 @@ class Nursery:
             said = {"error": f"{type(error).__name__}: {error}"}
         if "error" in said:
             self._let_go()
+            self._files, self._loaded_from = None, self._project.fingerprint()
             self._failed_at = time.monotonic()
             self._failure = ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {said['error']}")
             raise self._failure
-        return Description(**said)
+        description = Description(**said)
+        self._files = description.files
+        # What changed while it was read may have been read before that.
+        is_old = description.has_changed_since(began)
+        self._loaded_from = None if is_old else self._project.fingerprint(self._files)
+        return description
 
     def _open(self) -> subprocess.Popen[bytes]:
         environment = os.environ | _QUIET

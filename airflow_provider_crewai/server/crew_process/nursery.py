@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from . import describing, running
 from .loading import Loaded
+from .reading import Reading
 from .settings import Settings
 
 _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
@@ -32,6 +33,7 @@ _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 def main(settings: Settings) -> int:
     """Load the project, say what it is, then do as the server says. Returns the exit code."""
     say = _speaker()
+    reading = Reading(settings.directory)
     try:
         loaded, settings = running.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import, even SystemExit, is the answer
@@ -39,7 +41,8 @@ def main(settings: Settings) -> int:
         say({"error": running.words(error)})
         return 1
     nursery = Nursery(settings, loaded)
-    say(nursery.describe())
+    say(nursery.describe(reading))
+    reading.stop()
     nursery.serve(say)
     return 0
 
@@ -61,13 +64,16 @@ class Nursery:
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of Python's, so that the pipe is written to
 
-    def describe(self) -> dict[str, Any]:
-        """Say what the project is. A process of its own builds the crew: this one must not come to hold threads."""
+    def describe(self, reading: Reading) -> dict[str, Any]:
+        """Say what the project is, and which files it is read from.
+
+        A process of its own builds the crew: this one must not come to hold threads.
+        """
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
             self._become_child(1, 2)  # of the same group still: whoever ends the loading ends all that takes part in it
-            os.write(write, json.dumps(_described(self._loaded)).encode() + b"\n")
+            os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
             running.leave(0)
         os.close(write)
         with os.fdopen(read, "rb") as answer:
@@ -168,9 +174,9 @@ def _how(status: int) -> str:
     return f"was killed by signal {-code}"
 
 
-def _described(loaded: Loaded) -> dict[str, Any]:
+def _described(loaded: Loaded, reading: Reading) -> dict[str, Any]:
     try:
-        return describing.describe(loaded)
+        return {**describing.describe(loaded), "files": reading.files()}
     except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
         traceback.print_exc()
         return {"error": running.words(error)}
