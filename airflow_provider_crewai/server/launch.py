@@ -13,10 +13,11 @@ import signal
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
+from airflow_provider_crewai.server.crew_process.settings import FLOWS
 from airflow_provider_crewai.server.nursery import Nursery
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
@@ -84,17 +85,19 @@ class Launcher:
         return kickoff_id
 
     def dispatch(self) -> None:
-        """Start the runs that wait, in order, while there are free slots."""
-        with self._lock:
-            while kickoff_id := self._runs.claim(self._slots):
-                self._start(kickoff_id)
+        """Start the runs that wait, in order, while there are free slots and the project can be loaded."""
+        going_on = True
+        while going_on and self._runs.claimable(self._slots) and self._is_loaded():
+            with self._lock:
+                kickoff_id = self._runs.claim(self._slots)
+                going_on = kickoff_id is not None and self._start(kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Give a run a human's answer. False if there was one already, or the run has ended."""
-        if not self._runs.answer(question_id, feedback, approved=approved):
-            return False
-        self.look()
-        return True
+        """Give a run a human's answer. False if there was one already, or the run has ended.
+
+        A run that waits without a process goes on when somebody looks round, which is soon.
+        """
+        return self._runs.answer(question_id, feedback, approved=approved)
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run and every process of its group.
@@ -111,7 +114,6 @@ class Launcher:
             if run and run.pid and self._is_alive(run.kickoff_id):
                 with suppress(ProcessLookupError):
                     os.killpg(run.pid, signal.SIGKILL)
-        self.dispatch()
         return True
 
     def log_tail(self, kickoff_id: str, length: int) -> str:
@@ -145,21 +147,37 @@ class Launcher:
                 self._see_to_paused(run)
         self.dispatch()
 
-    def _start(self, kickoff_id: str) -> None:
+    def _is_loaded(self) -> bool:
+        # Without the lock: loading takes seconds, in which others may want to stop a run.
+        try:
+            self._nursery.make_ready()
+        except ProjectError as error:
+            if self._runs.hold(f"Task is pending: {error}"):
+                log.warning("no run is started: %s", error)
+            return False
+        self._runs.hold(None)
+        return True
+
+    def _start(self, kickoff_id: str) -> bool:
         try:
             pid = self._nursery.start(kickoff_id)
         except ProjectError as error:
-            self._runs.end(kickoff_id, "FAILED", str(error))
+            self._runs.put_back(kickoff_id)
+            log.warning("run %s is not started yet: %s", kickoff_id, error)
+            return False
         except WarmProcessDied as error:
             # If the run was started all the same, it holds its lock; if not, the next look round sees to it.
             log.warning("the warm process died (%s) when it was to start run %s", error, kickoff_id)
-        else:
-            self._runs.set_pid(kickoff_id, pid)
+            return False
+        self._runs.set_pid(kickoff_id, pid)
+        return True
 
     def _see_to_lost(self, kickoff_id: str) -> None:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
         if run is None or run.state not in ("STARTED", "RUNNING"):
             return
+        if run.pid:
+            _end_leftovers(run.pid)
         if run.state == "STARTED" and run.lives < MAX_LIVES:  # it was not at work yet, so it can begin once more
             self._runs.requeue(kickoff_id, "STARTED")
             return
@@ -190,8 +208,12 @@ class Launcher:
         return f"after {done} of {total} crew tasks" if total else f"after {done} flow methods"
 
     def _clean(self) -> None:
-        for kickoff_id in self._runs.forget(time.time() - self._keep):
+        # The rows go last, since by them the next server finds what this one has left, if it is killed meanwhile.
+        old = self._runs.ended_before(time.time() - self._keep)
+        for kickoff_id in old:
             shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
+        _forget_flows(self._home / FLOWS, old)
+        self._runs.forget(old)
 
     def _is_alive(self, kickoff_id: str) -> bool:
         try:
@@ -205,3 +227,22 @@ class Launcher:
         finally:
             os.close(lock)
         return False
+
+
+def _forget_flows(states: Path, kickoff_ids: list[str]) -> None:
+    """Delete what crewai has kept of the flows of these runs. What a project keeps under ids of its own is its own."""
+    if kickoff_ids and states.exists():
+        with closing(sqlite3.connect(states, timeout=30)) as db, db:
+            for table in ("flow_states", "pending_feedback"):  # crewai's, 1.15.2 to 1.15.30
+                db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in kickoff_ids])  # noqa: S608 - constants
+
+
+def _end_leftovers(group: int) -> None:
+    """End what a dead process has left of its group, whose number nobody else is given while there is any."""
+    try:
+        os.kill(group, 0)  # if there is such a process again, nothing was left
+    except ProcessLookupError:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    except PermissionError:
+        pass

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
+import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from airflow_provider_crewai.server.project import Description, Project, Project
 TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
 FAILURE_HOLDS = 5.0
 """Seconds for which a project that could not be loaded is not tried again, unless its files change."""
+
+START_WITHIN = 30.0
+"""Seconds that the warm process, which has but to fork, may take to start a run."""
 
 _TOP = Path(__file__).with_name("crew_process") / "__main__.py"
 
@@ -47,9 +53,11 @@ class Nursery:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._description: Description | None = None
-        self._loaded_from = 0
+        self._files: list[str] | None = None
+        self._loaded_from: int | None = None
         self._failure: ProjectError | None = None
         self._failed_at = 0.0
+        self._closed = False
 
     def description(self) -> Description:
         """Say what the project is, loading it first where it is not loaded or its files have changed.
@@ -57,9 +65,17 @@ class Nursery:
         :raises ProjectError: it cannot be loaded.
         """
         with self._lock:
-            if self._project.fingerprint() != self._loaded_from:
-                self.close()
+            if self._project.fingerprint(self._files) != self._loaded_from:
+                self._let_go()
             return self._ready()
+
+    def make_ready(self) -> None:
+        """Load the project where there is no warm process, whatever has become of its files since the last one.
+
+        :raises ProjectError: it cannot be loaded.
+        """
+        with self._lock:
+            self._ready()
 
     def start(self, kickoff_id: str) -> int:
         """Start the process of a run, which holds its lock from the first moment. Returns its pid.
@@ -76,37 +92,56 @@ class Nursery:
         return pid
 
     def close(self) -> None:
-        """Let the warm process go; it ends when the runs that it started have ended, and at once while it loads."""
-        if self._process and self._description is None:
-            self._process.kill()
-        if self._process and self._process.stdin and self._process.stdout:
-            self._process.stdin.close()
-            self._process.stdout.close()
-        self._process = self._description = self._failure = None
+        """Let the warm process go, for good: it ends when its runs have ended, and at once while it loads.
+
+        Takes no lock, since whoever holds it may wait for a project that never finishes loading.
+        """
+        self._closed = True
+        process = self._process
+        if process and self._description is None:
+            _kill(process)
+        elif process and process.stdin:
+            with suppress(OSError):
+                process.stdin.close()
+
+    def _let_go(self) -> None:
+        process, self._process, self._description, self._failure = self._process, None, None, None
+        if process and process.stdin and process.stdout:
+            with suppress(OSError):  # what could not be written before it died
+                process.stdin.close()
+            process.stdout.close()
 
     def _ready(self) -> Description:
         if self._failure and time.monotonic() < self._failed_at + FAILURE_HOLDS:
             raise self._failure
         if self._description is None or self._process is None or self._process.poll() is not None:
-            self.close()
-            self._loaded_from = self._project.fingerprint()
+            self._let_go()
             self._description = self._load()
         return self._description
 
     def _load(self) -> Description:
+        began = time.time_ns()
         try:
-            self._process = self._open()
-            said = self._hear()
+            self._process = process = self._open()
+            if self._closed:  # by who looked for a process a moment too early
+                _kill(process)
+            said = _hear(process)
         except WarmProcessDied as error:
             said = {"error": f"{error}; see {self._settings.folder('nursery') / 'log'}"}
         except OSError as error:
             said = {"error": f"{type(error).__name__}: {error}"}
         if "error" in said:
-            self.close()
+            self._let_go()
+            self._files, self._loaded_from = None, self._project.fingerprint()
             self._failed_at = time.monotonic()
             self._failure = ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {said['error']}")
             raise self._failure
-        return Description(**said)
+        description = Description(**said)
+        self._files = description.files
+        # What changed while it was read may have been read before that.
+        is_old = description.has_changed_since(began)
+        self._loaded_from = None if is_old else self._project.fingerprint(self._files)
+        return description
 
     def _open(self) -> subprocess.Popen[bytes]:
         environment = os.environ | _QUIET
@@ -125,20 +160,36 @@ class Nursery:
             )
 
     def _ask(self, what: dict[str, Any]) -> dict[str, Any]:
-        assert self._process is not None  # noqa: S101 - just made ready
-        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        process = self._process
+        assert process is not None  # noqa: S101 - just made ready
+        assert process.stdin is not None  # noqa: S101 - a pipe
         try:
-            self._process.stdin.write(json.dumps(what).encode() + b"\n")
-            self._process.stdin.flush()
+            process.stdin.write(json.dumps(what).encode() + b"\n")
+            process.stdin.flush()
         except OSError as error:
             raise WarmProcessDied(str(error)) from error
-        return self._hear()
+        if not _speaks_within(process, START_WITHIN):
+            _kill(process)  # what it would say later would be taken for the answer to another question
+        return _hear(process)
 
-    def _hear(self) -> dict[str, Any]:
-        assert self._process is not None  # noqa: S101 - just made ready
-        assert self._process.stdout is not None  # noqa: S101 - a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise WarmProcessDied(f"its process exited with code {self._process.wait()}")
-        said: dict[str, Any] = json.loads(line)
-        return said
+
+def _speaks_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _hear(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    line = process.stdout.readline()
+    if not line:
+        raise WarmProcessDied(f"its process exited with code {process.wait()}")
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # With its group, of which the process that describes the project is. Runs have groups of their own.
+    with suppress(ProcessLookupError, PermissionError):  # the latter is macOS's word for a group of the dead
+        os.killpg(process.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,9 +56,13 @@ class Project:
         own = self.directory / ".venv" / "bin" / "python"
         return str(own) if own.exists() else sys.executable
 
-    def fingerprint(self) -> int:
-        """Return a number that changes with the files that the project is loaded from."""
-        return hash(tuple(sorted(_stamps(self.directory))))
+    def fingerprint(self, files: list[str] | None = None) -> int:
+        """Return a number that changes with the files that the project is loaded from.
+
+        :param files: their paths; None where they are not known, for all that may be.
+        """
+        stamps = _stamps_below(self.directory) if files is None else map(_stamp, files)
+        return hash(tuple(sorted(stamps)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Description:
     :param defaults: the values of inputs that the project brings along.
     :param tasks: the crew's tasks, each with `name` and `agent`.
     :param human_input: whether it may ask a human.
+    :param files: paths of what it was loaded from, where there was such a file or not.
     """
 
     kind: str
@@ -79,14 +85,22 @@ class Description:
     defaults: JSONObject = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     human_input: bool = False
+    files: list[str] = field(default_factory=list)
+
+    def has_changed_since(self, moment: int) -> bool:
+        """Whether a file changed after a moment, in nanoseconds of the epoch, and not, by a wrong clock, to come."""
+        return any(moment < changed_at <= time.time_ns() for _, changed_at, _ in map(_stamp, self.files))
 
 
-def _stamps(directory: Path) -> Iterator[tuple[str, int, int]]:
+def _stamps_below(directory: Path) -> Iterator[tuple[str, int, int]]:
     for folder, folders, files in os.walk(directory):
         folders[:] = [name for name in folders if name not in _NOT_THE_PROJECT and not name.startswith(".")]
-        for name in files:
-            # Suppressed, since a run may delete what it wrote, and an editor's lock is a link to nowhere.
-            if name.endswith(_READ_ON_IMPORT):
-                with suppress(OSError):
-                    stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - a project may have many files
-                    yield name, stat.st_mtime_ns, stat.st_size
+        yield from (_stamp(os.path.join(folder, name)) for name in files if name.endswith(_READ_ON_IMPORT))  # noqa: PTH118 - a project may have many files
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    # A run may delete what it wrote, and an editor's lock is a link to nowhere.
+    with suppress(OSError):
+        stat = os.stat(path)  # noqa: PTH116 - a project may have many files
+        return path, stat.st_mtime_ns, stat.st_size
+    return path, 0, 0

@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     error TEXT
 );
 """
-_TABLES = ("runs", "steps", "questions", "aliases", "outbox")
+_TABLES = ("steps", "questions", "aliases", "outbox", "runs")
 _SELECT = (
     "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
 )
@@ -86,7 +86,7 @@ class StoredRun:
     """One run as it stands.
 
     :param exit: how its last process ended, where its parent saw that.
-    :param lives: how many processes it has had.
+    :param lives: how many processes it has had since a human last answered it.
     :param created_at: epoch second of the kickoff; so are the other times.
     :param request: the kickoff's body.
     :param answer: what the run's process reports, under the API's own keys.
@@ -213,13 +213,27 @@ class Runs:
         self._change(query, kickoff_id, json.dumps(request), time.time())
         return kickoff_id
 
+    def claimable(self, slots: int) -> bool:
+        """Whether a run waits and a slot is free."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'PENDING') "  # noqa: S608 - constants
+            f"AND (SELECT count(*) FROM runs WHERE state IN {_UNDER_WAY}) < ?"
+        )
+        return bool(self._all(query, slots)[0][0])
+
+    def hold(self, status: str | None) -> bool:
+        """Say why the runs that wait are not started, or no more; False if that has been said of all of them."""
+        query = "UPDATE runs SET status = ?1 WHERE state = 'PENDING' AND status IS NOT ?1"
+        return self._change(query, status) > 0
+
     def claim(self, slots: int) -> str | None:
         """Mark the run that waits longest as STARTED and return its id; None if none waits or no slot is free.
 
         A run that waits for a human takes no slot.
         """
         query = (
-            "UPDATE runs SET state = 'STARTED', lives = lives + 1, exit = NULL, started_at = coalesce(started_at, ?) "  # noqa: S608 - constants
+            "UPDATE runs SET state = 'STARTED', status = NULL, exit = NULL, lives = lives + 1, "  # noqa: S608 - constants
+            "started_at = coalesce(started_at, ?) "
             "WHERE position = (SELECT position FROM runs WHERE state = 'PENDING' ORDER BY position LIMIT 1) "
             f"AND (SELECT count(*) FROM runs WHERE state IN {_UNDER_WAY}) < ? RETURNING kickoff_id"
         )
@@ -241,10 +255,24 @@ class Runs:
         return self._change(query, state, status, time.time(), kickoff_id) == 1
 
     def requeue(self, kickoff_id: str, *states: str) -> bool:
-        """Let a run whose process is gone wait for another one, if it is in one of these states."""
+        """Let a run whose process is gone wait for another one, if it is in one of these states.
+
+        One that a human has answered has all its lives again.
+        """
         marks = ", ".join("?" * len(states))
-        query = f"UPDATE runs SET state = 'PENDING', pid = NULL WHERE kickoff_id = ? AND state IN ({marks})"  # noqa: S608 - marks
+        query = (
+            "UPDATE runs SET state = 'PENDING', pid = NULL, lives = CASE state WHEN 'PAUSED' THEN 0 ELSE lives END "  # noqa: S608 - marks
+            f"WHERE kickoff_id = ? AND state IN ({marks})"
+        )
         return self._change(query, kickoff_id, *states) == 1
+
+    def put_back(self, kickoff_id: str) -> None:
+        """Let a run that was claimed wait again: it has had no process, which costs it no life."""
+        query = (
+            "UPDATE runs SET state = 'PENDING', lives = lives - 1, "
+            "started_at = CASE lives WHEN 1 THEN NULL ELSE started_at END WHERE kickoff_id = ? AND state = 'STARTED'"
+        )
+        self._change(query, kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
         """Keep a human's answer. The first one counts: False if there is one already, or the run has ended."""
@@ -262,13 +290,22 @@ class Runs:
         self._change("INSERT INTO aliases (alias, kickoff_id) VALUES (?, ?)", alias, kickoff_id)
         return alias
 
-    def forget(self, ended_before: float) -> list[str]:
-        """Delete the runs that ended before an epoch second; returns their ids."""
-        rows = self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", ended_before)
+    def ended_before(self, moment: float) -> list[str]:
+        """Return the ids of the runs that ended before an epoch second."""
+        return [row[0] for row in self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", moment)]
+
+    def forget(self, kickoff_ids: list[str]) -> None:
+        """Delete runs, each with all that is kept of it, or none of them."""
+        ids = [(kickoff_id,) for kickoff_id in kickoff_ids]
         with self._lock:
-            for table in _TABLES:
-                self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", rows)  # noqa: S608 - constants
-        return [row[0] for row in rows]
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for table in _TABLES:
+                    self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def _change(self, query: str, *values: str | float | None) -> int:
         with self._lock:

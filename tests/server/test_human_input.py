@@ -184,6 +184,18 @@ def test_a_flow_may_ask_in_the_middle_of_a_method(shared: Start) -> None:
     assert server.wait(kickoff_id, "SUCCESS")["result"] == "Hello, Ann"
 
 
+@pytest.mark.parametrize("threads", ["no", "yes"])
+def test_a_question_that_the_flow_gives_up_is_closed(shared: Start, threads: str) -> None:
+    waits = {"ASKING_SECONDS": "4", "ASKING_GOES_ON": "4", "ASKING_THREADS": threads}
+    server = shared(ASKING, environment=waits)
+    kickoff_id = server.kickoff({})
+    question = server.asked(kickoff_id)
+    assert "human_input" not in server.wait(kickoff_id, "RUNNING")
+    assert server.resume(kickoff_id, question["task_id"], "Ann").status == 409
+    assert server.wait(kickoff_id, "SUCCESS")["result"] == "Hello, None"
+    assert server.has_let_go(kickoff_id)
+
+
 def test_a_crew_in_a_flow_asks_too(shared: Start) -> None:
     server = shared(NESTED)
     kickoff_id = server.kickoff({})

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from aop_server import Server, Start
 
-REVIEW = str(Path(__file__).parent / "projects" / "review")
+PROJECTS = Path(__file__).parent / "projects"
+REVIEW = str(PROJECTS / "review")
 TASKS = ("gather", "draft", "publish")
 
 
@@ -100,6 +104,60 @@ def test_runs_outlive_the_warm_process_and_others_start_without_it(resuming: Ser
         assert resuming.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
 
 
+def test_a_warm_process_that_dies_while_a_run_is_asked_of_it_keeps_nobody_waiting(resuming: Server) -> None:
+    first = resuming.kickoff({"topic": "tides"})
+    at_work_on(resuming, first, "gather")
+    warm = resuming.parent_of(resuming.pid(first))
+    os.kill(warm, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool, resuming.held(first):
+        asked = pool.submit(resuming.kickoff, {"topic": "ebb"})
+        time.sleep(1)
+        os.kill(warm, signal.SIGKILL)
+        second = asked.result(20)
+    for kickoff_id in (first, second):
+        assert resuming.wait(kickoff_id, "SUCCESS")["result"] == "Wrote <Publish it>"
+
+
+def test_a_warm_process_that_cannot_note_how_a_run_ended_goes_on(start: Start, tmp_path: Path) -> None:
+    server = start(REVIEW, environment=environment(tmp_path / "calls", 1.5))
+    first = server.kickoff({"topic": "tides"})
+    at_work_on(server, first, "gather")
+    warm = server.parent_of(server.pid(first))
+    with closing(sqlite3.connect(server.state / "runs" / "runs.sqlite")) as db:
+        db.execute(
+            "CREATE TRIGGER full BEFORE UPDATE OF exit ON runs WHEN new.exit > '' BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    kill(server, first)
+    assert server.wait(first, "FAILED")["status"] == "The run's process died after 0 of 3 crew tasks"
+    assert server.parent_of(server.pid(server.kickoff({"topic": "ebb"}))) == warm
+
+
+@pytest.mark.parametrize("threads", ["no", "yes"])
+def test_a_killed_run_is_seen_whatever_it_has_forked_and_takes_that_along(
+    start: Start, tmp_path: Path, threads: str
+) -> None:
+    forked = tmp_path / "forked"
+    server = start("crew:build", cwd=PROJECTS / "forking", environment={"FORKED": str(forked), "THREADS": threads})
+    kickoff_id = server.kickoff({})
+    while not forked.exists() or not forked.read_text():
+        time.sleep(0.1)
+    kill(server, kickoff_id)
+    assert (
+        server.wait(kickoff_id, "FAILED")["status"] == "The run's process was killed by SIGKILL after 0 of 1 crew tasks"
+    )
+    deadline = time.monotonic() + 20
+    while is_at_work(int(forked.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a process lives: where nobody reaps orphans, a dead one stays as a zombie."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def test_a_stopped_run_is_not_resumed(resuming: Server) -> None:
     kickoff_id = resuming.kickoff({"topic": "tides"})
     at_work_on(resuming, kickoff_id, "gather")
@@ -116,5 +174,7 @@ def test_a_process_that_comes_after_its_run_was_stopped_begins_nothing(shared: S
     assert server.ask("POST", f"/stop/{kickoff_id}").status == 200
     assert server.has_let_go(kickoff_id)
     calls.unlink(missing_ok=True)
-    late = subprocess.run([*command[:2], "run", command[3], kickoff_id], cwd=REVIEW, check=False, timeout=120)
+    with (server.state / "runs" / kickoff_id / "lock").open() as lock:
+        arguments = [*command[:2], "run", command[3], kickoff_id, str(lock.fileno())]
+        late = subprocess.run(arguments, cwd=REVIEW, check=False, timeout=120, pass_fds=[lock.fileno()])
     assert (late.returncode, calls.exists(), server.status(kickoff_id)["state"]) == (0, False, "REVOKED")

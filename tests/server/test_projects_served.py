@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 
 from aop_server import EXAMPLE, Server, Start
 
+BLOCKS = """
+import time
+from pathlib import Path
+
+def build():
+    Path("began").touch()
+    time.sleep(3600)
+"""
+LATE = """
+import time
+from crewai import Agent, BaseLLM, Crew, Task
+
+class Parrot(BaseLLM):
+    llm_type: str = "parrot"
+
+    def call(self, *_, **__):
+        time.sleep(2)
+        return "polly"
+
+def build():
+    from helper import INPUT
+    parrot = Agent(role="Parrot", goal="speak", backstory="speaks", llm=Parrot(model="parrot"))
+    return Crew(agents=[parrot], tasks=[Task(description=f"Say {{{INPUT}}}", expected_output="it", agent=parrot)])
+"""
 PROJECTS = Path(__file__).parent / "projects"
 NO_KEY = """
 from crewai import Agent, Crew, Task
@@ -32,6 +61,26 @@ def test_changed_files_are_loaded_anew_and_runs_under_way_go_on(start: Start, tm
     assert (
         server.wait(server.kickoff({"topic": "Tides", "readers": "all"}), "SUCCESS")["result_json"]["audience"] == "all"
     )
+
+
+def test_only_what_a_project_is_loaded_from_has_it_loaded_anew(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "crew.py").write_text(LATE)
+    (tmp_path / "helper.py").write_text("INPUT = 'place'")
+    server = start("crew:build", cwd=tmp_path)
+    assert server.ask("GET", "/inputs").json() == {"inputs": ["place"]}
+    warm = warm_process(server, place="Rome")
+    for name in ("report.json", "notes.yaml", "generated.py"):
+        (tmp_path / name).write_text("{}")
+    assert warm_process(server, place="Rome") == warm
+    (tmp_path / "helper.py").write_text("INPUT = 'town'")  # which is imported as late as a crew is built
+    assert server.ask("GET", "/inputs").json() == {"inputs": ["town"]}
+    warm = warm_process(server, town="Rome")
+    (tmp_path / ".env").write_text("NEW=1")
+    assert warm_process(server, town="Rome") != warm
+
+
+def warm_process(server: Server, **inputs: str) -> int:
+    return server.parent_of(server.pid(server.kickoff(inputs)))
 
 
 def test_a_project_that_starts_threads_runs_in_fresh_processes(start: Start) -> None:
@@ -86,3 +135,69 @@ def test_ended_runs_are_forgotten_in_time_and_others_are_not(start: Start) -> No
 
 def folder(server: Server, kickoff_id: str) -> Path:
     return server.state / "runs" / kickoff_id
+
+
+def test_a_project_that_never_finishes_loading_does_not_keep_the_server_from_ending(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "crew.py").write_text(BLOCKS)
+    server = start("crew:build", cwd=tmp_path)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(server.ask, "GET", "/inputs")
+        while not (tmp_path / "began").exists():
+            time.sleep(0.1)
+        assert server.end(signal.SIGINT) == 0
+        assert isinstance(asked.exception(20), (OSError, HTTPException)) or asked.result().status == 500
+
+
+def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(start: Start, tmp_path: Path) -> None:
+    shutil.copytree(PROJECTS / "approval", tmp_path / "approval", ignore=shutil.ignore_patterns("__pycache__"))
+    server, module = start(str(tmp_path / "approval")), tmp_path / "approval" / "main.py"
+    answered, text = server.kickoff({"title": "Tides"}), module.read_text()
+    question = server.asked(answered)
+    assert server.has_let_go(answered)
+    module.write_text(text + "\ndef half(")
+    assert server.ask("GET", "/inputs").status == server.ask("POST", "/kickoff", {"inputs": {}}).status == 500
+    server.resume(answered, question["task_id"], "Approved.")
+    said = server.wait(answered, "PENDING")
+    while said["status"] == "Task is pending":
+        said = server.wait(answered, "PENDING")
+    assert "Task is pending: approval cannot be loaded by" in said["status"]
+    assert "SyntaxError" in said["status"]
+    module.write_text(text)
+    assert server.wait(answered, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 1}
+
+
+def test_nothing_stays_of_a_run_that_is_forgotten_even_at_the_second_try(start: Start) -> None:
+    server = start(str(PROJECTS / "counting"))
+    kickoff_id = server.kickoff({})
+    server.wait(kickoff_id, "SUCCESS")
+    assert server.has_let_go(kickoff_id)
+    server.end()
+    home = server.state / "runs"
+    assert rows(home / "flows.sqlite", kickoff_id) > 0, "else there would be nothing to forget"
+    with closing(sqlite3.connect(home / "runs.sqlite")) as db:
+        db.execute("CREATE TRIGGER full BEFORE DELETE ON steps BEGIN SELECT RAISE(ABORT, 'full'); END")
+        server.arguments += ["--keep-days", "0"]
+        server.start()
+        time.sleep(3)
+        assert server.status(kickoff_id)["state"] == "SUCCESS"
+        db.execute("DROP TRIGGER full")
+    server.restart()
+    while rows(home / "runs.sqlite", kickoff_id):
+        time.sleep(0.1)
+    assert rows(home / "flows.sqlite", kickoff_id) == 0
+    assert not (home / kickoff_id).exists()
+
+
+def rows(file: Path, run: str) -> int:
+    """How many rows of a run there are in all tables of a file."""
+    with closing(sqlite3.connect(file)) as db:
+        columns = db.execute(
+            "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
+            "WHERE tables.type = 'table' AND columns.name IN ('kickoff_id', 'flow_uuid')"
+        ).fetchall()
+        return sum(
+            db.execute(f"SELECT count(*) FROM {table} WHERE {name} = ?", (run,)).fetchone()[0]  # noqa: S608 - our own tables
+            for table, name in columns
+        )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,50 @@ def test_a_receiver_that_was_down_is_told_by_the_next_server(start: Start) -> No
     with receiving(port=port) as back:
         server.start()
         assert back.wait_for(1, seconds=60)[0].json()["kickoff_id"] == kickoff_id
+
+
+FAILING = {
+    "the webhook": "CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT the_disk_is_full(); END",
+    "the result": "CREATE TRIGGER full BEFORE UPDATE OF state ON runs BEGIN SELECT the_disk_is_full(); END",
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_a_result_and_its_webhook_are_kept_together_as_soon_as_they_can_be(start: Start, what: str) -> None:
+    server = start(environment={"BRIEF_SECONDS_PER_TASK": "1"})
+    with receiving() as crews:
+        kickoff_id = server.kickoff(crewWebhookUrl=crews.url)
+        server.wait(kickoff_id, "RUNNING")
+        with sql(server, FAILING[what], "DROP TRIGGER full"):
+            while (status := server.status(kickoff_id))["progress"]["completed"] < 3:
+                time.sleep(0.1)
+            time.sleep(2)
+            assert server.status(kickoff_id)["state"] == "RUNNING"
+        status = server.wait(kickoff_id, "SUCCESS")
+        assert crews.wait_for(1)[0].json()["result"] == status["result"] != ""
+
+
+def test_a_question_and_its_webhook_are_kept_together(start: Start, tmp_path: Path) -> None:
+    server = start(REVIEW, environment={"SCRIBE_CALLS": str(tmp_path / "calls")})
+    with receiving() as human, sql(server, FAILING["the webhook"], "DROP TRIGGER full"):
+        kickoff_id = server.kickoff({"topic": "tides"}, humanInputWebhookUrl=human.url)
+        while (server.status(kickoff_id)["progress"] or {}).get("current") != "draft":
+            time.sleep(0.1)
+        time.sleep(2)
+        assert server.status(kickoff_id)["state"] == "RUNNING"
+    with receiving(port=int(human.url.rpartition(":")[2])) as human:
+        question = server.asked(kickoff_id)
+        assert human.wait_for(1)[0].json()["task_id"] == question["task_id"]
+
+
+@contextmanager
+def sql(server: Server, before: str, after: str) -> Iterator[None]:
+    with closing(sqlite3.connect(server.state / "runs" / "runs.sqlite", timeout=30)) as db:
+        db.execute(before)
+        try:
+            yield
+        finally:
+            db.execute(after)
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -1,9 +1,9 @@
 """Run by path with the interpreter that has crewai.
 
     __main__.py nursery SETTINGS             the warm process: describes the project, forks a process for each run
-    __main__.py run SETTINGS KICKOFF_ID      one run, loaded anew: where the warm process cannot fork safely
+    __main__.py run SETTINGS KICKOFF_ID LOCK one run, loaded anew: where the warm process cannot fork safely
 
-SETTINGS is a JSON object, see `settings.Settings`.
+SETTINGS is a JSON object, see `settings.Settings`. LOCK is the descriptor of the run's lock, which it inherits.
 """
 
 from __future__ import annotations

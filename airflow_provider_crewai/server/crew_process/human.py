@@ -88,8 +88,14 @@ class Humans:
         output = answer.output if isinstance(answer.output, str) else answer.output.model_dump_json()
         message = "Approve the result, or say what should be better."
         step = self._position(context)
-        question_id = self._report.ask("task", step, message, output, context=list(context.messages))
-        self._asks(question_id, output)
+        question_id = self._report.ask(
+            "task",
+            step,
+            message,
+            output,
+            lambda question_id: self._asks(question_id, output),
+            context=[*context.messages],
+        )
         asked = wait(self._report, question_id)
         if approves(asked):
             return True
@@ -111,11 +117,10 @@ class Inputs:
         self._asks = asks
 
     def request_input(self, message: str, flow: Any, metadata: dict[str, Any] | None = None) -> str | None:
-        """Ask, and wait for the answer."""
+        """Ask, and wait for the answer; None if crewai has given it up, of which it says nothing here."""
         del flow, metadata  # crewai's signature
         step = max(0, self._report.steps_begun() - 1)
-        question_id = self._report.ask("ask", step, message, "")
-        self._asks(question_id, message)
+        question_id = self._report.ask("ask", step, message, "", lambda question_id: self._asks(question_id, message))
         return wait(self._report, question_id).feedback
 
 
@@ -146,11 +151,11 @@ def feedback_for_a_flow(asked: Asked) -> str:
 
 
 def wait(report: Report, question_id: str) -> Asked:
-    """Wait until a question is answered.
+    """Wait until a question is answered, or given up.
 
     :raises Ended: the run was ended instead.
     """
-    while not report.is_answered(question_id):
+    while not report.is_closed(question_id):
         time.sleep(LOOK_EVERY)
     if not report.go_on():
         raise Ended(1)

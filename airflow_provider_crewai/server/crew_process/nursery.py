@@ -18,12 +18,13 @@ import sqlite3
 import sys
 import threading
 import traceback
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import describing, running
 from .loading import Loaded
+from .reading import Reading
 from .settings import Settings
 
 _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
@@ -32,6 +33,7 @@ _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 def main(settings: Settings) -> int:
     """Load the project, say what it is, then do as the server says. Returns the exit code."""
     say = _speaker()
+    reading = Reading(settings.directory)
     try:
         loaded, settings = running.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import, even SystemExit, is the answer
@@ -39,7 +41,8 @@ def main(settings: Settings) -> int:
         say({"error": running.words(error)})
         return 1
     nursery = Nursery(settings, loaded)
-    say(nursery.describe())
+    say(nursery.describe(reading))
+    reading.stop()
     nursery.serve(say)
     return 0
 
@@ -61,17 +64,20 @@ class Nursery:
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of Python's, so that the pipe is written to
 
-    def describe(self) -> dict[str, Any]:
-        """Say what the project is. A process of its own builds the crew: this one must not come to hold threads."""
+    def describe(self, reading: Reading) -> dict[str, Any]:
+        """Say what the project is, and which files it is read from.
+
+        A process of its own builds the crew: this one must not come to hold threads.
+        """
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
-            self._become_child(1, 2)
-            os.write(write, json.dumps(_described(self._loaded)).encode())
+            self._become_child(1, 2)  # of the same group still: whoever ends the loading ends all that takes part in it
+            os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
             running.leave(0)
         os.close(write)
         with os.fdopen(read, "rb") as answer:
-            told = answer.read()
+            told = answer.readline()  # and no more, since a process that the project started may hold the other end
         os.waitpid(pid, 0)
         described: dict[str, Any] = json.loads(told or b'{"error": "the process that describes it died"}')
         return described
@@ -105,12 +111,15 @@ class Nursery:
         """Become the run."""
         folder = self._settings.folder(kickoff_id)
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.setsid()
         self._become_child(log, log)
         for _, other in self._runs.values():
             os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
         if not self._may_fork:
             os.set_inheritable(lock, True)
-            os.execv(sys.executable, [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id])  # noqa: S606 - ourselves
+            run = [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id, str(lock)]
+            os.execv(sys.executable, run)  # noqa: S606 - ourselves
+        running.keep_to_itself(lock)
         code = 1
         try:
             code = running.run(self._settings, self._loaded, kickoff_id)
@@ -119,7 +128,6 @@ class Nursery:
         raise AssertionError("unreachable")
 
     def _become_child(self, out: int, err: int) -> None:
-        os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -149,15 +157,26 @@ def _locked(settings: Settings, kickoff_id: str) -> int:
 
 
 def _note_exit(database: str, kickoff_id: str, status: int) -> None:
-    code = os.waitstatus_to_exitcode(status)
-    how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as db:
-        db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (how, kickoff_id))
-
-
-def _described(loaded: Loaded) -> dict[str, Any]:
+    # Tried once: that the run is gone matters more than how, and the server waits for who is to start the next one.
     try:
-        return describing.describe(loaded)
+        with closing(sqlite3.connect(database, timeout=5, isolation_level=None)) as db:
+            db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (_how(status), kickoff_id))
+    except sqlite3.Error:
+        traceback.print_exc()
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with code {code}"
+    with suppress(ValueError):  # most of the realtime signals have no name
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
+
+
+def _described(loaded: Loaded, reading: Reading) -> dict[str, Any]:
+    try:
+        return {**describing.describe(loaded), "files": reading.files()}
     except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
         traceback.print_exc()
         return {"error": running.words(error)}
@@ -167,6 +186,8 @@ def _speaker() -> Any:
     """Keep stdout for what is told to the server; whatever the project prints goes where its errors go."""
     private = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    # The death of this process is the end of what the server reads: no child may keep that open.
+    os.register_at_fork(after_in_child=private.close)
 
     def say(what: dict[str, Any]) -> None:
         private.write(json.dumps(what) + "\n")

@@ -10,12 +10,17 @@ import json
 import sqlite3
 import threading
 import time
+import traceback
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 _ASKED = "question_id, kind, step, output, feedback, context, approved"
 _OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Asked:
         return self.feedback is not None
 
 
+class _NotNow(Exception):
+    """Nothing was written, which may be otherwise later."""
+
+
 class Report:
     """The record of one run.
 
@@ -50,7 +59,7 @@ class Report:
 
     def __init__(self, database: str, kickoff_id: str) -> None:
         self.kickoff_id = kickoff_id
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self.request: dict[str, Any] = json.loads(self._all("SELECT request FROM runs WHERE kickoff_id = ?")[0][0])
@@ -68,8 +77,13 @@ class Report:
 
     def running(self, unit: str, total: int | None) -> None:
         """Say that the crew is at work, on so many tasks where that is known."""
-        self.note(unit=unit, total=total)
-        self._change("UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+        query = "UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')"
+
+        def write() -> None:
+            self.note(unit=unit, total=total)
+            self._change(query)
+
+        self._keep(write)
 
     def note(self, **answers: Any) -> None:
         """Keep values under keys of the API's answer."""
@@ -78,10 +92,18 @@ class Report:
             query = f"UPDATE runs SET {change} WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
             self._change(query, plain(value))
 
-    def succeeded(self, **answers: Any) -> bool:
-        """Say that the crew is done, and what it answers; False if it was ended meanwhile."""
-        self.note(**answers)
-        return self._end("SUCCESS", None)
+    def succeeded(self, tell: Callable[[], None], **answers: Any) -> None:
+        """Say that the crew is done, and what it answers, unless it was ended meanwhile.
+
+        :param tell: says so to others, by `send`. All of this is kept, or nothing.
+        """
+
+        def write() -> None:
+            self.note(**answers)
+            if self._end("SUCCESS", None):
+                tell()
+
+        self._keep(write)
 
     def failed(self, words: str) -> None:
         """Say why there is no answer."""
@@ -89,7 +111,7 @@ class Report:
 
     def _end(self, state: str, status: str | None) -> bool:
         query = f"UPDATE runs SET state = ?, status = ?, ended_at = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
-        return self._change(query, state, status, time.time()) == 1
+        return self._keep(lambda: self._change(query, state, status, time.time())) == 1
 
     # ---- steps ------------------------------------------------------------------------------------
 
@@ -108,7 +130,7 @@ class Report:
             "INSERT INTO steps (position, name, agent, started_at, ended_at, output, kickoff_id) "
             "VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET ended_at = ?4, output = ?5"
         )
-        self._change(query, position, name, agent, at, plain(output))
+        self._keep(lambda: self._change(query, position, name, agent, at, plain(output)))
 
     def finished_steps(self) -> dict[int, dict[str, Any]]:
         """Return what earlier processes of this run have finished: position to output."""
@@ -138,23 +160,39 @@ class Report:
         step: int,
         message: str,
         output: str,
+        tell: Callable[[str], None],
         options: list[str] | None = None,
         context: Any = None,
-        question_id: str | None = None,
     ) -> str:
-        """Ask a human, and say that the run waits. Returns the question's id."""
-        question_id = question_id or str(uuid.uuid4())
+        """Ask a human, and say that the run waits. Returns the question's id.
+
+        :param tell: called with that id, says so to others, by `send`. All of this is kept, or nothing.
+        """
+        question_id = str(uuid.uuid4())
         query = (
             "INSERT INTO questions (question_id, kind, step, message, output, options, context, asked_at, kickoff_id) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
-        told = (plain(options) if options else None, plain(context), time.time())
-        self._change(query, question_id, kind, step, message, output, *told)
-        self._change("UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+        asked = (question_id, kind, step, message, output, plain(options) if options else None, plain(context))
+
+        def write() -> None:
+            self._change(query, *asked, time.time())
+            self._change("UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+            tell(question_id)
+
+        self._keep(write)
         return question_id
 
-    def is_answered(self, question_id: str) -> bool:
-        """Whether somebody has answered a question."""
+    def give_up(self, message: str) -> None:
+        """Close the oldest question of a flow's method that has this text and no answer: nobody waits for one."""
+        query = (
+            "UPDATE questions SET answered_at = ? WHERE question_id = (SELECT question_id FROM questions WHERE "
+            "kind = 'ask' AND message = ? AND answered_at IS NULL AND kickoff_id = ? ORDER BY asked_at LIMIT 1)"
+        )
+        self._keep(lambda: self._change(query, time.time(), message))
+
+    def is_closed(self, question_id: str) -> bool:
+        """Whether a question needs no answer any more."""
         return bool(
             self._all(
                 "SELECT 1 FROM questions WHERE kickoff_id = ? AND question_id = ? AND answered_at IS NOT NULL",
@@ -180,16 +218,41 @@ class Report:
             "AND answered_at IS NULL) THEN 'PAUSED' ELSE 'RUNNING' END "
             "WHERE kickoff_id = ? AND state IN ('PAUSED', 'RUNNING')"
         )
-        return self._change(query) == 1
+        return self._keep(lambda: self._change(query)) == 1
 
     # ---- webhooks ---------------------------------------------------------------------------------
 
     def send(self, url: str, headers: dict[str, str], body: dict[str, Any]) -> None:
         """Put a webhook into the outbox, from which the server delivers it."""
         query = "INSERT INTO outbox (url, headers, body, kickoff_id) VALUES (?, ?, ?, ?)"
-        self._change(query, url, json.dumps(headers), plain(body))
+        self._keep(lambda: self._change(query, url, json.dumps(headers), plain(body)))
 
     # ---- database ---------------------------------------------------------------------------------
+
+    def _keep(self, write: Callable[[], _T]) -> _T:
+        """Write all or nothing. Where that cannot be, as on a full disk, try for some minutes: a run has its price."""
+        for pause in _PAUSES:
+            try:
+                return self._at_once(write)
+            except _NotNow:
+                traceback.print_exc()
+            time.sleep(pause)
+        return self._at_once(write)
+
+    def _at_once(self, write: Callable[[], _T]) -> _T:
+        with self._lock:
+            if self._db.in_transaction:  # a part of something greater, which is tried again as a whole
+                return write()
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                written = write()
+                self._db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise _NotNow(str(error)) from error
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+        return written
 
     def _change(self, query: str, *values: Any) -> int:
         with self._lock:

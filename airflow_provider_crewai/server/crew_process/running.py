@@ -9,18 +9,35 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import loading, models
 from .events import Webhooks, step_fields, task_fields
 from .human import Feedback, Humans, Inputs, approves, feedback_for_a_flow
 from .loading import Loaded
 from .report import Asked, Report, plain
-from .settings import Settings
+from .settings import FLOWS, Settings
 
 
-def main(settings: Settings, kickoff_id: str) -> int:
-    """Load the project and run a kickoff in this very process; returns its exit code."""
+def main(settings: Settings, kickoff_id: str, lock: str) -> NoReturn:
+    """Load the project and run a kickoff in this very process, which ends with it, whatever threads it has left."""
+    keep_to_itself(int(lock))
+    code = 1
+    try:
+        code = _load_and_run(settings, kickoff_id)
+    except BaseException:  # noqa: BLE001 - nobody else will tell of it
+        traceback.print_exc()
+    leave(code)
+
+
+def keep_to_itself(lock: int) -> None:
+    """See that no process which this one starts holds its lock on, by which the server knows that the run lives."""
+    os.set_inheritable(lock, False)
+    # A file, since closing it twice, in a child of a child, does nothing.
+    os.register_at_fork(after_in_child=os.fdopen(lock, "rb").close)
+
+
+def _load_and_run(settings: Settings, kickoff_id: str) -> int:
     report = Report(settings.database, kickoff_id)
     try:
         loaded, settings = load(settings)
@@ -40,6 +57,8 @@ def load(settings: Settings) -> tuple[Loaded, Settings]:
     def ready() -> None:
         nonlocal llm
         llm = models.use(settings.llm)
+        # Before a flow is defined, as where its state is kept may be asked then; else that is asked when it is made.
+        _keep_flows_in(f"{settings.home}/{FLOWS}")
 
     loaded = loading.load(settings.target, Path(settings.directory), ready)
     return loaded, replace(settings, llm=llm)
@@ -54,8 +73,6 @@ def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | No
     # Now, since a project's .env may name another one, which its runs would then share.
     os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
     try:
-        # Before a flow is made: where its state is kept is asked then.
-        _keep_flows_in(f"{settings.home}/flows.sqlite")
         made = loaded.make()
         if loading.kind_of(made) == "flow":
             _run_flow(made, settings, loaded, report, hooks)
@@ -74,7 +91,7 @@ def words(error: BaseException) -> str:
     return f"{said} {advice}" if advice else said
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End this process at once: what it inherited from its parent is not its to clean up."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -101,8 +118,12 @@ def _run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> Non
     output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
     usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
-    if report.succeeded(result=output.raw, result_json=result_json, usage_metrics=usage):
-        hooks.crew(output.raw, result_json, usage)
+    report.succeeded(
+        lambda: hooks.crew(output.raw, result_json, usage),
+        result=output.raw,
+        result_json=result_json,
+        usage_metrics=usage,
+    )
 
 
 def _listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
@@ -191,8 +212,13 @@ def _run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hoo
         return
     said, result_json = _flow_answer(result)
     usage = flow.usage_metrics.model_dump()
-    if report.succeeded(result=said, result_json=result_json, usage_metrics=usage, flow_id=report.kickoff_id):
-        hooks.crew(said, result_json, usage)
+    report.succeeded(
+        lambda: hooks.crew(said, result_json, usage),
+        result=said,
+        result_json=result_json,
+        usage_metrics=usage,
+        flow_id=report.kickoff_id,
+    )
 
 
 def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
@@ -218,15 +244,18 @@ def _paused_flow(flow: Any, asked: Asked) -> Any:
 
 
 def _pause(settings: Settings, loaded: Loaded, context: Any, report: Report, hooks: Webhooks, flow: Any) -> None:
-    question_id = report.ask(
+    def tell(question_id: str) -> None:
+        hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
+
+    report.ask(
         "flow",
         report.steps_begun() - 1,
         context.message,
         str(context.method_output),
+        tell,
         options=context.emit,
         context=context.flow_id,
     )
-    hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
 
 
 def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
@@ -237,6 +266,7 @@ def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
         TaskStartedEvent,
         crewai_event_bus,
     )
+    from crewai.events.types.flow_events import FlowInputReceivedEvent
 
     lock = threading.Lock()  # events come on several threads, and a method's position is the order of its coming
 
@@ -257,6 +287,11 @@ def _listen_to_flow(report: Report, hooks: Webhooks) -> None:
     def task_completed(_: Any, event: Any) -> None:
         report.note(last_executed_task=report.signed(task_fields(event.output)))
 
+    def input_received(_: Any, event: Any) -> None:
+        if event.response is None:
+            report.give_up(event.message)
+
+    crewai_event_bus.on(FlowInputReceivedEvent)(input_received)
     crewai_event_bus.on(MethodExecutionStartedEvent)(started)
     crewai_event_bus.on(MethodExecutionFinishedEvent)(finished)
     crewai_event_bus.on(TaskStartedEvent)(task_started)

@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+FLOWS = "flows.sqlite"
+"""The file, in the folder of all runs, in which crewai keeps the states of flows."""
+
 
 @dataclass(frozen=True)
 class Settings:
