@@ -287,7 +287,12 @@ class Runs:
     def alias(self, kickoff_id: str) -> str:
         """Make up another id for a run, as the live service does on each resume."""
         alias = str(uuid.uuid4())
-        self._change("INSERT INTO aliases (alias, kickoff_id) VALUES (?, ?)", alias, kickoff_id)
+        # Of the run itself, where the id that was resumed is such a one, too.
+        query = (
+            "INSERT INTO aliases (alias, kickoff_id) "
+            "VALUES (?1, coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?2), ?2))"
+        )
+        self._change(query, alias, kickoff_id)
         return alias
 
     def ended_before(self, moment: float) -> list[str]:

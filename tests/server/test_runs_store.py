@@ -44,3 +44,11 @@ def test_threads_of_one_server_and_the_processes_of_runs_never_lock_each_other_o
         time.sleep(SECONDS)
         stop.set()
         assert all(each.result() > 0 for each in at_work)
+
+
+def test_an_id_that_a_resume_made_up_for_such_an_id_is_the_run_too(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_id = runs.add({})
+    run = runs.get(runs.alias(runs.alias(kickoff_id)))
+    assert run is not None
+    assert run.kickoff_id == kickoff_id
