@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from airflow_provider_crewai.server.launch import ProjectError
-from airflow_provider_crewai.server.page import MAX_FORM, Description
+from airflow_provider_crewai.server.page import Description
 from airflow_provider_crewai.server.page.access import SESSION_SECONDS, TICKET_SECONDS, Access
+from airflow_provider_crewai.server.page.forms import MAX_FORM
 
 HOSTILE = [
     "<script>window.pwned = 1</script>",

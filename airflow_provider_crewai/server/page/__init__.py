@@ -6,13 +6,11 @@ nothing but our one script file, and that file never makes HTML from a string.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
 
 import jinja2
 from starlette.concurrency import run_in_threadpool
@@ -25,19 +23,18 @@ from airflow_provider_crewai import times
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
 from airflow_provider_crewai.server.page.access import Access, is_from_here
+from airflow_provider_crewai.server.page.forms import Asked, KickoffForm, answer_of, inputs_of, read_form
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import FINAL, Question, Runs, StoredRun
 from airflow_provider_crewai.server.status import progress_of
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
-MAX_FORM = 10 * 1024 * 1024
 SHOWN = 20_000
 """Characters of a text that stand on the page; all of it is behind a link."""
 
 _TAIL = 16 * 1024
 _WHOLE_LOG = 16 * 1024 * 1024
 _LISTED, _MOST_LISTED = 50, 1000
-_FIELD = "input."
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -79,20 +76,7 @@ class Backend(Protocol):
         """Return the end of a run's log, at most so many bytes; nothing if it has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request that was let in."""
-
-    request: Request
-    session: str
-    form: dict[str, list[str]] = field(repr=False)
-
-    def said(self, name: str) -> str:
-        """Return a field of the form, with the line ends that everybody but HTML forms uses."""
-        return self.form.get(name, [""])[0].replace("\r\n", "\n")
-
-
-Handler = Callable[[_Asked], Response]
+Handler = Callable[[Asked], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -135,14 +119,14 @@ class Page:
 
     # ---- see ----------------------------------------------------------------------------------------
 
-    def _home(self, asked: _Asked) -> Response:
+    def _home(self, asked: Asked) -> Response:
         return self._home_with(asked)
 
-    def _home_with(self, asked: _Asked, problem: str | None = None, status: int = 200) -> Response:
+    def _home_with(self, asked: Asked, problem: str | None = None, status: int = 200) -> Response:
         described, broken = self._described()
         limit = _limit(asked.request.query_params.get("runs"))
         runs = self._runs.newest(limit + 1)
-        form = _KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
+        form = KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
         shown = {"project": described, "broken": broken, "problem": problem, "form": form}
         listed = {
             "runs": [(run, self._progress(run)) for run in runs[:limit]],
@@ -152,10 +136,10 @@ class Page:
         }
         return self._html("home.html", status, asked, **shown, **listed)
 
-    def _run(self, asked: _Asked) -> Response:
+    def _run(self, asked: Asked) -> Response:
         return self._run_with(asked, self._run_of(asked))
 
-    def _run_with(self, asked: _Asked, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
+    def _run_with(self, asked: Asked, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
         questions = self._runs.questions(run.kickoff_id)
         is_open = run.state not in FINAL
         steps = self._runs.steps(run.kickoff_id)
@@ -171,7 +155,7 @@ class Page:
         }
         return self._html("run.html", status, asked, problem=problem, **shown)
 
-    def _text(self, asked: _Asked) -> Response:
+    def _text(self, asked: Asked) -> Response:
         run, what = self._run_of(asked), asked.request.path_params["what"]
         kind, _, which = what.partition("-")
         sources: dict[str, Callable[[], JSON]] = {
@@ -192,9 +176,9 @@ class Page:
 
     # ---- act ----------------------------------------------------------------------------------------
 
-    def _kickoff(self, asked: _Asked) -> Response:
+    def _kickoff(self, asked: Asked) -> Response:
         try:
-            kickoff_id = self._backend.kickoff({"inputs": _inputs(asked)})
+            kickoff_id = self._backend.kickoff({"inputs": inputs_of(asked)})
         except MissingInputs as error:
             return self._home_with(asked, str(error), 422)
         except HTTPException as error:
@@ -203,18 +187,18 @@ class Page:
             return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 503)
         return _see(_address(kickoff_id))
 
-    def _stop(self, asked: _Asked) -> Response:
+    def _stop(self, asked: Asked) -> Response:
         run = self._run_of(asked)
         if self._backend.stop(run.kickoff_id):
             return _see(_address(run.kickoff_id))
         return self._run_with(asked, self._run_of(asked), "The run had ended before it could be stopped.", 409)
 
-    def _answer(self, asked: _Asked) -> Response:
+    def _answer(self, asked: Asked) -> Response:
         question = self._runs.question(asked.request.path_params["question_id"])
         run = self._runs.get(question.kickoff_id) if question else None
         if not question or not run:
             raise HTTPException(404, "There is no such question.")
-        feedback, approved = _feedback(asked)
+        feedback, approved = answer_of(asked)
         if self._backend.answer(question.question_id, feedback, approved=approved):
             return _see(_address(run.kickoff_id))
         return self._run_with(
@@ -226,7 +210,7 @@ class Page:
 
     # ---- be let in ----------------------------------------------------------------------------------
 
-    def _log_in_by_ticket(self, asked: _Asked) -> Response:
+    def _log_in_by_ticket(self, asked: Asked) -> Response:
         ticket = asked.request.query_params.get("ticket")
         if ticket is None or asked.request.method == "HEAD":
             return self._login(asked.request, next_page="/")
@@ -234,7 +218,7 @@ class Page:
             return self._login(asked.request, "That link has been used, or is older than ten minutes.", "/")
         return self._logged_in("/")
 
-    def _log_in_by_token(self, asked: _Asked) -> Response:
+    def _log_in_by_token(self, asked: Asked) -> Response:
         # Nothing but a path on this server, whatever the form says.
         next_page = "/" + urlsplit(asked.said("next")).path.lstrip("/\\")
         if not self._access.knows(asked.said("token")):
@@ -246,7 +230,7 @@ class Page:
         self._access.open(response)
         return response
 
-    def _log_out(self, _: _Asked) -> Response:
+    def _log_out(self, _: Asked) -> Response:
         response = _see("/login")
         self._access.close(response)
         return response
@@ -266,7 +250,7 @@ class Page:
             session = self._access.session(request)
             if session is None:
                 return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
-            asked = _Asked(request, session, await _form(request))
+            asked = Asked(request, session, await read_form(request))
             if request.method == "POST" and not self._access.is_form_key(asked.said("key"), session):
                 raise HTTPException(
                     403, "This form is not from the current session. Go back, reload, and send it again."
@@ -277,7 +261,7 @@ class Page:
 
     def _public(self, handler: Handler) -> Endpoint:
         async def admitted(request: Request) -> Response:
-            return await run_in_threadpool(handler, _Asked(request, "", await _form(request)))
+            return await run_in_threadpool(handler, Asked(request, "", await read_form(request)))
 
         return self._guarded(admitted)
 
@@ -293,7 +277,7 @@ class Page:
 
         return guarded
 
-    def _html(self, template: str, status: int, asked: _Asked | None, **shown: Any) -> Response:
+    def _html(self, template: str, status: int, asked: Asked | None, **shown: Any) -> Response:
         key = self._access.form_key(asked.session) if asked else None
         html = self._templates.get_template(template).render(shown, now=time.time(), key=key)
         return Response(html.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
@@ -314,7 +298,7 @@ class Page:
         # Of a run that has ended nobody wants to know.
         return None if run.state in FINAL else words.progress(progress_of(run, self._runs.steps(run.kickoff_id)))
 
-    def _run_of(self, asked: _Asked) -> StoredRun:
+    def _run_of(self, asked: Asked) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])
         if run is None:
             raise HTTPException(404, "There is no such run. It may have been forgotten, as old ones are.")
@@ -337,82 +321,9 @@ def _task_names(project: Description | None) -> list[str]:
     return [task["name"] or "…" for task in project.tasks] if project and project.kind == "crew" else []
 
 
-# ---- forms ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    name: str
-    text: str
-    is_json: bool
-    is_required: bool
-
-
-class _KickoffForm:
-    """The inputs to fill in: as they were just sent, else as in an earlier run, else the defaults."""
-
-    def __init__(self, project: Description | None, asked: _Asked, earlier: JSONObject) -> None:
-        known = project or Description("", "", [])
-        self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
-        self.whole = asked.said("inputs") or words.text(known.defaults | earlier)
-        self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
-
-    @staticmethod
-    def _field(project: Description, name: str, asked: _Asked, earlier: JSONObject) -> _Field:
-        is_required = name in project.required
-        if _FIELD + name in asked.form:
-            return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
-        value = earlier.get(name, project.defaults.get(name))
-        return _Field(name, words.text(value), not isinstance(value, str | None), is_required)
-
-
-def _inputs(asked: _Asked) -> JSONObject:
-    """Read the inputs of a kickoff. A field left empty is left out, so that its default counts."""
-    if "inputs" in asked.form:
-        inputs = _json("The inputs", asked.said("inputs"))
-        if not isinstance(inputs, dict):
-            raise HTTPException(422, "The inputs must be a JSON object, such as {}.")
-        return inputs
-    fields = {name.removeprefix(_FIELD): asked.said(name) for name in asked.form if name.startswith(_FIELD)}
-    as_json = asked.form.get("json", ())
-    return {name: _json(name, said) if name in as_json else said for name, said in fields.items() if said}
-
-
-def _json(name: str, said: str) -> JSON:
-    try:
-        value: JSON = json.loads(said, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(422, f"{name}: this is not JSON ({error}).") from None
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _feedback(asked: _Asked) -> tuple[str, bool | None]:
-    """Read an answer. An outcome comes first in the feedback, since crewai looks for it there."""
-    parts = [asked.said("outcome"), asked.said("feedback").strip()]
-    verdict = {"yes": True, "no": False}.get(asked.said("approved"))
-    return "\n\n".join(filter(None, parts)), verdict
-
-
 def _check_sender(request: Request) -> None:
     if request.method == "POST" and not is_from_here(request):
         raise HTTPException(403, "This form was sent by another site, so nothing was done.")
-
-
-async def _form(request: Request) -> dict[str, list[str]]:
-    # By the standard library: starlette's own reader needs another package.
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM:
-            raise HTTPException(413, f"The form is larger than {MAX_FORM} bytes.")
-    try:
-        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
-    except ValueError:
-        raise HTTPException(400, "The form cannot be read.") from None
 
 
 # ---- answers --------------------------------------------------------------------------------------

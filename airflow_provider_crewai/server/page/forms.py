@@ -1,0 +1,108 @@
+"""The forms of the page: what was filled in, and what is there to be filled in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import NoReturn
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from airflow_provider_crewai.server.page import words
+from airflow_provider_crewai.server.project import Description
+from airflow_provider_crewai.wire.model import JSON, JSONObject
+
+MAX_FORM = 10 * 1024 * 1024
+_FIELD = "input."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was let in."""
+
+    request: Request
+    session: str
+    form: dict[str, list[str]] = field(repr=False)
+
+    def said(self, name: str) -> str:
+        """Return a field of the form, with the line ends that everybody but HTML forms uses."""
+        return self.form.get(name, [""])[0].replace("\r\n", "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    text: str
+    is_json: bool
+    is_required: bool
+
+
+class KickoffForm:
+    """The inputs to fill in: as they were just sent, else as in an earlier run, else the defaults."""
+
+    def __init__(self, project: Description | None, asked: Asked, earlier: JSONObject) -> None:
+        known = project or Description("", "", [])
+        self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
+        self.whole = asked.said("inputs") or words.text(known.defaults | earlier)
+        self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
+
+    @staticmethod
+    def _field(project: Description, name: str, asked: Asked, earlier: JSONObject) -> _Field:
+        is_required = name in project.required
+        if _FIELD + name in asked.form:
+            return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
+        value = earlier.get(name, project.defaults.get(name))
+        return _Field(name, words.text(value), not isinstance(value, str | None), is_required)
+
+
+def inputs_of(asked: Asked) -> JSONObject:
+    """Read the inputs of a kickoff. A field left empty is left out, so that its default counts.
+
+    :raises HTTPException: 422, they are not JSON.
+    """
+    if "inputs" in asked.form:
+        inputs = _json("The inputs", asked.said("inputs"))
+        if not isinstance(inputs, dict):
+            raise HTTPException(422, "The inputs must be a JSON object, such as {}.")
+        return inputs
+    fields = {name.removeprefix(_FIELD): asked.said(name) for name in asked.form if name.startswith(_FIELD)}
+    as_json = asked.form.get("json", ())
+    return {name: _json(name, said) if name in as_json else said for name, said in fields.items() if said}
+
+
+def _json(name: str, said: str) -> JSON:
+    try:
+        value: JSON = json.loads(said, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"{name}: this is not JSON ({error}).") from None
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def answer_of(asked: Asked) -> tuple[str, bool | None]:
+    """Read an answer. An outcome comes first in the feedback, since crewai looks for it there."""
+    parts = [asked.said("outcome"), asked.said("feedback").strip()]
+    verdict = {"yes": True, "no": False}.get(asked.said("approved"))
+    return "\n\n".join(filter(None, parts)), verdict
+
+
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """Read the fields of a form.
+
+    :raises HTTPException: 413, it is too large; 400, it cannot be read.
+    """
+    # By the standard library: starlette's own reader needs another package.
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM:
+            raise HTTPException(413, f"The form is larger than {MAX_FORM} bytes.")
+    try:
+        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
