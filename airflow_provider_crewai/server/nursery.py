@@ -70,11 +70,13 @@ class Nursery:
             return self._ready()
 
     def make_ready(self) -> None:
-        """Load the project where there is no warm process, whatever has become of its files since the last one.
+        """Load the project where it is not loaded, or its files have changed since it was.
 
         :raises ProjectError: it cannot be loaded.
         """
         with self._lock:
+            if self._description and self._project.fingerprint(self._files) != self._loaded_from:
+                self._let_go()
             self._ready()
 
     def start(self, kickoff_id: str) -> int:

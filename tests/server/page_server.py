@@ -87,6 +87,9 @@ class Run:
     def asked_earlier(self, question_id: str, seconds: float) -> None:
         self._write("UPDATE questions SET asked_at = asked_at - ? WHERE question_id = ?", seconds, question_id)
 
+    def give_up(self, question_id: str) -> None:
+        self._write("UPDATE questions SET answered_at = asked_at WHERE question_id = ?", question_id)
+
     def now(self, state: str, status: str | None = None, *, took: float | None = None, **answer: Any) -> None:
         query = "UPDATE runs SET state = ?, status = ?, answer = ?, started_at = coalesce(started_at, created_at), ended_at = coalesce(started_at, created_at) + ? WHERE kickoff_id = ?"
         self._write(query, state, status, json.dumps(answer), took, self.kickoff_id)

@@ -195,6 +195,16 @@ def test_logging_out_takes_the_cookie_back(server: PageServer) -> None:
     assert "Max-Age=0" in seen.headers["Set-Cookie"]
 
 
+def test_a_question_that_nobody_answered_in_time_is_not_shown_as_answered(server: PageServer) -> None:
+    run = server.run()
+    run.ask("q", "ask", "Your name?")
+    run.give_up("q")
+    run.now("RUNNING")
+    seen = server.see(f"/runs/{run.kickoff_id}")
+    assert "Not answered in time" in seen
+    assert "Answered " not in seen
+
+
 # ---- where a form comes from ----------------------------------------------------------------------
 
 ELSEWHERE = [

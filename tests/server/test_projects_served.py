@@ -168,6 +168,26 @@ def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(s
     assert server.wait(answered, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 1}
 
 
+def test_a_run_whose_process_loads_the_project_itself_waits_too(start: Start, tmp_path: Path) -> None:
+    module, text = (
+        tmp_path / "crew.py",
+        LATE + "\nimport threading; threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
+    )
+    module.write_text(text)
+    (tmp_path / "helper.py").write_text("INPUT = 'place'")
+    server = start("crew:build", "--slots", "1", cwd=tmp_path)
+    first, second = server.kickoff({"place": "Rome"}), server.kickoff({"place": "Oslo"})
+    server.wait(first, "RUNNING")
+    with server.held(first):
+        module.write_text(text + "\ndef half(")
+    server.wait(first, "SUCCESS")
+    while "SyntaxError" not in str((status := server.wait(second, "PENDING"))["status"]):
+        time.sleep(0.1)
+    assert status["status"].startswith("Task is pending: crew:build cannot be loaded")
+    module.write_text(text)
+    assert server.wait(second, "SUCCESS")["result"] == "polly"
+
+
 def test_nothing_stays_of_a_run_that_is_forgotten_even_at_the_second_try(start: Start) -> None:
     server = start(str(PROJECTS / "counting"))
     kickoff_id = server.kickoff({})

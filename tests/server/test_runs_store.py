@@ -52,3 +52,24 @@ def test_an_id_that_a_resume_made_up_for_such_an_id_is_the_run_too(tmp_path: Pat
     run = runs.get(runs.alias(runs.alias(kickoff_id)))
     assert run is not None
     assert run.kickoff_id == kickoff_id
+
+
+def test_only_processes_since_the_last_answer_count_as_lives(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_id = runs.add({})
+
+    def lives_of_the_next_process() -> int:
+        assert runs.claim(1) == kickoff_id
+        run = runs.get(kickoff_id)
+        assert run
+        return run.lives
+
+    assert lives_of_the_next_process() == 1
+    runs.requeue(kickoff_id, "STARTED")
+    assert lives_of_the_next_process() == 2
+    runs.put_back(kickoff_id)
+    assert lives_of_the_next_process() == 2, "no process was had"
+    with closing(sqlite3.connect(runs.path, isolation_level=None)) as db:
+        db.execute("UPDATE runs SET state = 'PAUSED'")
+    runs.requeue(kickoff_id, "PAUSED")
+    assert lives_of_the_next_process() == 1
