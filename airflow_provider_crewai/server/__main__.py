@@ -17,10 +17,10 @@ from airflow_provider_crewai.server import state
 from airflow_provider_crewai.server.app import create_app
 from airflow_provider_crewai.server.crew_process.settings import Settings
 from airflow_provider_crewai.server.launch import Launcher
-from airflow_provider_crewai.server.nursery import TOKEN_VARIABLE, Nursery
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
+from airflow_provider_crewai.server.warm_process import TOKEN_VARIABLE, WarmProcess
 from airflow_provider_crewai.server.webhooks import Outbox
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -62,9 +62,9 @@ def serve(project: Project, listener: socket.socket, token: str, directory: Path
     runs = Runs(home / "runs.sqlite")
     where = str(project.directory)
     settings = Settings(project.target, where, str(runs.path), str(home), options.llm, f"{url}/feedback")
-    nursery = Nursery(project, options.python or project.python(), settings)
+    warm = WarmProcess(project, options.python or project.python(), settings)
     keep = options.keep_days * DAY
-    launcher = Launcher(runs, nursery, home, slots=options.slots, on_lost=options.on_lost, keep=keep)
+    launcher = Launcher(runs, warm, home, slots=options.slots, on_lost=options.on_lost, keep=keep)
     page = Page(runs, launcher, token, _hint(options, directory))
     log.info("to open its page in a browser, once and within ten minutes: %s%s", url, page.ticket())
     greeting = f"Serving {project.name} at {url}"
@@ -79,7 +79,7 @@ def serve(project: Project, listener: socket.socket, token: str, directory: Path
         worker.start()
     _run(uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5)), listener)
     stopping.set()
-    nursery.close()
+    warm.close()
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from airflow_provider_crewai.server.crew_process.settings import FLOWS
-from airflow_provider_crewai.server.nursery import Nursery
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
+from airflow_provider_crewai.server.warm_process import WarmProcess
 from airflow_provider_crewai.wire.model import JSONObject
 
 OnLost = Literal["fail", "resume"]
@@ -45,16 +45,16 @@ class Launcher:
     """Starts the runs that wait, as slots come free, and sees to those whose process has died.
 
     :param runs: the store of all runs.
-    :param nursery: the warm process, which starts a run's.
+    :param warm: the warm process, which starts a run's.
     :param home: the folder of all runs.
     :param slots: how many runs may be at work at once; one that waits for a human does not count.
     :param on_lost: what becomes of a crew's run whose process dies: it fails, or it goes on from its finished tasks.
     :param keep: seconds after which an ended run is deleted.
     """
 
-    def __init__(self, runs: Runs, nursery: Nursery, home: Path, *, slots: int, on_lost: OnLost, keep: float) -> None:
+    def __init__(self, runs: Runs, warm: WarmProcess, home: Path, *, slots: int, on_lost: OnLost, keep: float) -> None:
         self._runs = runs
-        self._nursery = nursery
+        self._warm = warm
         self._home = home
         self._slots = slots
         self._on_lost = on_lost
@@ -66,7 +66,7 @@ class Launcher:
 
         :raises ProjectError: it cannot be loaded.
         """
-        return self._nursery.description()
+        return self._warm.description()
 
     def kickoff(self, request: JSONObject) -> str:
         """Keep a run and start it, if a slot is free.
@@ -150,7 +150,7 @@ class Launcher:
     def _is_loaded(self) -> bool:
         # Without the lock: loading takes seconds, in which others may want to stop a run.
         try:
-            self._nursery.make_ready()
+            self._warm.make_ready()
         except ProjectError as error:
             if self._runs.hold(f"Task is pending: {error}"):
                 log.warning("no run is started: %s", error)
@@ -160,7 +160,7 @@ class Launcher:
 
     def _start(self, kickoff_id: str) -> bool:
         try:
-            pid = self._nursery.start(kickoff_id)
+            pid = self._warm.start(kickoff_id)
         except ProjectError as error:
             self._runs.put_back(kickoff_id)
             log.warning("run %s is not started yet: %s", kickoff_id, error)

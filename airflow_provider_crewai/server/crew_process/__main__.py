@@ -1,6 +1,6 @@
 """Run by path with the interpreter that has crewai.
 
-    __main__.py nursery SETTINGS             the warm process: describes the project, forks a process for each run
+    __main__.py warm SETTINGS                the warm process: describes the project, forks a process for each run
     __main__.py run SETTINGS KICKOFF_ID LOCK one run, loaded anew: where the warm process cannot fork safely
 
 SETTINGS is a JSON object, see `settings.Settings`. LOCK is the descriptor of the run's lock, which it inherits.
@@ -19,7 +19,7 @@ def main(command: str, settings: str, *rest: str) -> int:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     importlib.import_module("crew_process")
     del sys.path[0]
-    module = importlib.import_module(f"crew_process.{'nursery' if command == 'nursery' else 'running'}")
+    module = importlib.import_module(f"crew_process.{'warm_process' if command == 'warm' else 'running'}")
     given = importlib.import_module("crew_process.settings").Settings.from_json(settings)
     code: int = module.main(given, *rest)
     return code

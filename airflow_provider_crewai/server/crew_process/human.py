@@ -106,6 +106,13 @@ class Humans:
         return self._positions.get(str(getattr(context.task, "id", "")), 0)
 
 
+def set_provider(humans: Humans) -> None:
+    """Let crews ask humans through us."""
+    from crewai.core.providers import human_input
+
+    human_input.set_provider(humans)
+
+
 class Inputs:
     """crewai's interface for `Flow.ask()` (`crewai.flow.input_provider`), answered through the database.
 

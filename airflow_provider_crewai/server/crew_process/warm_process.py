@@ -40,14 +40,14 @@ def main(settings: Settings) -> int:
         traceback.print_exc()
         say({"error": running.words(error)})
         return 1
-    nursery = Nursery(settings, loaded)
-    say(nursery.describe(reading))
+    warm = WarmProcess(settings, loaded)
+    say(warm.describe(reading))
     reading.stop()
-    nursery.serve(say)
+    warm.serve(say)
     return 0
 
 
-class Nursery:
+class WarmProcess:
     """Forks runs, and sees how they end.
 
     :param settings: what each run needs to know.

@@ -1,4 +1,4 @@
-"""The server's end of the warm process (`crew_process.nursery`): started, asked, and replaced when files change."""
+"""The server's end of the warm process (`crew_process`): started, asked, and replaced when files change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _QUIET = {
 log = logging.getLogger(__name__)
 
 
-class Nursery:
+class WarmProcess:
     """The project as it is on disk now, warm.
 
     :param project: where the crew comes from.
@@ -129,7 +129,7 @@ class Nursery:
                 _kill(process)
             said = _hear(process)
         except WarmProcessDied as error:
-            said = {"error": f"{error}; see {self._settings.folder('nursery') / 'log'}"}
+            said = {"error": f"{error}; see {self._settings.folder('warm') / 'log'}"}
         except OSError as error:
             said = {"error": f"{type(error).__name__}: {error}"}
         if "error" in said:
@@ -148,11 +148,11 @@ class Nursery:
     def _open(self) -> subprocess.Popen[bytes]:
         environment = os.environ | _QUIET
         environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools have no use for it
-        folder = self._settings.folder("nursery")
+        folder = self._settings.folder("warm")
         environment["CREWAI_STORAGE_DIR"] = str(folder / "storage")
         with (folder / "log").open("wb") as output:
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
-                [self._python, str(_TOP), "nursery", self._settings.to_json()],
+                [self._python, str(_TOP), "warm", self._settings.to_json()],
                 cwd=self._project.directory,
                 env=environment,
                 stdin=subprocess.PIPE,

@@ -1,0 +1,80 @@
+"""A crew's run: its tasks told of as they go, and taken up where an earlier process of the run has died."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .events import Webhooks
+from .human import Humans, approves, set_provider
+from .listening import agent_of, listen_to_crew, name_of
+from .loading import Loaded
+from .report import Asked, Report
+
+
+def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
+    """Kick a crew off, or on from its finished tasks, and write down what it answers.
+
+    :raises BaseException: whatever the crew raises.
+    """
+    positions = {str(task.id): position for position, task in enumerate(crew.tasks)}
+    humans = Humans(report, positions, hooks.human_input)
+    set_provider(humans)
+    _go_on_from(crew, report, humans)
+    listen_to_crew(report, positions, hooks)
+    report.running("task", len(crew.tasks))
+    crew.stream = False  # a streaming crew answers with chunks: what is wanted is the result
+    output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
+    hooks.flush()
+    usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
+    report.succeeded(
+        lambda: hooks.crew(output.raw, result_json, usage),
+        result=output.raw,
+        result_json=result_json,
+        usage_metrics=usage,
+    )
+
+
+def _go_on_from(crew: Any, report: Report, humans: Humans) -> None:
+    """Where an earlier process of this run died: skip what it finished, and heed what a human said meanwhile."""
+    finished = report.finished_steps()
+    asked = report.last_question()
+    if asked and asked.is_answered and asked.step not in finished:
+        if approves(asked):
+            task = crew.tasks[asked.step]
+            finished[asked.step] = output = _approved_output(task, asked)
+            report.step_ended(asked.step, name_of(task), agent_of(task), time.time(), output)
+        else:
+            humans.go_on_from(asked)
+    for position, task in enumerate(crew.tasks):
+        if position in finished:
+            task.output = _output_of(task, finished[position])
+    if finished:
+        # crewai's own mark of a crew that was restored: it begins with the first task that has no output
+        # (`Crew._get_execution_start_index`, 1.15.2 to 1.15.30).
+        crew.checkpoint_kickoff_event_id = report.kickoff_id
+
+
+def _output_of(task: Any, kept: dict[str, Any]) -> Any:
+    from crewai.tasks.task_output import TaskOutput
+
+    fields = {key: kept.get(key) for key in ("name", "description", "expected_output", "agent", "output_format")}
+    model = task.output_pydantic
+    structured = {"json_dict": kept.get("output_json")}
+    if kept.get("output_format") == "pydantic" and model is not None:
+        structured = {"pydantic": model.model_validate(kept.get("output_json"))}
+    return TaskOutput(raw=kept["output"], **fields, **structured)
+
+
+def _approved_output(task: Any, asked: Asked) -> dict[str, Any]:
+    pydantic, json_dict = task._export_output(asked.output)  # noqa: SLF001 - what crewai does with an approved answer
+    structured = pydantic.model_dump() if pydantic else json_dict
+    return {
+        "name": task.name,
+        "description": task.description,
+        "expected_output": task.expected_output,
+        "agent": agent_of(task) or "",
+        "output_format": task._get_output_format().value,  # noqa: SLF001 - the same
+        "output": asked.output,
+        "output_json": structured,
+    }

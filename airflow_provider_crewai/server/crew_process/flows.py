@@ -1,0 +1,87 @@
+"""A flow's run: kicked off, paused without a process where it asks a human, and taken up with the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .events import Webhooks
+from .human import Feedback, Humans, Inputs, feedback_for_a_flow, set_provider
+from .listening import flow_answer, listen_to_flow
+from .loading import Loaded
+from .report import Asked, Report
+from .settings import Settings
+
+
+def keep_flows_in(path: str) -> None:
+    """Keep the states of all flows in one file: one is forked from another run's, and goes on in another process."""
+    from crewai.flow.persistence.factory import set_flow_persistence_factory
+    from crewai.flow.persistence.sqlite import SQLiteFlowPersistence
+
+    set_flow_persistence_factory(lambda: SQLiteFlowPersistence(path))
+
+
+def run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
+    """Kick a flow off, or on with a human's answer, until it ends or asks, and write that down.
+
+    :raises BaseException: whatever the flow raises.
+    """
+    from crewai.flow.async_feedback.types import HumanFeedbackPending
+    from crewai.flow.flow_config import flow_config
+
+    flow_config.hitl_provider = Feedback()
+    flow_config.input_provider = Inputs(report, hooks.human_input)
+    set_provider(Humans(report, {}, hooks.human_input))
+    listen_to_flow(report, hooks)
+    report.running("method", None)
+    flow.stream = False
+    result = _result_of_flow(flow, loaded, report)
+    hooks.flush()
+    if isinstance(result, HumanFeedbackPending):
+        _pause(settings, loaded, result.context, report, hooks, flow)
+        return
+    said, result_json = flow_answer(result)
+    usage = flow.usage_metrics.model_dump()
+    report.succeeded(
+        lambda: hooks.crew(said, result_json, usage),
+        result=said,
+        result_json=result_json,
+        usage_metrics=usage,
+        flow_id=report.kickoff_id,
+    )
+
+
+def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
+    asked = report.last_question()
+    if asked and asked.kind == "flow" and asked.is_answered:
+        return _paused_flow(flow, asked).resume(feedback_for_a_flow(asked))
+    request = report.request
+    # The live service gives a flow's state the id of its run.
+    inputs = {"id": report.kickoff_id, **loaded.defaults, **(request.get("inputs") or {})}
+    return flow.kickoff(inputs=inputs, restore_from_state_id=request.get("restoreFromStateId") or None)
+
+
+def _paused_flow(flow: Any, asked: Asked) -> Any:
+    from crewai.flow.flow import Flow
+
+    kind, definition = type(flow), flow._definition  # noqa: SLF001 - a declared flow's only identity
+    declared = {"definition": definition} if kind is Flow else {}
+    paused = kind.from_pending(asked.context, **declared)
+    waiting = paused.pending_feedback
+    # The stored context has the model's name alone (1.15.30), from which a model of the author's own cannot be made.
+    waiting.llm = definition.methods[waiting.method_name].human_feedback.llm
+    return paused
+
+
+def _pause(settings: Settings, loaded: Loaded, context: Any, report: Report, hooks: Webhooks, flow: Any) -> None:
+    def tell(question_id: str) -> None:
+        hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
+
+    report.ask(
+        "flow",
+        report.steps_begun() - 1,
+        context.message,
+        str(context.method_output),
+        tell,
+        options=context.emit,
+        context=context.flow_id,
+    )

@@ -1,0 +1,109 @@
+"""What a run hears of itself on crewai's event bus, and writes down."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from .events import Webhooks, step_fields, task_fields
+from .report import Report, plain
+
+
+def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
+    """Tell of a crew's tasks.
+
+    :param positions: the place of each task among them, by its id.
+    """
+    from crewai.events import TaskCompletedEvent, TaskStartedEvent, crewai_event_bus
+
+    # A crew may kick off another one, whose tasks do not count: only its own do.
+    def started(_: Any, event: Any) -> None:
+        if (position := positions.get(str(event.task.id))) is not None:
+            report.step_started(position, name_of(event.task), agent_of(event.task), event.timestamp.timestamp())
+
+    def completed(_: Any, event: Any) -> None:
+        if (position := positions.get(str(event.task.id))) is not None:
+            task = task_fields(event.output)
+            kept = {**task, "output_format": event.output.output_format.value}
+            report.step_ended(position, name_of(event.task), task["agent"], event.timestamp.timestamp(), kept)
+            report.note(last_executed_task=report.signed(task))
+
+    crewai_event_bus.on(TaskStartedEvent)(started)
+    crewai_event_bus.on(TaskCompletedEvent)(completed)
+    listen_to_tools(report)
+    hooks.listen(crewai_event_bus)
+
+
+class _FlowListener:
+    """Hears of a flow's methods, whose positions are the order of their coming: events come on several threads."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+
+    def started(self, _: Any, event: Any) -> None:
+        at = event.timestamp.timestamp()
+        with self._lock:
+            self._report.step_started(self._report.position(event.method_name), event.method_name, None, at)
+
+    def finished(self, _: Any, event: Any) -> None:
+        output, at = {"output": flow_answer(event.result)[0]}, event.timestamp.timestamp()
+        with self._lock:
+            self._report.step_ended(self._report.position(event.method_name), event.method_name, None, at, output)
+
+    def task_started(self, _: Any, event: Any) -> None:
+        self._report.at_work(agent_of(event.task))
+
+    def task_completed(self, _: Any, event: Any) -> None:
+        self._report.note(last_executed_task=self._report.signed(task_fields(event.output)))
+
+    def input_received(self, _: Any, event: Any) -> None:
+        if event.response is None:
+            self._report.give_up(event.message)
+
+
+def listen_to_flow(report: Report, hooks: Webhooks) -> None:
+    """Tell of a flow's methods, and of the tasks of the crews in it."""
+    from crewai import events
+    from crewai.events.types.flow_events import FlowInputReceivedEvent
+
+    listener, bus = _FlowListener(report), events.crewai_event_bus
+    bus.on(FlowInputReceivedEvent)(listener.input_received)
+    bus.on(events.MethodExecutionStartedEvent)(listener.started)
+    bus.on(events.MethodExecutionFinishedEvent)(listener.finished)
+    bus.on(events.TaskStartedEvent)(listener.task_started)
+    bus.on(events.TaskCompletedEvent)(listener.task_completed)
+    listen_to_tools(report)
+    hooks.listen(bus)
+
+
+def flow_answer(result: Any) -> tuple[Any, Any]:
+    """Return a flow's result as text and, where it is structured, as JSON."""
+    if hasattr(result, "raw") and hasattr(result, "to_dict"):  # a crew's output
+        return result.raw, result.to_dict() or None
+    if hasattr(result, "model_dump"):
+        return result.model_dump_json(), result.model_dump(mode="json")
+    if isinstance(result, dict | list):
+        return plain(result), result if isinstance(result, dict) else None
+    return None if result is None else str(result), None
+
+
+def listen_to_tools(report: Report) -> None:
+    """Tell of an agent's last step."""
+    from crewai.events import ToolUsageFinishedEvent, crewai_event_bus
+
+    def used(source: Any, event: Any) -> None:
+        if fields := step_fields(source, event):
+            report.note(last_step=report.signed(fields))
+
+    crewai_event_bus.on(ToolUsageFinishedEvent)(used)
+
+
+def name_of(task: Any) -> str:
+    """Return what a crew task is called."""
+    return str(task.name or " ".join(task.description.split())[:60])
+
+
+def agent_of(task: Any) -> str | None:
+    """Return the role of a crew task's agent, if it has one."""
+    return task.agent.role.strip() if task.agent else None
