@@ -91,6 +91,7 @@ def test_a_question_and_its_webhook_are_kept_together(start: Start, tmp_path: Pa
     with receiving(port=int(human.url.rpartition(":")[2])) as human:
         question = server.asked(kickoff_id)
         assert human.wait_for(1)[0].json()["task_id"] == question["task_id"]
+    server.ask("POST", f"/stop/{kickoff_id}")
 
 
 @contextmanager
