@@ -126,7 +126,7 @@ class _Api:
                 404, "Execution not found, or it asked no such question: see 'human_input' in its status"
             )
         if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
-            raise HTTPException(409, "This question has been answered already, or its run has ended")
+            raise HTTPException(409, "This question has been answered already or was given up, or its run has ended")
         return _json({"kickoff_id": question.kickoff_id, **_RESUMED})
 
     def _resume_as_live(self, answer: Answer) -> Response:
