@@ -157,7 +157,7 @@ def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(s
     question = server.asked(answered)
     assert server.has_let_go(answered)
     module.write_text(text + "\ndef half(")
-    assert server.ask("GET", "/inputs").status == server.ask("POST", "/kickoff", {"inputs": {}}).status == 500
+    assert server.ask("GET", "/inputs").status == server.ask("POST", "/kickoff", {"inputs": {}}).status == 503
     server.resume(answered, question["task_id"], "Approved.")
     said = server.wait(answered, "PENDING")
     while said["status"] == "Task is pending":
