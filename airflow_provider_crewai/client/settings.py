@@ -240,7 +240,7 @@ def _secrets(token: str, headers: Mapping[str, str], proxy: str) -> tuple[str, .
 def _credentials(proxy: str) -> set[str]:
     """Return the spellings of a proxy's `user:password`: as it is given, meant, sent, and written in a URL."""
     given = proxy.partition("://")[2].rpartition("@")[0]
-    if ":" not in given:  # a name alone is no secret
+    if not given.partition(":")[2]:  # a name alone is no secret
         return set()
     meant = unquote(given)
     sent = base64.b64encode(meant.encode()).decode()

@@ -521,6 +521,11 @@ def test_a_secret_in_a_url_is_a_secret_and_a_word_in_a_header_is_none(caller: Ca
     assert json.loads(body(response)) == {"link": "https://x.example/?key=*** by engineering"}
 
 
+@pytest.mark.parametrize("proxy", ["http://proxy.example", "http://user@proxy.example", "http://:@proxy.example"])
+def test_a_proxy_without_a_password_has_no_secret(proxy: str) -> None:
+    assert settings_for("https://crew.example", proxy=proxy).secrets == (TOKEN,)
+
+
 # ---- one session for all clients of a connection ---------------------------------------------------------------
 
 
