@@ -147,7 +147,8 @@ def test_a_project_that_never_finishes_loading_does_not_keep_the_server_from_end
         while not (tmp_path / "began").exists():
             time.sleep(0.1)
         assert server.end(signal.SIGINT) == 0
-        assert isinstance(asked.exception(20), (OSError, HTTPException)) or asked.result().status == 503
+        # 500 is uvicorn's answer to a request that it cuts off.
+        assert isinstance(asked.exception(20), (OSError, HTTPException)) or asked.result().status in (500, 503)
 
 
 def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(start: Start, tmp_path: Path) -> None:
