@@ -34,9 +34,9 @@ def core() -> bool:
 def server() -> bool:
     """Test the local server, with the newest crewai and the oldest that it promises to serve."""
     crews = {"CREW_PYTHON": str(CREW.make()), "CREW_PYTHON_OLDEST": str(OLDEST_CREW.make())}
-    # On two cores in half the time: most of it is the import of crewai, once for each server that is started. In the
+    # Three, on two cores: half of the time goes for the import of crewai, once for each server, and half for waiting. In the
     # files' own order, since the one with the fewest tests takes longest and would come last.
-    side_by_side = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    side_by_side = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
     return run(AIRFLOW.make(), "-m", "pytest", *side_by_side, "tests/server", **crews)
 
 
