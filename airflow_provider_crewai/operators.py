@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_provider_crewai._compat import Context, state_now
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
-from airflow_provider_crewai.client.killing import ASK_PATIENCE, UNKNOWN, OnKill, is_ended, within
+from airflow_provider_crewai.client.killing import ASK_PATIENCE, UNKNOWN, OnKill, is_ended
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail, may_retry
@@ -164,7 +166,7 @@ class CrewKickoffOperator(AwaitsRun):
     def _is_ended(self, context: Context) -> tuple[bool, str]:
         ti = context["ti"]
         retried = ti.try_number <= (ti.max_tries or 0) and store_for(context, durable=self.durable).durable
-        state: str | None = within(ASK_PATIENCE, partial(state_now, ti), UNKNOWN)
+        state: str | None = _within(ASK_PATIENCE, partial(state_now, ti), UNKNOWN)
         return is_ended(state, self.rules.on_clear, retried=retried)
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:
@@ -302,6 +304,23 @@ def _is_on_record(store: Store, kickoff_id: str) -> bool | None:
     except CrewLedgerError:
         return False
     return record is not None and record.kickoff_id == kickoff_id
+
+
+def _within(seconds: float, ask: Callable[[], str | None], otherwise: str) -> str | None:
+    """Return an answer if it comes in time and is no error.
+
+    In a thread, since the one that a signal interrupted may hold what the answer needs.
+    """
+    answers: list[str | None] = []
+
+    def listen() -> None:
+        with suppress(Exception):
+            answers.append(ask())
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else otherwise
 
 
 def _check_words(task_id: str, *words: str) -> None:

@@ -16,13 +16,11 @@ from airflow_provider_crewai.client.inputs import check_names
 from airflow_provider_crewai.client.messages import error_of, progress
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.times import duration
-from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound
+from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
 from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
 
 APPROVED = "Approved."
 """What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
-
-_NO_SUCH_PATH = (404, 405, 410)
 
 LOOK_FIRST = "Look for it on the crew's page before you start another"
 
@@ -228,7 +226,7 @@ def _stop(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
 
 def _unstoppable(error: CrewNotFound, kickoff_id: str, crew: Crew) -> Outcome:
     """Say what a run does that cannot be stopped: either is possible, no such run and no such way."""
-    if error.status not in _NO_SUCH_PATH:
+    if isinstance(error, CrewUnknownRun):
         said = f"Run {kickoff_id} is not known over {crew.where}, and was not stopped: {_said(error)}."
         return Outcome(Exit.NOT_FOUND, f"{said} Whether it goes on is not known.", kickoff_id=kickoff_id)
     why = f"This deployment has no way to stop it ({_said(error)})."

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from contextlib import suppress
-from http import HTTPStatus
 from typing import Literal
 
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.ledger import OnClear
-from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound
+from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound, CrewUnknownRun
 
 OnKill = Literal["stop", "leave"]
 
@@ -85,23 +81,6 @@ def _is_rerun(state: str | None, current: str | None, *, durable: bool) -> tuple
     return None, f"the task is {state}, either cleared or woken to come back for it"
 
 
-def within(seconds: float, ask: Callable[[], str | None], otherwise: str) -> str | None:
-    """Return an answer if it comes in time and is no error.
-
-    In a thread, since the one that a signal interrupted may hold what the answer needs.
-    """
-    answers: list[str | None] = []
-
-    def listen() -> None:
-        with suppress(Exception):
-            answers.append(ask())
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else otherwise
-
-
 def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:
     """Stop a run, and return in a sentence what became of it. Raises nothing.
 
@@ -109,9 +88,9 @@ def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:
     """
     try:
         stopped = yield from flows.stop(kickoff_id, patience)
+    except CrewUnknownRun as error:
+        return f"Run {kickoff_id} is not known to the deployment, so it could not be stopped ({error})."
     except CrewNotFound as error:
-        if error.status == HTTPStatus.BAD_REQUEST:
-            return f"Run {kickoff_id} is not known to the deployment, so it could not be stopped ({error})."
         return f"Run {kickoff_id} GOES ON: this deployment has no way to stop a run ({error})."
     except CrewError as error:
         return f"Run {kickoff_id} could not be stopped and may go on: {error}"

@@ -172,7 +172,7 @@ def retry_text(
     if on_record is None:
         return "A retry or a clear starts a second run beside it, since recovery is off: stop this one first."
     if not on_record:
-        return f"Its record could not be written: a retry refuses to start another, and cannot name run {kickoff_id}."
+        return f"Run {kickoff_id} is not on record, so a retry cannot take it up: see to it before you clear the task."
     takes_up = "looks for this run again" if verdict is Verdict.LOST else "takes this run up again"
     if verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE):
         command = f"python -m airflow_provider_crewai status {kickoff_id} --wait --conn-id {conn_id}"

@@ -195,12 +195,13 @@ def read_resume(response: Response) -> Resumed:
 def read_stop(response: Response) -> bool:
     """Read the answer to `POST /stop`: True if the run was stopped, False if it had already ended.
 
-    :raises CrewNotFound: this deployment cannot stop runs (404 or 405): the run goes on. Or it does not know this one.
+    :raises CrewUnknownRun: the deployment does not know this one.
+    :raises CrewNotFound: it cannot stop runs (404 or 405): the run goes on.
     :raises CrewApiError: any other error.
     """
     if response.status == 400 and (state := _why_not_stopped(response)):
         if state is RunState.NOT_FOUND:
-            raise _api_error(response, errors.CrewNotFound)
+            raise _api_error(response, errors.CrewUnknownRun)
         if state.is_final:
             return False
     if response.status in (404, 405):

@@ -10,6 +10,7 @@ CrewError
     CrewAuthError               401, 403
     CrewInputError              400, 422
     CrewNotFound                404, 410
+      CrewUnknownRun            a run to be stopped that the deployment does not know
     CrewRateLimited             429
     CrewQuotaError              any 4xx that speaks of a limit or quota
     CrewServerError             5xx, 408
@@ -85,6 +86,10 @@ class CrewInputError(CrewApiError):
 
 class CrewNotFound(CrewApiError):
     """404 or 410: no such path on this deployment."""
+
+
+class CrewUnknownRun(CrewNotFound):
+    """The path is known, but not the run that was to be stopped."""
 
 
 class CrewRateLimited(CrewApiError):

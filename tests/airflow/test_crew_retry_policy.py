@@ -25,6 +25,7 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "token": (errors.CrewAuthError("401", status=401), NEVER),
     "inputs": (errors.CrewInputError("422", status=422), NEVER),
     "wrong URL": (errors.CrewNotFound("404", status=404), NEVER),
+    "unknown run": (errors.CrewUnknownRun("400", status=400), NEVER),
     "quota": (errors.CrewQuotaError("402", status=402), NEVER),
     "changed inputs": (errors.CrewChangedInputs("changed"), NEVER),
     "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),

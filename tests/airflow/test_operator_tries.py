@@ -556,7 +556,7 @@ def test_a_run_that_cannot_be_recorded_is_said_to_be_out_of_a_retrys_reach(
     crew.story("RUNNING")
     crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore"))
     outcome = airflow.task(brief(retries=1, timeout=0.02)).run()
-    assert "a retry refuses to start another, and cannot name run run-1." in str(outcome.error)
+    assert "Run run-1 is not on record, so a retry cannot take it up" in str(outcome.error)
 
 
 def test_a_run_is_taken_up_even_where_that_cannot_be_recorded(

@@ -96,7 +96,7 @@ def test_a_stop_says_whether_the_run_was_stopped_or_had_ended() -> None:
 @pytest.mark.parametrize(
     ("state", "error"),
     [
-        ("NOT FOUND", errors.CrewNotFound),
+        ("NOT FOUND", errors.CrewUnknownRun),
         ("PENDING", errors.CrewInputError),
         ("HIBERNATING", errors.CrewInputError),
         ("", errors.CrewInputError),
