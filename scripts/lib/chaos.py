@@ -482,6 +482,9 @@ SCENARIOS = (
 def main(wanted: list[str]) -> int:
     """Play all scenarios, or those whose name holds one of the given words; answer with the exit code."""
     chosen = [each for each in SCENARIOS if not wanted or any(word in each.name for word in wanted)]
+    if not chosen:
+        print(f"scripts/chaos: no fault's name holds {' or '.join(map(repr, wanted))}", file=sys.stderr)
+        return 2
     folder = Path(tempfile.mkdtemp(prefix="crewai-chaos-"))
     dags = Path(shutil.copytree(DAGS, folder / "dags"))  # one of the files is deleted
     with (

@@ -5,7 +5,6 @@ Standard library only: this runs before there is any environment, on any Python 
 
 import configparser
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE_DAGS = CHECKOUT / "example_dags"
-AIRFLOW_VERSION = os.environ.get("AIRFLOW_VERSION", "3.3.2")
+AIRFLOW_VERSION = "3.3.2"
+"""The Airflow of `.venv-airflow`, in which the checks run."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,11 @@ def _requirements(section: str, key: str) -> list[str]:
     return [line for line in setup[section][key].splitlines() if line]
 
 
-def _airflow() -> list[list[str]]:
-    """Install the project with what its checks and this harness need."""
-    return [[f"apache-airflow=={AIRFLOW_VERSION}", "types-psutil", "--editable", ".[dev,server]"]]
+def airflow(version: str = AIRFLOW_VERSION) -> Environment:
+    """Answer with the environment that has this Airflow, the project, and what its checks and this harness need."""
+    databases = ("psycopg2-binary", "asyncpg")  # Airflow wants both for PostgreSQL
+    install = [f"apache-airflow=={version}", *databases, "types-psutil", "--editable", ".[dev,server]"]
+    return Environment(f".venv-airflow{'' if version == AIRFLOW_VERSION else f'-{version}'}", lambda: [install])
 
 
 def _core() -> list[list[str]]:
@@ -108,7 +110,7 @@ def _oldest_crew() -> list[list[str]]:
     return [[f"crewai=={version}", f"crewai-tools=={version}"]]
 
 
-AIRFLOW = Environment(".venv-airflow", _airflow)
+AIRFLOW = airflow()
 CORE = Environment(".venv-core", _core)
 CREW = Environment(".venv-crew", _crew)
 OLDEST_CREW = Environment(".venv-crew-oldest", _oldest_crew)
