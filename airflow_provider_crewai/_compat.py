@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow import __version__
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -25,6 +26,9 @@ try:
 except ImportError:  # below 3.3 there is no task state store either
     NEVER_EXPIRE = None
 
+CLEAR_KEEPS_TASK_STATE = tuple(map(int, __version__.split(".")[:2])) < (3, 4)
+"""Whether a user's clear keeps the task state store. 3.4 keeps it only where the user ticks "keep task state"."""
+
 if TYPE_CHECKING:
     from airflow.sdk import RetryDecision, RetryPolicy
 else:
@@ -37,6 +41,7 @@ TRIGGER_FAILED = "__fail__"
 """The `next_method` with which Airflow resumes a task whose trigger failed; it has no public name."""
 
 __all__ = [
+    "CLEAR_KEEPS_TASK_STATE",
     "NEVER_EXPIRE",
     "TRIGGER_FAILED",
     "AirflowFailException",

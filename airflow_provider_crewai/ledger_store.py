@@ -1,4 +1,4 @@
-"""Where the record of a task's run is kept: Airflow's task state store, or a path in object storage.
+"""Where the record of a task's run is kept: Airflow's task state store, a path in object storage, or both.
 
 Whatever goes wrong while reading is a `CrewLedgerError`: that is not the same as "there is no record".
 """
@@ -6,10 +6,12 @@ Whatever goes wrong while reading is a `CrewLedgerError`: that is not the same a
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
-from airflow_provider_crewai._compat import NEVER_EXPIRE, Context, conf, object_storage_path
+from airflow_provider_crewai._compat import CLEAR_KEEPS_TASK_STATE, NEVER_EXPIRE, Context, conf, object_storage_path
 from airflow_provider_crewai.client.shell import NoStore, Store
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
@@ -23,10 +25,18 @@ RECOVERY_IS_OFF = (
 )
 
 
+_RENAMES = ("", "file", "local", "sftp", "ssh")
+"""Protocols of file systems whose rename replaces a file in one step. An object store's PUT is one step by itself."""
+
+
 class TaskStateStore:
-    """Airflow's own store (3.3+): shared by the tries of a task instance, and kept over a user's clear."""
+    """Airflow's own store (3.3+): shared by the tries of a task instance.
+
+    Airflow 3.3 keeps it over a user's clear; 3.4 discards it, unless the user ticks "keep task state".
+    """
 
     durable = True
+    survives_clear = CLEAR_KEEPS_TASK_STATE
 
     def __init__(self, accessor: Any) -> None:
         self._accessor = accessor
@@ -51,9 +61,10 @@ class TaskStateStore:
 
 
 class PathStore:
-    """A file for each task instance below a path in object storage, for Airflow below 3.3."""
+    """A file for each task instance below a path in object storage: `[crewai] ledger_path`. No clear reaches it."""
 
     durable = True
+    survives_clear = True
 
     def __init__(self, folder: str, ti: Any) -> None:
         parts = (ti.dag_id, ti.run_id, ti.task_id, str(getattr(ti, "map_index", -1)))
@@ -66,12 +77,12 @@ class PathStore:
         """Return the record, or None."""
         try:
             # Not `exists()`: it says no on any error (fsspec), and "cannot be read" is not "there is none".
-            record: JSON = json.loads(self._file.read_text())
+            text = self._file.read_text()
         except FileNotFoundError:
             return None
         except Exception as error:
             raise _unreadable(str(self._file), error) from error
-        return record
+        return _record_in(text, str(self._file))
 
     def save(self, record: JSONObject | None) -> None:
         """Keep the record; None erases it."""
@@ -80,9 +91,44 @@ class PathStore:
                 self._file.unlink(missing_ok=True)
             else:
                 self._path.mkdir(parents=True, exist_ok=True)
-                self._file.write_text(json.dumps(record))
+                self._replace(json.dumps(record))
         except Exception as error:
             raise _unwritable(str(self._file), error) from error
+
+    def _replace(self, text: str) -> None:
+        """Replace the file in one step, so that a crash leaves the old record or the new one."""
+        if self._file.protocol not in _RENAMES:
+            self._file.write_text(text)
+            return
+        draft = self._path / f"{self._file.name}.{uuid4().hex}.draft"
+        draft.write_text(text)
+        draft.fs.mv(draft.path, self._file.path)
+
+
+class PathFirst:
+    """A path, which decides, with a copy in the task state store, where people see it in Airflow's UI."""
+
+    durable = True
+    survives_clear = True
+
+    def __init__(self, path: Store, shown: Store) -> None:
+        self._path = path
+        self._shown = shown
+
+    def load(self) -> JSON:
+        """Return the record, or None."""
+        # The copy counts where the path has none: it may be older than the setting `ledger_path`.
+        record = self._path.load()
+        return self._shown.load() if record is None else record
+
+    def save(self, record: JSONObject | None) -> None:
+        """Keep the record; None erases it."""
+        self._path.save(record)
+        if record is None:
+            self._shown.save(None)
+            return
+        with suppress(CrewLedgerError):
+            self._shown.save(record)
 
 
 def store_for(context: Context, *, durable: bool) -> Store:
@@ -92,11 +138,25 @@ def store_for(context: Context, *, durable: bool) -> Store:
     """
     if not durable:
         return NoStore()
-    if accessor := context.get("task_state_store"):
+    accessor = context.get("task_state_store")
+    folder = conf.get("crewai", "ledger_path", fallback="")
+    if accessor and folder:
+        return PathFirst(PathStore(folder, context["ti"]), TaskStateStore(accessor))
+    if accessor:
         return TaskStateStore(accessor)
-    if folder := conf.get("crewai", "ledger_path", fallback=""):
-        return PathStore(folder, context["ti"])
-    return NoStore()
+    return PathStore(folder, context["ti"]) if folder else NoStore()
+
+
+def _record_in(text: str, file: str) -> JSON:
+    try:
+        record: JSON = json.loads(text)
+    except ValueError as error:
+        raise CrewLedgerError(
+            f"The record of this task's run in {file} is no JSON ({error}); a crash may have torn it. No kickoff was "
+            "sent, since a run may have been started before: look on the crew's page, then delete the file. A retry "
+            "meets the same until then."
+        ) from error
+    return record
 
 
 def _unreadable(where: str, error: Exception) -> CrewLedgerError:

@@ -36,8 +36,9 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "ledger_path": {
                         "description": (
-                            "Where the records of runs are kept below Airflow 3.3, which has no task state store: a "
-                            "path in object storage that all workers share."
+                            "Where tasks keep the records of their runs: a path in object storage that all workers "
+                            "share. Needed below Airflow 3.3, which has no task state store. From 3.4 it keeps "
+                            "on_clear='reattach' working where a clear discards the task state."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -22,10 +22,11 @@ CHUNK = 64 * 1024
 class Store(Protocol):
     """Where the record of a task's run is kept.
 
-    `durable` says whether a later attempt will find it.
+    `durable` says whether a later attempt will find it, and `survives_clear` whether it does so after a user's clear.
     """
 
     durable: bool
+    survives_clear: bool
 
     def load(self) -> JSON:
         """Return what was saved, or None.
@@ -44,6 +45,7 @@ class NoStore:
     """Keeps nothing."""
 
     durable = False
+    survives_clear = False
 
     def load(self) -> JSON:
         """Return nothing."""
