@@ -22,7 +22,7 @@ from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kic
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
-    from airflow_provider_crewai.client.ledger import Record
+    from airflow_provider_crewai.client.ledger import Claim, Record
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
@@ -228,7 +228,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
         try:
-            return self._plan(client, context)
+            return self._plan(client, store, context)
         except CrewError as error:
             # The record was not consulted yet: a run that it names goes on unwatched.
             self._fail_without_a_run(error, _record(store))
@@ -248,16 +248,28 @@ class CrewKickoffOperator(AwaitsRun):
         error.args = (no_run(error, where=where, retried=may_retry(error), earlier=earlier),)
         self.fail(error)
 
-    def _plan(self, client: CrewClient, context: Context) -> Plan:
+    def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan
+
+        kickoff = self._kickoff(context)
+        claim = self._claim(kickoff, client.settings.base_url, store, context)
+        check = partial(self._validate, kickoff) if self.validate_inputs else None
+        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check)
+
+    def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
         from airflow_provider_crewai.client.ledger import Claim, fingerprint
         from airflow_provider_crewai.wire.codec import kickoff_request
 
-        kickoff, ti = self._kickoff(context), context["ti"]
-        crew = client.settings.base_url
-        claim = Claim(fingerprint(crew, kickoff_request(kickoff)), crew, ti.try_number, ti.max_tries or 0)
-        check = partial(self._validate, kickoff) if self.validate_inputs else None
-        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check)
+        ti, dag_run = context["ti"], context.get("dag_run")
+        began = getattr(dag_run, "start_date", None)
+        return Claim(
+            fingerprint(crew, kickoff_request(kickoff)),
+            crew,
+            ti.try_number,
+            ti.max_tries or 0,
+            dag_run=began.isoformat() if began else "",
+            clear_keeps_record=store.survives_clear,
+        )
 
     def _kickoff(self, context: Context) -> Kickoff:
         from airflow_provider_crewai.client.inputs import as_object

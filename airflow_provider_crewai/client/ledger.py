@@ -7,6 +7,7 @@ before it is sent, and the *kickoff_id* after it: whoever comes later knows what
     ---------------------  -----------------------------  -----------------  ------------------------------
     none                                                                     START
     cannot be read                                                           (error, nothing is sent)
+    any                    the Dag run was made anew                         START
     intent, no id          cleared by a user                                 START
     intent, no id                                                            REFUSE; START if on_orphaned_kickoff=rerun
     kickoff_id             cleared, on_clear=rerun        any                START
@@ -46,13 +47,19 @@ class Claim:
     :param crew: the crew's base URL, for the person who reads the record.
     :param try_number: Airflow's count of attempts.
     :param max_tries: changes when a user clears the task, and never on a retry: that tells the two apart (Airflow
-        2.11 to 3.3.2; a clear makes it the tries so far plus `retries`, which the author may have lowered meanwhile).
+        2.11 to 3.4; a clear makes it the tries so far plus `retries`, which the author may have lowered meanwhile).
+    :param dag_run: when the Dag run began, as Airflow says it: a Dag run that was deleted and made anew has the same
+        names and another beginning.
+    :param clear_keeps_record: False where a clear discards the record (Airflow 3.4's task state store, unless the user
+        ticks "keep task state").
     """
 
     fingerprint: str
     crew: str
     try_number: int
     max_tries: int
+    dag_run: str = ""
+    clear_keeps_record: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,9 @@ class Record:
     """What an attempt wrote down: an intent, and the kickoff_id once there is one.
 
     :param at: epoch second of the intent, just before the kickoff was sent.
+    :param dag_run: when the Dag run of that attempt began; empty where that is not known.
+    :param cleared: whether a worker was told to end because a user cleared the task: `max_tries` does not show each
+        clear of a running task (Airflow 2.11 to 3.3).
     """
 
     fingerprint: str
@@ -68,11 +78,13 @@ class Record:
     max_tries: int
     at: float
     kickoff_id: str | None = None
+    dag_run: str = ""
+    cleared: bool = False
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
         """Write down that a kickoff is about to be sent."""
-        return cls(claim.fingerprint, claim.crew, claim.try_number, claim.max_tries, at)
+        return cls(claim.fingerprint, claim.crew, claim.try_number, claim.max_tries, at, dag_run=claim.dag_run)
 
     def submitted(self, kickoff_id: str) -> Record:
         """Write down which run it started."""
@@ -80,7 +92,21 @@ class Record:
 
     def adopted(self, claim: Claim) -> Record:
         """Write down that this attempt goes on with the run of an earlier one."""
-        return replace(self, try_number=claim.try_number, max_tries=claim.max_tries)
+        return replace(self, try_number=claim.try_number, max_tries=claim.max_tries, cleared=False)
+
+    def after_a_clear(self) -> Record:
+        """Write down that a user cleared the task while its worker was waiting for the run."""
+        return replace(self, cleared=True)
+
+    def is_cleared(self, claim: Claim) -> bool:
+        """Return whether a user cleared the task since this was written."""
+        return self.cleared or self.max_tries != claim.max_tries
+
+    def is_of_another_dag_run(self, claim: Claim) -> bool:
+        """Return whether the Dag run was deleted and made anew under the same run_id since this was written."""
+        # Each sign alone is not enough: one try may run twice (Airflow 3.4 reschedules without using up a try), and
+        # a Dag run that a user queues again while its tasks run gets a new beginning.
+        return self.try_number >= claim.try_number and "" != self.dag_run != claim.dag_run != ""
 
     def to_json(self) -> JSONObject:
         """Return what is stored. Keys are readable: people see them in the UI."""
@@ -115,6 +141,8 @@ class Record:
             max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]
             at=at,
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
+            dag_run=str(stored.get("dag_run", "")),
+            cleared=bool(stored.get("cleared", False)),
         )
 
 
@@ -168,17 +196,38 @@ def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState |
     :param remote: the state of the recorded run, or None where it could not be read.
     """
     if record is None:
-        return Decision(Move.START, "no earlier run of this task is on record")
-    cleared = record.max_tries != claim.max_tries
-    if record.kickoff_id is None:
-        return _after_an_intent(cleared, rules)
+        return Decision(Move.START, _nothing_on_record(claim, rules))
     over = remote is not None and remote.is_final
     old = None if over else record.kickoff_id
+    if record.is_of_another_dag_run(claim):
+        return Decision(Move.START, "what is on record is of a Dag run with the same run_id that was deleted", old)
+    cleared = record.is_cleared(claim)
+    if record.kickoff_id is None:
+        return _after_an_intent(cleared, rules)
     if cleared and rules.on_clear == "rerun":
         return Decision(Move.START, "the task was cleared", old, cleared=True)
     if record.fingerprint != claim.fingerprint:
         return _after_a_change(over, old, rules)
-    return _after_nothing(remote, cleared)
+    return _after_nothing(remote, _since(record, claim, cleared))
+
+
+def _nothing_on_record(claim: Claim, rules: Rules) -> str:
+    why = "no earlier run of this task is on record"
+    if claim.try_number <= 1 or claim.clear_keeps_record or rules.on_clear == "rerun":
+        return why
+    return (
+        f"{why}. If a user cleared the task, Airflow has discarded the record, so a run of an earlier try could not be "
+        "taken up and may still be going on: tick 'keep task state' when you clear, or set [crewai] ledger_path"
+    )
+
+
+def _since(record: Record, claim: Claim, cleared: bool) -> str:
+    if cleared:
+        return "the task was cleared, and on_clear is 'reattach'"
+    if record.try_number >= claim.try_number:
+        # As `airflow tasks test` does on a date that has run.
+        return "this very try has run before; clear the task to start anew"
+    return "this is a retry"
 
 
 def _after_an_intent(cleared: bool, rules: Rules) -> Decision:
@@ -195,8 +244,7 @@ def _after_a_change(over: bool, old: str | None, rules: Rules) -> Decision:
     return Decision(Move.REFUSE_CHANGED, "the crew or its inputs changed since the earlier run began", old)
 
 
-def _after_nothing(remote: RunState | None, cleared: bool) -> Decision:
-    since = "the task was cleared, and on_clear is 'reattach'" if cleared else "this is a retry"
+def _after_nothing(remote: RunState | None, since: str) -> Decision:
     if remote in (RunState.FAILED, RunState.STOPPED):
         return Decision(Move.START, f"{since}, and the earlier run ended without success")
     return Decision(Move.ADOPT, f"{since}, and the earlier run is {_WORDS.get(remote, 'still going on')}")

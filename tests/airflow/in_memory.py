@@ -203,6 +203,7 @@ class TaskInstance:
     max_tries: int = 0
     state: str | None = None
     start_date: datetime = LOGICAL_DATE
+    dag_run_began: datetime = LOGICAL_DATE
     outcome: Outcome | None = None
 
     def __post_init__(self) -> None:
@@ -342,7 +343,7 @@ class TaskInstance:
             data_interval_start=LOGICAL_DATE,
             data_interval_end=LOGICAL_DATE,
             run_after=LOGICAL_DATE,
-            start_date=LOGICAL_DATE,
+            start_date=self.dag_run_began,
             end_date=None,
             run_type="manual",
             state="running",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.comms import GetTaskStateStore, SetTaskStateStore
 from crew_tasks import brief, sends, worker_dies_at
-from in_memory import Airflow, Killed, TaskInstance
+from in_memory import LOGICAL_DATE, Airflow, Killed, TaskInstance
 from scripted_crew import INPUTS, LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
 from airflow_provider_crewai.retries import CrewRetryPolicy
@@ -678,6 +680,85 @@ def test_a_ledger_file_that_cannot_be_read_is_not_no_record(older: Airflow, crew
     assert isinstance(outcome.error, errors.CrewLedgerError)
     assert str(file) in str(outcome.error)
     assert crew.kickoffs == []
+
+
+def test_a_torn_ledger_file_says_what_to_delete(older: Airflow, crew: ScriptedCrew, ledger: Path) -> None:
+    file = ledger / "briefs" / "manual__1" / "brief" / "-1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    outcome = older.task(brief(retries=1)).finish()
+    assert isinstance(outcome.error, errors.CrewLedgerError)
+    assert "look on the crew's page, then delete the file" in str(outcome.error)
+    file.unlink()
+    assert older.task(brief()).finish().state == "success"
+
+
+def test_a_ledger_file_is_replaced_in_one_step(older: Airflow, crew: ScriptedCrew, ledger: Path) -> None:
+    older.task(brief()).finish()
+    (file,) = ledger.rglob("*.json")
+    with file.open() as before_the_next_try:
+        crew.story(success())
+        cleared = older.task(brief())
+        cleared.try_number, cleared.max_tries = 1, 1
+        cleared.finish()
+        whole = json.loads(before_the_next_try.read())  # a file that were written in place would show the new record
+    assert whole["kickoff_id"] == "run-1"
+    assert json.loads(file.read_text())["kickoff_id"] == "run-2"
+    assert [path.name for path in file.parent.iterdir()] == ["-1.json"]
+
+
+def test_a_dag_run_made_anew_under_its_run_id_starts_anew(older: Airflow, crew: ScriptedCrew, ledger: Path) -> None:
+    older.task(brief()).finish()
+    anew = older.task(brief())
+    anew.dag_run_began = LOGICAL_DATE + timedelta(days=1)
+    crew.story(success())
+    outcome = anew.finish()
+    assert outcome.state == "success"
+    assert "a Dag run with the same run_id that was deleted" in outcome.text
+    assert len(crew.kickoffs) == 2
+
+
+def test_the_same_try_run_again_says_what_it_found(older: Airflow, crew: ScriptedCrew, ledger: Path) -> None:
+    older.task(brief()).finish()
+    again = older.task(brief()).finish()
+    assert again.state == "success"
+    assert "this very try has run before; clear the task to start anew, and the earlier run is done" in again.text
+    assert len(crew.kickoffs) == 1
+
+
+def test_a_record_in_the_ledger_path_outlives_a_clear_that_empties_the_task_state_store(
+    airflow: Airflow, crew: ScriptedCrew, ledger: Path
+) -> None:
+    ti = airflow.task(brief(on_clear="reattach"))
+    ti.finish()
+    assert ti.record["kickoff_id"] == "run-1"  # a copy, for people
+    airflow.records.clear()
+    ti.clear()
+    outcome = ti.finish()
+    assert outcome.state == "success"
+    assert len(crew.kickoffs) == 1
+
+
+def test_a_record_from_before_the_ledger_path_was_set_counts(
+    airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ti = airflow.task(brief(retries=1, timeout=0.01))
+    crew.story("RUNNING")
+    ti.finish()
+    monkeypatch.setenv("AIRFLOW__CREWAI__LEDGER_PATH", f"file://{tmp_path}/ledger")
+    crew.now("run-1", success())
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 1
+
+
+def test_a_kickoff_that_was_turned_away_leaves_no_record_in_either_place(
+    airflow: Airflow, crew: ScriptedCrew, ledger: Path
+) -> None:
+    crew.once("/kickoff", error(422, "Missing inputs: topic"))
+    ti = airflow.task(brief())
+    ti.finish()
+    assert ti.record is None
+    assert list(ledger.rglob("*.json")) == []
 
 
 def test_a_ledger_path_that_cannot_be_written_keeps_the_kickoff_from_being_sent(

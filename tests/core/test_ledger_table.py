@@ -26,6 +26,10 @@ RERUN_ORPHANS = Rules(on_orphaned_kickoff="rerun")
 REATTACH = Rules(on_clear="reattach")
 REATTACH_OR_FAIL = Rules(on_clear="reattach", on_changed_inputs="fail")
 
+OF_MONDAY_INTENT = replace(INTENT, dag_run="monday")
+OF_MONDAY = OF_MONDAY_INTENT.submitted("run-1")
+TUESDAY = replace(CLAIM, try_number=1, dag_run="tuesday")
+
 OVER = (RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED)
 NOT_OVER = (None, *(state for state in RunState if state not in OVER))
 ANY = (*OVER, *NOT_OVER)
@@ -42,6 +46,20 @@ ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], 
     ("an intent, cleared, reattach", INTENT, CLEARED, REATTACH, (None,), START),
     ("a run, cleared after the retries were lowered", RUN, replace(CLAIM, max_tries=2), Rules(), ANY, START),
     ("a run, cleared", RUN, CLEARED, Rules(), ANY, START),
+    ("a run, cleared while its worker ran", RUN.after_a_clear(), CLAIM, Rules(), ANY, START),
+    ("a run, cleared while its worker ran, reattach", RUN.after_a_clear(), CLAIM, REATTACH, ADOPTABLE, ADOPT),
+    ("a run of a Dag run that was deleted", OF_MONDAY, TUESDAY, Rules("fail", "fail", "reattach"), ANY, START),
+    ("an intent of a Dag run that was deleted", OF_MONDAY_INTENT, TUESDAY, Rules(), (None,), START),
+    (
+        "a run, in the second try of a Dag run made anew",
+        OF_MONDAY,
+        replace(TUESDAY, try_number=2),
+        Rules(),
+        ADOPTABLE,
+        ADOPT,
+    ),
+    ("a run, the same try again", OF_MONDAY, replace(TUESDAY, dag_run="monday"), Rules(), ADOPTABLE, ADOPT),
+    ("a run, the beginning of its Dag run not known", RUN, replace(CLAIM, try_number=1), Rules(), ADOPTABLE, ADOPT),
     ("a run, cleared with other inputs that may not change", RUN, CLEARED_AND_CHANGED, FAIL, ANY, START),
     ("a run, other inputs", RUN, CHANGED, Rules(), ANY, START),
     ("a run that is over, other inputs that may not change", RUN, CHANGED, FAIL, OVER, START),
@@ -134,7 +152,7 @@ def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: A
     assert record.kickoff_id is None or isinstance(record.kickoff_id, str)
 
 
-@pytest.mark.parametrize("key", sorted(STORED))
+@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared"}))
 def test_a_record_with_a_field_missing_is_an_error(key: str) -> None:
     with pytest.raises(CrewLedgerError):
         Record.from_json({name: value for name, value in STORED.items() if name != key})
@@ -182,3 +200,30 @@ def test_a_fingerprint_is_blind_to_meta_and_to_the_order_of_keys() -> None:
 def test_any_inputs_have_a_short_fingerprint(inputs: dict[str, Any]) -> None:
     assert len(digest(inputs=inputs)) == 32
     assert digest(inputs=inputs) == digest(inputs=dict(reversed(inputs.items())))
+
+
+def test_a_run_that_is_taken_up_after_a_clear_is_no_longer_cleared() -> None:
+    adopted = RUN.after_a_clear().adopted(CLAIM)
+    assert decide(adopted, replace(CLAIM, try_number=3), Rules(), RunState.RUNNING).move is Move.ADOPT
+
+
+def test_a_record_of_before_these_fields_is_read() -> None:
+    stored = {key: value for key, value in RUN.to_json().items() if key not in ("dag_run", "cleared")}
+    assert Record.from_json(stored) == RUN
+
+
+@pytest.mark.parametrize(
+    ("claim", "rules", "warned"),
+    [
+        (CLAIM, REATTACH, False),
+        (replace(CLAIM, clear_keeps_record=False), REATTACH, True),
+        (replace(CLAIM, clear_keeps_record=False), Rules(), False),
+        (replace(CLAIM, clear_keeps_record=False, try_number=1), REATTACH, False),
+    ],
+)
+def test_a_task_that_shall_reattach_says_when_a_clear_may_have_discarded_the_record(
+    claim: Claim, rules: Rules, *, warned: bool
+) -> None:
+    decision = decide(None, claim, rules)
+    assert decision.move is Move.START
+    assert ("keep task state" in decision.why) is warned
