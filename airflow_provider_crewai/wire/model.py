@@ -159,8 +159,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, undecoded. Header names are lower case."""
+    """What came back, undecoded and unaltered. Header names are lower case.
+
+    :param secrets: what must not be shown when a person is told of the answer; an answer itself is never altered.
+    :param whole: False where only the beginning of a long body was read.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    whole: bool = True
