@@ -20,7 +20,8 @@ NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None,
 def lint() -> bool:
     """Style, then types: all of it, so that one run shows everything there is to mend."""
     python = AIRFLOW.make()
-    commands = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("mypy", "--strict", "scripts/lib"))
+    strictly = (("mypy", "--strict", place) for place in ("scripts/lib", "tests/typing"))
+    commands = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), *strictly)
     results = [run(python, "-m", *command) for command in commands]
     return all(results)
 

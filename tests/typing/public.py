@@ -1,0 +1,65 @@
+"""The public types as an author of a Dag uses them: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
+from airflow_provider_crewai.operators import CrewKickoffOperator
+from airflow_provider_crewai.retries import CrewRetryPolicy
+from airflow_provider_crewai.sensors import CrewStatusSensor
+from airflow_provider_crewai.triggers import CrewStatusTrigger
+from airflow_provider_crewai.wire.model import JSON, CrewInputs, Kickoff, Resumed, Resumption, Run, RunState
+
+operator = CrewKickoffOperator(
+    task_id="brief",
+    inputs={"topic": "{{ ds }}", "depth": 3, "sources": ["a", {"url": None}]},
+    crewai_conn_id="crewai_default",
+    meta={"team": "data"},
+    human_input_webhook={"url": "https://me.example", "authentication": {"strategy": "bearer", "token": "…"}},
+    validate_inputs=True,
+    timeout=timedelta(hours=2),
+    on_changed_inputs="fail",
+    on_orphaned_kickoff="rerun",
+    on_clear="reattach",
+    on_kill="leave",
+    poll_interval=0.5,
+    deferrable=True,
+    retries=3,
+    retry_policy=CrewRetryPolicy(retry_failures=["rate limit"]),
+)
+CrewKickoffOperator(task_id="no_inputs")
+CrewKickoffOperator(task_id="a_template", inputs="{{ ti.xcom_pull('rows') | tojson }}", timeout=None)
+CrewKickoffOperator(task_id="a_word", on_kill="pause")  # type: ignore[arg-type]
+CrewStatusSensor(task_id="wait", kickoff_id="{{ ti.xcom_pull('brief', key='kickoff_id') }}", human_input=True)
+CrewStatusSensor(task_id="what")  # type: ignore[call-arg]
+
+
+def blocking(hook: CrewHook) -> None:
+    assert_type(hook.get_inputs(), CrewInputs)
+    assert_type(hook.get_inputs().names, tuple[str, ...])
+    kickoff_id = hook.kickoff(Kickoff(inputs={"topic": "tides"}))
+    assert_type(kickoff_id, str)
+    run = hook.get_status(kickoff_id)
+    assert_type(run, Run)
+    assert_type(run.state, RunState)
+    assert_type(run.answer, JSON)
+    assert_type(hook.resume(Resumption(kickoff_id, "task-1", "Approved.")), Resumed)
+    assert_type(hook.stop(kickoff_id), bool)
+    ending = hook.wait(Watch(kickoff_id, Patience(deadline=1e9), started_at=0.0))
+    assert_type(ending, Ending)
+    assert_type(ending.verdict, Verdict)
+    hook.kickoff({"topic": "tides"})  # type: ignore[arg-type]
+
+
+async def asynchronous() -> None:
+    async with AsyncCrewHook("crewai_default") as hook:
+        assert_type(hook, AsyncCrewHook)
+        assert_type(await hook.get_inputs(), CrewInputs)
+        assert_type(await hook.get_status("run-1"), Run)
+        assert_type(await hook.stop("run-1"), bool)
+
+
+CrewStatusTrigger(kickoff_id="run-1", deadline=None, on_kill="stop", on_clear="rerun")
