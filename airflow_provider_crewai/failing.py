@@ -12,6 +12,7 @@ NEVER_BETTER = (
     errors.CrewAuthError,
     errors.CrewInputError,
     errors.CrewNotFound,
+    errors.CrewNotACrew,
     errors.CrewQuotaError,
     errors.CrewChangedInputs,
     errors.CrewRunAuthLost,

@@ -4,8 +4,11 @@ CrewError
   CrewConfigError               the connection cannot be used; nothing was sent
     CrewConnectionUnreadable    Airflow does not give it
   CrewTaskKilled                this process was told to end before it sent the kickoff
+  CrewTooLate                   the deadline passed before the kickoff was sent
   CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
   CrewProtocolError             a 2xx that is not what the API promises
+    CrewNotACrew                a page, or another API's answer: the URL is no crew's
+    CrewAnswerTooLarge          larger than is taken into memory here
   CrewApiError(status)          an answer that is an error
     CrewAuthError               401, 403
     CrewInputError              400, 422
@@ -22,6 +25,7 @@ CrewError
     CrewRunLost                 the deployment no longer knows it
     CrewRunAuthLost             our token stopped working; it may go on
     CrewRunUnwatchable          the connection is wrong, or leads to no crew; it may go on
+    CrewAnswerNotFetched        it was seen to end, and what it answered could not be fetched
     CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
   CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
@@ -46,6 +50,10 @@ class CrewTaskKilled(CrewError):
     """The process was told to end before it sent the kickoff. Nothing was sent."""
 
 
+class CrewTooLate(CrewError):
+    """The task's deadline passed before the kickoff was sent. No run was started."""
+
+
 class CrewTransportError(CrewError):
     """No answer came.
 
@@ -59,6 +67,14 @@ class CrewTransportError(CrewError):
 
 class CrewProtocolError(CrewError):
     """A 2xx whose body is not what the API promises."""
+
+
+class CrewNotACrew(CrewProtocolError):
+    """A 2xx that no crew gives, such as a page or another API's JSON: the URL is no crew's."""
+
+
+class CrewAnswerTooLarge(CrewProtocolError):
+    """An answer that is larger than we take into memory here; a worker takes more than a triggerer."""
 
 
 class CrewApiError(CrewError):
@@ -148,6 +164,10 @@ class CrewRunAuthLost(CrewRunError):
 
 class CrewRunUnwatchable(CrewRunError):
     """The connection is wrong, or leads to no crew, so the run cannot be looked at. It may go on."""
+
+
+class CrewAnswerNotFetched(CrewRunError):
+    """The run was seen to end, but then its answer could not be fetched. It is over."""
 
 
 class CrewMayHaveStarted(CrewRunError):
