@@ -4,41 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_crewai.client.fields import LABELS as ALL_LABELS
+
 FIELDS: dict[str, dict[str, Any]] = {
     "timeout": {
-        "label": "Request timeout (s)",
+        "label": ALL_LABELS["extra.timeout"],
         "description": "Seconds for one request. Default 30.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 3600},
     },
     "verify": {
-        "label": "Verify TLS",
+        "label": ALL_LABELS["extra.verify"],
         "description": "Off only for a test: the token would go to whoever answers.",
         "schema": {"type": ["boolean", "null"], "default": True},
     },
     "ca_bundle": {
-        "label": "CA bundle",
+        "label": ALL_LABELS["extra.ca_bundle"],
         "description": "Path of a CA bundle on the workers and triggerers, where the crew's certificate is your own.",
         "schema": {"type": ["string", "null"]},
     },
     "proxy": {
-        "label": "Proxy",
-        "description": "URL of an HTTP proxy. Empty: as the environment says.",
+        "label": ALL_LABELS["extra.proxy"],
+        "description": "http://host:port or http://user:password@host:port. Empty: as the environment says.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "headers": {
-        "label": "Extra headers",
+        "label": ALL_LABELS["extra.headers"],
         "description": "JSON object of headers sent with each request, for a gateway before the crew.",
         "schema": {"type": ["object", "null"]},
     },
+    "secret_headers": {
+        "label": ALL_LABELS["extra.secret_headers"],
+        "description": 'The same, where the values are secrets, such as {"X-Api-Key": "..."}.',
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
     "allow_http": {
-        "label": "Allow http://",
+        "label": ALL_LABELS["extra.allow_http"],
         "description": "Send the token unencrypted to a host other than this machine.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
 # The port stays visible: Airflow 3.3.2 cannot test a stored connection whose form hides it.
 HIDDEN = ["schema", "login", "extra"]
-LABELS = {"host": "Crew URL", "password": "Bearer token"}
+LABELS = {name: ALL_LABELS[name] for name in ("host", "password")}
 PLACEHOLDERS = {
     "host": "https://my-crew-1a2b3c.crewai.com",
     "port": "only if it is not in the URL",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,7 +76,8 @@ class CrewHook(BaseHook):
             connection = self.get_connection(self.crewai_conn_id)
         except Exception as error:
             raise _unreadable(self.crewai_conn_id, error) from error
-        return _settings(self.crewai_conn_id, connection, connection.extra_dejson)
+        _ = connection.extra_dejson  # has Airflow mask what is secret in it, and hides what is no JSON
+        return _settings(self.crewai_conn_id, connection)
 
     def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew wants: a hint, since a flow requires none of what it lists.
@@ -176,10 +176,10 @@ class AsyncCrewHook(BaseHook):
         :raises CrewConfigError: it cannot be used; names the field.
         """
         try:
-            connection, extra = await aget_connection(self.crewai_conn_id, type(self))
+            connection, _ = await aget_connection(self.crewai_conn_id, type(self))
         except Exception as error:
             raise _unreadable(self.crewai_conn_id, error) from error
-        return _settings(self.crewai_conn_id, connection, extra)
+        return _settings(self.crewai_conn_id, connection)
 
     async def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew wants; see `CrewHook.get_inputs`."""
@@ -207,14 +207,15 @@ class AsyncCrewHook(BaseHook):
         return await (client.wait(watch, observe) if observe else client.wait(watch))
 
 
-def _settings(conn_id: str, connection: Any, extra: Mapping[str, Any]) -> Settings:
+def _settings(conn_id: str, connection: Any) -> Settings:
     return read_settings(
         conn_id,
         host=connection.host,
         port=connection.port,
         schema=connection.schema,
+        login=connection.login,
         password=connection.password,
-        extra=extra,
+        extra=connection.extra,
     )
 
 

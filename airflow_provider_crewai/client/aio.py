@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import ClassVar, Self
 
 import aiohttp
-import certifi
 from yarl import URL
 
 from airflow_provider_crewai.client import flows
@@ -198,15 +196,6 @@ class _Lease:
 def _new_session(settings: Settings) -> aiohttp.ClientSession:
     # Ten seconds to connect, so that "never connected" and "no answer" can be told apart.
     timeout = aiohttp.ClientTimeout(total=settings.timeout, sock_connect=min(10.0, settings.timeout / 2))
-    connector = aiohttp.TCPConnector(ssl=_trust(settings.verify), limit=100)
+    connector = aiohttp.TCPConnector(ssl=settings.tls, limit=100)
     # No cookies: a gateway's stickiness must not tie all triggers of a process to one sick node.
     return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
-
-
-def _trust(verify: bool | str) -> ssl.SSLContext | bool:
-    # The same roots as `requests` uses, or a crew would be trusted by the worker and not by the triggerer.
-    if verify is False:
-        return False
-    bundle = certifi.where() if verify is True else verify
-    directory = bundle if not bundle.endswith((".pem", ".crt", ".cer")) else None
-    return ssl.create_default_context(cafile=None if directory else bundle, capath=directory)

@@ -1,28 +1,50 @@
-"""What a connection says, read once and checked before anything is sent. Pure: no Airflow, no I/O."""
+"""What a connection says, understood once and checked before anything is sent. Pure: no Airflow, nothing is sent.
+
+Both shells are handed the results, so that no HTTP library understands a setting in a way of its own.
+"""
 
 from __future__ import annotations
 
 import base64
-import ipaddress
+import difflib
+import html
 import json
 import os
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from airflow_provider_crewai.wire.errors import CrewConfigError
+from airflow_provider_crewai.client import addresses, proxies, trust
+from airflow_provider_crewai.client.fields import LABELS, OPTIONS, Complaint, wrong
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""RFC 9110, section 5.1."""
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
 
-SECRET_LENGTH = 20
+SHORTEST_SECRET = 8
+"""Characters from which on a secret is taken out of words: a shorter one would take parts of common words with it."""
+
+LONG_HEADER = 20
 """Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.1."""
+
+_OUR_HEADERS = re.compile(
+    "accept|accept-encoding|connection|content-(encoding|length|type)|expect|host|keep-alive|te|trailer|"
+    "transfer-encoding|upgrade"
+)
+"""What a request says of itself. The two HTTP libraries would each make something else of a second one."""
+
+_SCHEME_OF_A_TOKEN = re.compile(r"(authorization\s*:\s*)?((bearer|token)(\s+|$))?", re.IGNORECASE)
+"""What people copy along with a token."""
+
+_API_PATH = re.compile(r"/(kickoff|inputs|resume|status|stop)(/|$)|/[^/]+/status$")
+"""The API's own paths, each of which follows the crew's URL."""
 
 _IN_USERINFO = ":!$&'()*+,;="
 """RFC 3986, section 3.2.1: what stands unquoted before a URL's host."""
@@ -30,31 +52,33 @@ _IN_USERINFO = ":!$&'()*+,;="
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A usable connection to one crew.
+    """A usable connection to one crew: results, not wishes.
 
     The token, extra headers and the proxy (which may carry a password) are kept out of the repr.
 
     :param conn_id: the Airflow connection it came from, for messages.
-    :param base_url: the crew's URL without a trailing slash.
-    :param token: the Bearer or User Bearer token.
+    :param base_url: the crew's URL in its normal form, without a trailing slash.
+    :param token: the Bearer or User Bearer token, without that word.
     :param timeout: seconds for one whole request.
-    :param verify: True, False, or the path of a CA bundle.
-    :param proxy: the proxy's URL, or None.
+    :param tls: whom to trust; made once for each bundle, and a new one where the bundle has changed.
+    :param proxy: `http://host:port` or `http://user:password@host:port`, or None. `NO_PROXY` is taken into account.
     :param headers: headers sent with each request.
+    :param secret_headers: the same, and their values are secrets.
     """
 
     conn_id: str
     base_url: str
     token: str = field(repr=False)
+    tls: ssl.SSLContext = field(repr=False)
     timeout: float = DEFAULT_TIMEOUT
-    verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """What no log may hold: see `_secrets`. Found out once, since each answer is searched for them."""
+    """What no word for people may hold, in each spelling, the longest first. Found out once."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "secrets", _secrets(self.token, self.headers, self.proxy or ""))
+        object.__setattr__(self, "secrets", _secrets(self))
 
     @property
     def request_headers(self) -> dict[str, str]:
@@ -64,12 +88,12 @@ class Settings:
             "Accept": "application/json",
             "Content-Type": "application/json",
         }
-        return {**self.headers, **own}
+        return {**self.headers, **self.secret_headers, **own}
 
     @property
     def transport(self) -> tuple[object, ...]:
-        """What two connections must share to share one HTTP session: all but the token."""
-        return (self.conn_id, self.base_url, self.timeout, self.verify, self.proxy)
+        """What two connections must share to share one HTTP session: all but the token and the headers."""
+        return (self.conn_id, self.base_url, self.timeout, self.tls, self.proxy)
 
     def __str__(self) -> str:
         return f"connection {self.conn_id!r} ({self.base_url})"
@@ -81,133 +105,247 @@ def read_settings(
     host: str | None,
     port: int | None = None,
     schema: str | None = None,
+    login: str | None = None,
     password: str | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | str | None = None,
 ) -> Settings:
-    """Turn the fields of an Airflow connection into usable settings.
+    """Turn the fields of an Airflow connection into usable settings. What is not understood is named.
 
-    :param host: the crew's base URL, with any scheme, port and path prefix. `https` where it names no scheme.
+    Reads the environment where the connection is silent: `HTTPS_PROXY`, `NO_PROXY` and their kin as `requests` does,
+    and whom to trust as `trust.VARIABLES` says.
+
+    :param host: the crew's base URL, with its scheme, and with any port and path prefix.
     :param port: used where the host names none. The UI sends 0 for an empty field.
-    :param schema: `http` or `https`, used where the host names no scheme.
-    :param password: the token, with or without the word `Bearer` before it.
-    :param extra: timeout, verify, ca_bundle, proxy, headers, allow_http. Nulls are what the UI saves for
-        untouched fields and count as absent.
+    :param schema: `http` or `https` where the host names no scheme; else a path prefix, which is what Airflow makes
+        of the path of a connection's URI.
+    :param login: not used; where one is set, it is asked to be taken out.
+    :param password: the token, with or without a word such as `Bearer` before it.
+    :param extra: the options in `fields.OPTIONS`, as a mapping or as Airflow's JSON text. Nulls are what the UI saves
+        for untouched fields and count as absent.
     :raises CrewConfigError: a field is missing or cannot be used; names the connection and the field.
     """
-    fields = _Fields(conn_id, extra or {})
+    fields = _Fields(conn_id, extra)
+    fields.check_login(login)
     url = fields.url(host, port, schema)
+    headers, secret_headers = fields.headers()
     return Settings(
         conn_id=conn_id,
-        base_url=f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}",
+        base_url=url.geturl(),
         token=fields.token(password),
+        tls=fields.tls(),
         timeout=fields.timeout(),
-        verify=fields.verify(),
-        proxy=_with_scheme(fields.text("proxy") or _environment_proxy(url)),
-        headers=fields.headers(),
+        proxy=fields.proxy(url),
+        headers=headers,
+        secret_headers=secret_headers,
     )
 
 
 class _Fields:
     """The fields of one connection, each with its own complaint."""
 
-    def __init__(self, conn_id: str, extra: Mapping[str, Any]) -> None:
+    def __init__(self, conn_id: str, extra: Mapping[str, Any] | str | None) -> None:
         self._conn_id = conn_id
-        # Forms save what nobody touched: null in Airflow 3, an empty text in Airflow 2.
-        self._extra = {key: value for key, value in extra.items() if value not in (None, "")}
+        self._extra = self._understood("extra", _options, extra)
+
+    def _understood(self, where: str, read: Callable[..., T], *values: object) -> T:
+        try:
+            return read(*values)
+        except Complaint as why:
+            raise wrong(self._conn_id, where, str(why)) from None
+
+    def check_login(self, login: str | None) -> None:
+        if (login or "").strip():
+            # Not quoted: the token of `crewai://token@host` ends up here, and Airflow does not mask it.
+            raise wrong(
+                self._conn_id, "login", "is set, and no crew takes one; empty it, and put the token into the password "
+                "(in a URI behind a colon: crewai://:TOKEN@...)",
+            )  # fmt: skip
 
     def url(self, host: str | None, port: int | None, schema: str | None) -> SplitResult:
-        text = (host or "").strip()
-        if not text:
-            raise self._wrong("host", "is empty; set it to the crew's URL, such as https://my-crew-1a2b.crewai.com")
-        if "://" not in text:
-            scheme = (schema or "").strip().lower()
-            text = f"{scheme if scheme in ('http', 'https') else 'https'}://{text}"
-        url = self._split(text)
-        if port and url.port is None:
-            url = self._split(url._replace(netloc=f"{url.netloc.rstrip(':')}:{port}").geturl())
-        if url.scheme == "http" and not _is_loopback(url.hostname or "") and not self._flag("allow_http", False):
-            raise self._wrong(
-                "host", "is an http:// URL, which would send the token unencrypted; use https://, or set "
-                "'allow_http' in the connection's extra if that network is trusted",
+        word = (schema or "").strip()
+        scheme = word.lower() if word.lower() in addresses.DEFAULT_PORTS else ""
+        url = self._understood("host", _crew_url, (host or "").strip(), scheme)
+        if port:
+            url = self._understood("port", _with_port, url, port)
+        if word and not scheme:
+            url = self._understood("schema", _with_prefix, url, word)
+        if url.scheme == "http" and not addresses.is_loopback(url.hostname or "") and not self._flag("allow_http"):
+            raise wrong(
+                self._conn_id, "host", "is an http:// URL, which would send the token unencrypted; use https://, or "
+                "set 'allow_http' in the connection's extra if that network is trusted",
             )  # fmt: skip
         return url
 
-    def _split(self, text: str) -> SplitResult:
-        try:
-            url = urlsplit(text)
-            url.port  # noqa: B018 - reading it is what checks it
-            (url.hostname or "").encode("idna")  # what the libraries do with it, and fail in as many ways
-        except ValueError as error:
-            raise self._wrong("host", f"is not a URL ({error})") from None
-        if url.scheme not in ("http", "https") or not url.hostname or len(text.split()) > 1:
-            raise self._wrong("host", "is not an http(s) URL; set it to the crew's URL")
-        if url.username is not None or url.query or url.fragment:
-            # Not quoted back: what stands before an @ may be a secret.
-            raise self._wrong("host", "carries a user, a query or a fragment; only scheme, host, port and path belong")
-        return url
-
     def token(self, password: str | None) -> str:
-        token = (password or "").strip().removeprefix("Bearer ").strip()
-        if not token:
-            raise self._wrong("password", "is empty; set it to the crew's Bearer token or a User Bearer token")
-        if not token.isascii() or not token.isprintable():
-            raise self._wrong("password", "holds characters that no token has; copy it again, without line breaks")
-        return token
+        return self._understood("password", _token, password or "")
 
     def timeout(self) -> float:
-        value = self._extra.get("timeout", DEFAULT_TIMEOUT)
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError, OverflowError):
-            seconds = -1.0
-        if isinstance(value, bool) or not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour for one request is a mistake
-            raise self._wrong("extra.timeout", f"is {value!r}; set it to seconds above 0, at most 3600")
-        return seconds
+        return self._understood("extra.timeout", _seconds, self._extra.get("timeout", DEFAULT_TIMEOUT))
 
-    def verify(self) -> bool | str:
-        bundle = self.text("ca_bundle")
-        if not self._flag("verify", True):
-            return False
-        bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or ""
-        if bundle and not os.path.exists(bundle):  # noqa: PTH110 - pathlib costs a Dag file its import
-            raise self._wrong("extra.ca_bundle", f"names {bundle!r}, which does not exist on this machine")
-        return bundle or True
+    def tls(self) -> ssl.SSLContext:
+        bundle = self._text("ca_bundle")
+        if not self._flag("verify", default=True):
+            return trust.trusting_everyone()
+        if bundle:
+            return self._understood("extra.ca_bundle", trust.trusting, bundle)
+        for variable in trust.VARIABLES:
+            if bundle := os.environ.get(variable, ""):
+                return self._understood(variable, trust.trusting, bundle)
+        return trust.trusting(trust.usual_bundle())
 
-    def headers(self) -> dict[str, str]:
-        headers = self._extra.get("headers", {})
-        if isinstance(headers, str):
-            headers = _json_or_text(headers)
-        if not isinstance(headers, dict) or not all(_is_header(*item) for item in headers.items()):
-            raise self._wrong("extra.headers", "must be a JSON object of header names and texts")
-        if any(name.lower() == "authorization" for name in headers):
-            raise self._wrong("extra.headers", "names Authorization; the token belongs into the password field")
-        return dict(headers)
+    def proxy(self, url: SplitResult) -> str | None:
+        if given := self._text("proxy"):
+            return self._understood("extra.proxy", proxies.normal_proxy, given)
+        if found := self._understood("NO_PROXY", proxies.environment_proxy, url):
+            text, variable = found
+            return self._understood(variable, proxies.normal_proxy, text)
+        return None
 
-    def text(self, name: str) -> str:
-        value = self._extra.get(name, "")
-        if not isinstance(value, str):
-            raise self._wrong(f"extra.{name}", "must be a text")
-        return value.strip()
+    def headers(self) -> tuple[dict[str, str], dict[str, str]]:
+        plain = self._understood("extra.headers", _headers, self._extra.get("headers", {}))
+        secret = self._understood("extra.secret_headers", _headers, self._extra.get("secret_headers", {}))
+        self._understood("extra.secret_headers", _check_names, [*plain, *secret])
+        return plain, secret
 
-    def _flag(self, name: str, default: bool) -> bool:
-        value = self._extra.get(name, default)
-        if isinstance(value, bool):
-            return value
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        known = words.get(str(value).strip().lower())
-        if known is None:
-            raise self._wrong(f"extra.{name}", f"is {value!r}; set it to true or false")
-        return known
+    def _text(self, name: str) -> str:
+        return self._understood(f"extra.{name}", _text, self._extra.get(name, ""))
 
-    def _wrong(self, where: str, why: str) -> CrewConfigError:
-        return CrewConfigError(f"Connection {self._conn_id!r}: its {where} {why}. Nothing was sent.")
+    def _flag(self, name: str, *, default: bool = False) -> bool:
+        return self._understood(f"extra.{name}", _flag, self._extra.get(name, default))
 
 
-def _json_or_text(text: str) -> object:
+# ---- URL and token ---------------------------------------------------------------------------------
+
+
+def _crew_url(text: str, scheme: str) -> SplitResult:
+    if not text:
+        raise Complaint("is empty; set it to the crew's URL, such as https://my-crew-1a2b.crewai.com")
+    if "://" not in text and not scheme:
+        raise Complaint(
+            "names no scheme; begin it with https://, such as https://my-crew-1a2b.crewai.com (in a URI: "
+            "crewai://https://:TOKEN@my-crew-1a2b.crewai.com)"
+        )
+    url = addresses.split(text if "://" in text else f"{scheme}://{text}")
+    if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname:
+        raise Complaint("is not an http(s) URL; set it to the crew's URL")
+    if scheme and scheme != url.scheme:
+        raise Complaint(f"begins with {url.scheme}://, and the schema says {scheme}; say it once")
+    if "@" in url.netloc or "?" in text or "#" in text:
+        # Not quoted back: what stands before an @ may be a secret.
+        raise Complaint("carries a user, a query or a fragment; only scheme, host, port and path belong there")
+    return SplitResult(url.scheme, addresses.authority(url), _prefix(url.path), "", "")
+
+
+def _prefix(path: str) -> str:
+    normal = addresses.normal_path(path)
+    if found := _API_PATH.search(normal):
+        raise Complaint(f"ends in a path of the API ({found[0]}); leave that out, so that the crew's own URL remains")
+    return normal
+
+
+def _with_port(url: SplitResult, port: int) -> SplitResult:
+    if url.port not in (None, port):
+        raise Complaint(f"is {port}, and the URL names {url.port}; say it once")
+    whole = addresses.split(f"{url.scheme}://{addresses.with_port(url.hostname or '', port)}{url.path}")
+    return whole._replace(netloc=addresses.authority(whole))
+
+
+def _with_prefix(url: SplitResult, word: str) -> SplitResult:
+    if "://" in word or not word.isprintable() or set(word) & set(" ?#"):
+        raise Complaint("is neither http nor https nor a path; put the whole URL into the host, and empty it")
+    if url.path:
+        raise Complaint("holds a path, and the URL has one; say it once")
+    return url._replace(path=_prefix(word))
+
+
+def _token(password: str) -> str:
+    given = password.strip()
+    scheme = _SCHEME_OF_A_TOKEN.match(given)
+    token = given[scheme.end() :] if scheme else given
+    if not token:
+        raise Complaint("is empty; set it to the crew's Bearer token or a User Bearer token")
+    if not token.isascii() or not token.isprintable() or set(token) & set(" \"'`"):
+        raise Complaint("holds spaces, quotes or characters that no token has; copy it again, without line breaks")
+    return token
+
+
+# ---- extra -----------------------------------------------------------------------------------------
+
+
+def _options(extra: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Return the options that somebody has set, by the names of today.
+
+    Forms save what nobody touched: null in Airflow 3, an empty text in Airflow 2.
+    """
+    given = _json(extra) if isinstance(extra, str) else extra or {}
+    if not isinstance(given, Mapping):
+        raise Complaint('is not a JSON object; write it as {"timeout": 30}, or empty it')
+    if "__extra__" in given:  # the key under which Airflow puts a whole extra into a URI
+        given = {**_options(given["__extra__"]), **{key: given[key] for key in given if key != "__extra__"}}
+    spelt = {key: str(key).removeprefix("extra__crewai__") for key in given}  # as Airflow below 2.3 saved its form
+    # What is spelt as today comes last and counts.
+    ordered = sorted(given, key=lambda key: spelt[key] == key)
+    options = {spelt[key]: given[key] for key in ordered if given[key] not in (None, "")}
+    _check_options(options)
+    return options
+
+
+def _check_options(options: Iterable[str]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            # Only a word is quoted back: in a URI a secret may have slipped there.
+            shown = f"{name!r}" if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "a key"
+            near = difflib.get_close_matches(name[:40].lower(), OPTIONS, 1)
+            meant = f"; {near[0]!r} ({LABELS['extra.' + near[0]]}) is one" if near else ""
+            raise Complaint(f"holds {shown}, which is no option{meant}. All are: {', '.join(OPTIONS)}")
+
+
+def _json(text: str) -> object:
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError):
         return text
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if isinstance(value, bool) or not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour for one request is a mistake
+        raise Complaint(f"is {_shown(value)}; set it to seconds above 0, at most 3600")
+    return seconds
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Complaint("must be a text")
+    return value.strip()
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    known = words.get(str(value).strip().lower())
+    if known is None:
+        raise Complaint(f"is {_shown(value)}; set it to true or false")
+    return known
+
+
+def _shown(value: object) -> str:
+    return repr(value) if len(repr(value)) <= 40 else "something longer"  # noqa: PLR2004 - what a message can hold
+
+
+# ---- headers ---------------------------------------------------------------------------------------
+
+
+def _headers(given: object) -> dict[str, str]:
+    headers = _json(given) if isinstance(given, str) else given
+    if not isinstance(headers, dict) or not all(_is_header(*item) for item in headers.items()):
+        raise Complaint("must be a JSON object of header names and texts")
+    _check_names(headers)
+    return dict(headers)
 
 
 def _is_header(name: object, value: object) -> bool:
@@ -216,41 +354,44 @@ def _is_header(name: object, value: object) -> bool:
     return _HEADER_NAME.fullmatch(name) is not None and value.isascii() and value.isprintable()
 
 
-def _is_loopback(hostname: str) -> bool:
-    try:
-        return ipaddress.ip_address(hostname).is_loopback
-    except ValueError:
-        return hostname == "localhost" or hostname.endswith(".localhost")
+def _check_names(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in map(str.lower, names):
+        if name == "authorization":
+            raise Complaint("names Authorization; the token belongs into the password field")
+        if name == "proxy-authorization":
+            raise Complaint("names Proxy-Authorization; the proxy's user and password belong into its URL")
+        if _OUR_HEADERS.fullmatch(name):
+            raise Complaint(f"names {name}, which each request sets itself")
+        if name in seen:
+            raise Complaint(f"names {name} twice")
+        seen.add(name)
 
 
-def _with_scheme(proxy: str | None) -> str | None:
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+# ---- secrets ---------------------------------------------------------------------------------------
 
 
-def _secrets(token: str, headers: Mapping[str, str], proxy: str) -> tuple[str, ...]:
-    """Return the token, the proxy's credentials, and the extra headers' values that are long enough to be secrets.
-
-    In each spelling that may come back, the longest first.
-    """
-    plain = [token, *(value for value in headers.values() if len(value) >= SECRET_LENGTH)]
-    spelt = {quoted for secret in plain for quoted in (secret, quote(secret, safe=""))}
-    return tuple(sorted(spelt | _credentials(proxy), key=len, reverse=True))
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    """Return what no word may hold: the token, the headers' values that are secrets, the proxy's credentials."""
+    long_headers = [value for value in settings.headers.values() if len(value) >= LONG_HEADER]
+    plain = [settings.token, *settings.secret_headers.values(), *long_headers, *_credentials(settings.proxy or "")]
+    spelt = {spelling for secret in plain if len(secret) >= SHORTEST_SECRET for spelling in _spellings(secret)}
+    return tuple(sorted(spelt, key=lambda spelling: (-len(spelling), spelling)))
 
 
-def _credentials(proxy: str) -> set[str]:
-    """Return the spellings of a proxy's `user:password`: as it is given, meant, sent, and written in a URL."""
-    given = proxy.partition("://")[2].rpartition("@")[0]
-    if not given.partition(":")[2]:  # a name alone is no secret
-        return set()
-    meant = unquote(given)
-    sent = base64.b64encode(meant.encode()).decode()
-    return {given, meant, sent, quote(meant, safe=_IN_USERINFO), quote(meant, safe="")}
+def _spellings(secret: str) -> set[str]:
+    """Return how a secret may stand in a text that was decoded once: as itself, in a URL, in JSON, in HTML."""
+    in_urls = {quote(secret, safe=safe) for safe in ("", "/", _IN_USERINFO)}
+    lower = {re.sub("%..", lambda escape: escape[0].lower(), url) for url in in_urls}
+    in_json = json.dumps(secret)[1:-1]
+    return {secret, *in_urls, *lower, in_json, in_json.replace("/", r"\/"), html.escape(secret)}
 
 
-def _environment_proxy(url: SplitResult) -> str | None:
-    # Read here for both HTTP libraries: letting each trust the environment by itself would also let a
-    # .netrc file replace our Authorization header.
-    hostname = url.hostname or ""
-    if _is_loopback(hostname) or proxy_bypass(hostname):
-        return None
-    return getproxies().get(url.scheme)
+def _credentials(proxy: str) -> list[str]:
+    """Return a proxy's password and its `user:password`, as meant and as sent."""
+    url = urlsplit(proxy)
+    if not url.password:  # a name alone is no secret
+        return []
+    user, password = unquote(url.username or ""), unquote(url.password)
+    meant = f"{user}:{password}"
+    return [password, meant, base64.b64encode(meant.encode("latin-1")).decode()]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 import urllib3
@@ -55,6 +56,22 @@ class _Session(requests.Session):
         """Look at no redirect: even unfollowed, `requests` reads its body without end and chokes on its target."""
 
 
+class _Trusting(requests.adapters.HTTPAdapter):
+    """Trusts whom the settings trust; `requests` alone would add its own roots to them."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        super().__init__()
+
+    def build_connection_pool_key_attributes(self, *request: Any) -> Any:
+        """Give each connection the context that knows whom to trust."""
+        where, _ = super().build_connection_pool_key_attributes(*request)
+        return where, {"ssl_context": self._tls}
+
+    def cert_verify(self, *_: object) -> None:
+        """Set nothing on a connection: its context says it all."""
+
+
 class CrewClient:
     """A blocking client of one deployed crew.
 
@@ -91,6 +108,7 @@ class CrewClient:
         """
         if self._settings is None or self._outdated:
             self._settings = self._connect()
+            self._session.mount("https://", _Trusting(self._settings.tls))
             self._outdated = False
         return self._settings
 
@@ -221,7 +239,6 @@ class CrewClient:
             data=encode(request),
             headers=settings.request_headers,
             timeout=settings.timeout,
-            verify=settings.verify,
             proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
             allow_redirects=False,
             stream=True,

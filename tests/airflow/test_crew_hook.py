@@ -57,12 +57,12 @@ def test_a_connection_that_does_not_work_says_what_to_do(
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"password": ""}, "its password is empty; set it to the crew's Bearer token"),
-        ({"host": ""}, "its host is empty; set it to the crew's URL"),
-        ({"host": "http://crew.example"}, "its host is an http:// URL"),
-        ({"extra": {"verify": "perhaps"}}, "its extra.verify is 'perhaps'; set it to true or false"),
-        ({"extra": {"headers": {"Authorization": "x"}}}, "its extra.headers names Authorization"),
-        ({"extra": {"ca_bundle": "/no/such/file.pem"}}, "its extra.ca_bundle names '/no/such/file.pem'"),
+        ({"password": ""}, "its Bearer token (password) is empty; set it to the crew's Bearer token"),
+        ({"host": ""}, "its Crew URL (host) is empty; set it to the crew's URL"),
+        ({"host": "http://crew.example"}, "its Crew URL (host) is an http:// URL"),
+        ({"extra": {"verify": "perhaps"}}, "its Verify TLS (extra.verify) is 'perhaps'; set it to true or false"),
+        ({"extra": {"headers": {"Authorization": "x"}}}, "its Extra headers (extra.headers) names Authorization"),
+        ({"extra": {"ca_bundle": "/no/such/file.pem"}}, "its CA bundle (extra.ca_bundle) names '/no/such/file.pem'"),
     ],
     ids=["no token", "no URL", "http", "verify", "headers", "bundle"],
 )

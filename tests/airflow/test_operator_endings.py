@@ -452,15 +452,17 @@ REFUSALS = {
         connection={},
         retried=True,
     ),
-    "no token": Refusal(errors.CrewConfigError, ("its password is empty",), connection={"password": ""}),
-    "no URL": Refusal(errors.CrewConfigError, ("its host is empty",), connection={"host": None}),
+    "no token": Refusal(errors.CrewConfigError, ("its Bearer token (password) is empty",), connection={"password": ""}),
+    "no URL": Refusal(errors.CrewConfigError, ("its Crew URL (host) is empty",), connection={"host": None}),
     "http://": Refusal(
         errors.CrewConfigError,
-        ("its host is an http:// URL, which would send the token unencrypted", "'allow_http'"),
+        ("its Crew URL (host) is an http:// URL, which would send the token unencrypted", "'allow_http'"),
         connection={"host": "http://crew.example"},
     ),
     "bad timeout": Refusal(
-        errors.CrewConfigError, ("its extra.timeout is 'soon'",), connection={"extra": {"timeout": "soon"}}
+        errors.CrewConfigError,
+        ("its Request timeout (extra.timeout) is 'soon'",),
+        connection={"extra": {"timeout": "soon"}},
     ),
 }
 

@@ -152,7 +152,10 @@ def no_crew(_: Airflow, crew: ScriptedCrew) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (no_password, "Run run-1 could not be looked at: Connection 'crewai_default': its password is empty;"),
+        (
+            no_password,
+            "Run run-1 could not be looked at: Connection 'crewai_default': its Bearer token (password) is empty;",
+        ),
         (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found)."),
     ],
 )

@@ -445,7 +445,7 @@ def test_without_a_token_both_ways_to_give_one_are_named(empty: str | None) -> N
 
 def test_the_token_file_is_read_again_when_the_token_was_refused(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("an old one")
+    file.write_text("an-old-one")
 
     def renewing(wire: Any) -> None:
         if wire.seen.headers["authorization"] != f"Bearer {TOKEN}":

@@ -18,13 +18,13 @@ ME = "airflow_provider_crewai"
 # What each part may import of this package, and of what is not in the standard library.
 ALLOWED = {
     "wire": ({"wire"}, set()),
-    "client": ({"wire", "client", "times"}, {"requests", "urllib3", "aiohttp", "certifi", "yarl"}),
+    "client": ({"wire", "client", "times"}, {"requests", "urllib3", "aiohttp", "certifi", "idna", "yarl"}),
     "server": ({"wire", "server", "times"}, {"starlette", "uvicorn", "aiohttp", "yarl", "jinja2"}),
     "server/crew_process": (set(), {"crewai"}),
     "cli": ({"wire", "client", "times", "cli", "journal", "server", "hooks"}, {"airflow"}),
 }
 ONLY_IN = {
-    "requests": {"client/sync.py"},
+    "requests": {"client/sync.py", "client/proxies.py"},
     "urllib3": {"client/sync.py"},
     "aiohttp": {"client/aio.py", "server/webhooks.py"},
     "pendulum": {"times.py"},

@@ -54,7 +54,7 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
     "refused": lambda: CrewTransportError("connection refused", sent=False),
     "reset": lambda: CrewTransportError("connection reset", sent=True),
     UNREAD: lambda: CrewConnectionUnreadable("Connection 'crew' cannot be read. Nothing was sent."),
-    WRONG: lambda: CrewConfigError("Connection 'crew': its password is empty. Nothing was sent."),
+    WRONG: lambda: CrewConfigError("Connection 'crew': its Bearer token (password) is empty. Nothing was sent."),
     NO_CREW: lambda: NO_SUCH_PATH,
     "429": says(429),
     "429 with a wait": says(429, retry_after="40"),

@@ -1,0 +1,38 @@
+"""What the fields of a connection are called: in its form, in Airflow, and so in every complaint about them."""
+
+from __future__ import annotations
+
+from airflow_provider_crewai.wire.errors import CrewConfigError
+
+LABELS = {
+    "host": "Crew URL",
+    "port": "Port",
+    "schema": "Schema",
+    "login": "Login",
+    "password": "Bearer token",
+    "extra": "Extra",
+    "extra.timeout": "Request timeout",
+    "extra.verify": "Verify TLS",
+    "extra.ca_bundle": "CA bundle",
+    "extra.proxy": "Proxy",
+    "extra.headers": "Extra headers",
+    "extra.secret_headers": "Secret headers",
+    "extra.allow_http": "Allow http://",
+}
+"""Airflow's word for each field, and the form's."""
+
+OPTIONS = tuple(name.removeprefix("extra.") for name in LABELS if name.startswith("extra."))
+"""The keys that a connection's extra may hold."""
+
+
+class Complaint(ValueError):
+    """Why a field cannot be used. Its text goes on after the field's name, and holds no secret."""
+
+
+def wrong(conn_id: str, where: str, why: str) -> CrewConfigError:
+    """Return the error that names a connection, one of its fields, and what to do.
+
+    :param where: Airflow's word for the field, or the name of an environment variable.
+    """
+    field = f"its {LABELS[where]} ({where})" if where in LABELS else f"the environment variable {where}"
+    return CrewConfigError(f"Connection {conn_id!r}: {field} {why}. Nothing was sent.")
