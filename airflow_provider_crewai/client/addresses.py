@@ -65,7 +65,7 @@ def normal_host(host: str) -> str:
 
 
 def _as_dns_writes_it(host: str) -> str:
-    if host.isascii():
+    if host.isascii() and "xn--" not in host.lower():
         return host
     import idna  # comes with both HTTP libraries, which ask it too
 

@@ -15,7 +15,10 @@ def normal_proxy(text: str) -> str:
 
     :raises Complaint: the URL is none, or a kind of proxy that not both shells can use.
     """
-    url = split(text if "://" in text else f"http://{text}")
+    try:
+        url = split(text if "://" in text else f"http://{text}")
+    except Complaint as why:
+        raise Complaint(f"{why} (in a password write / as %2F, ? as %3F and # as %23)") from None
     if url.scheme != "http":
         raise Complaint(_other_scheme(url.scheme))
     if not url.hostname:
