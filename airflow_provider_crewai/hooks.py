@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai._compat import BaseHook, aget_connection
 from airflow_provider_crewai.client.settings import Settings, read_settings
+from airflow_provider_crewai.lookups import Lookups
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewConnectionUnreadable, CrewError
+from airflow_provider_crewai.wire.words import line
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
@@ -22,6 +26,11 @@ XCOM_KICKOFF_ID = "kickoff_id"
 
 TEST_PATIENCE = 20.0
 """Seconds for the form's Test button: a person is waiting."""
+
+CONNECTION_KEPT = 60.0
+"""Seconds for which the triggers of an event loop share what one of them has read of a connection."""
+
+_connections: Lookups[Settings] = Lookups(CONNECTION_KEPT)
 
 
 class CrewHook(BaseHook):
@@ -143,8 +152,8 @@ class CrewHook(BaseHook):
 class AsyncCrewHook(BaseHook):
     """The same as `CrewHook` for an event loop, by the same names. Use it as an async context manager.
 
-    All hooks of one connection in one event loop share one HTTP session. The connection is looked up once,
-    and again after a 401.
+    All hooks of one connection in one event loop share one HTTP session, and one look-up of the connection: a secrets
+    backend may take seconds, and a triggerer has many triggers that start together.
 
     :param crewai_conn_id: the connection's id.
     """
@@ -153,6 +162,7 @@ class AsyncCrewHook(BaseHook):
         super().__init__()
         self.crewai_conn_id = crewai_conn_id
         self._client: AsyncCrewClient | None = None
+        self._settings: Settings | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,16 +180,24 @@ class AsyncCrewHook(BaseHook):
         return self._client
 
     async def settings(self) -> Settings:
-        """Read the connection.
+        """Read the connection, or take what another hook has read within the last minute.
+
+        A hook that asks a second time has found the first answer wanting, after a 401, and gets a newer one.
 
         :raises CrewConnectionUnreadable: Airflow does not give it.
         :raises CrewConfigError: it cannot be used; names the field.
         """
+        key = (type(self), self.crewai_conn_id)
+        self._settings = await _connections.get(key, self._read, stale=self._settings)
+        return self._settings
+
+    async def _read(self) -> Settings:
         try:
             connection, _ = await aget_connection(self.crewai_conn_id, type(self))
         except Exception as error:
             raise _unreadable(self.crewai_conn_id, error) from error
-        return _settings(self.crewai_conn_id, connection)
+        # In a thread, since to read a CA bundle takes some 50 ms, for which all triggers would wait.
+        return await asyncio.to_thread(_settings, self.crewai_conn_id, connection)
 
     async def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew wants; see `CrewHook.get_inputs`."""
@@ -219,10 +237,16 @@ def _settings(conn_id: str, connection: Any) -> Settings:
     )
 
 
-def _unreadable(conn_id: str, error: Exception) -> CrewConnectionUnreadable:
-    # What kind of error a missing connection is differs between Airflow's versions and secrets backends, and 3.3.2
-    # calls one missing, too, whose backend did not answer.
+def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:
+    # Airflow's words may quote a connection's URI, and in it a token.
+    words = line(f"{type(error).__name__}: {_CREDENTIALS.sub('//***@', str(error))}")
+    if isinstance(error, PermissionError):  # what Airflow 3 raises where its API denies a connection to this task
+        return CrewConfigError(f"Connection {conn_id!r} is denied to this task ({words}). Nothing was sent.")
+    # Airflow also calls a connection missing whose backend did not answer, in all versions from 2.11 to 3.4.
     return CrewConnectionUnreadable(
-        f"Connection {conn_id!r} cannot be read ({type(error).__name__}: {error}). If it is missing, add a connection "
-        "of type 'crewai' with that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
+        f"Connection {conn_id!r} cannot be read ({words}). If it is missing, add a connection of type 'crewai' with "
+        "that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
     )
+
+
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")

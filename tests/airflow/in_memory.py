@@ -114,7 +114,8 @@ class Airflow:
         if fields is None:
             return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": message.conn_id})
         empty = dict.fromkeys(("host", "schema", "login", "password", "port", "extra"))
-        text = {"extra": json.dumps(fields["extra"])} if "extra" in fields else {}
+        extra = fields.get("extra")
+        text = {} if extra is None else {"extra": extra if isinstance(extra, str) else json.dumps(extra)}
         return comms.ConnectionResult.model_validate({"conn_id": message.conn_id, **empty, **fields, **text})
 
     @answer.register

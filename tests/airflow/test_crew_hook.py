@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.comms import GetConnection
 from in_memory import Airflow
 from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
 
@@ -63,8 +64,13 @@ def test_a_connection_that_does_not_work_says_what_to_do(
         ({"extra": {"verify": "perhaps"}}, "its Verify TLS (extra.verify) is 'perhaps'; set it to true or false"),
         ({"extra": {"headers": {"Authorization": "x"}}}, "its Extra headers (extra.headers) names Authorization"),
         ({"extra": {"ca_bundle": "/no/such/file.pem"}}, "its CA bundle (extra.ca_bundle) names '/no/such/file.pem'"),
+        ({"extra": {"time_out": 5}}, "its Extra (extra) holds 'time_out', which is no option; 'timeout' (Request"),
+        ({"extra": [1]}, "its Extra (extra) is not a JSON object"),
+        ({"extra": "timeout=5"}, "its Extra (extra) is not a JSON object"),
+        ({"login": "me"}, "its Login (login) is set"),
+        ({"extra": {"proxy": "socks5://127.0.0.1:1080"}}, "its Proxy (extra.proxy) is a proxy of the kind 'socks5'"),
     ],
-    ids=["no token", "no URL", "http", "verify", "headers", "bundle"],
+    ids=["no token", "no URL", "http", "verify", "headers", "bundle", "key", "list", "text", "login", "socks"],
 )
 def test_a_connection_that_cannot_be_used_names_the_field(
     airflow: Airflow, crew: ScriptedCrew, fields: dict[str, Any], says: str
@@ -166,3 +172,128 @@ def test_the_token_is_in_no_repr(airflow: Airflow) -> None:
 def test_headers_of_a_gateway_are_sent_with_each_request(airflow: Airflow, crew: ScriptedCrew) -> None:
     assert press_test(airflow, extra={"headers": '{"X-Gateway": "open"}'})[0]
     assert crew.asked[0].headers["x-gateway"] == "open"
+
+
+def test_a_secret_header_is_sent_with_each_request_and_shown_to_nobody(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/inputs", error(401, "no key-5e3c here"))
+    works, message = press_test(airflow, extra={"secret_headers": '{"X-Gateway-Key": "key-5e3c"}'})
+    assert not works
+    assert crew.asked[0].headers["x-gateway-key"] == "key-5e3c"
+    assert "key-5e3c" not in message
+
+
+# ---- a connection as a URI ---------------------------------------------------------------------------
+
+
+def as_uri(uri: str, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is read of a connection that stands in the environment as a URI, or why it cannot be used."""
+    monkeypatch.setenv("AIRFLOW_CONN_CREW_BY_URI", uri)
+    with airflow.connected():
+        try:
+            settings = CrewHook("crew_by_uri").settings()
+        except errors.CrewConfigError as error:
+            return str(error)
+    return f"{settings.token} {settings.base_url} {settings.timeout:g}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "read"),
+    [
+        ("crewai://https://:tok-1234@crew.example", "tok-1234 https://crew.example 30"),
+        ("crewai://https://:tok-1234@crew.example/a%2Fb?timeout=5", "tok-1234 https://crew.example/a/b 5"),
+        ("crewai://https://:tok-1234@crew.example:8443/a?__extra__=%7B%22timeout%22%3A5%7D", "tok-1234 https://crew.example:8443/a 5"),
+        ("crewai://:tok-1234@crew.example/https", "tok-1234 https://crew.example 30"),
+        ("crewai://:tok-1234@https%3A%2F%2Fcrew.example/a", "tok-1234 https://crew.example/a 30"),
+        ("crewai://:tok-1234@crew.example/a", "its Crew URL (host) names no scheme"),
+        ("crewai://https://tok-1234@crew.example", "its Login (login) is set"),
+        ("crewai://https://:tok-1234@crew.example?time_out=5", "its Extra (extra) holds 'time_out'"),
+        ("crewai://https://:tok-1234@crew.example/kickoff", "its Schema (schema) ends in a path of the API"),
+        ("crewai://https://:tok-1234@crew.example?__extra__=nonsense", "its Extra (extra) is not a JSON object"),
+    ],
+)  # fmt: skip
+def test_a_uri_is_understood_whole_or_what_is_not_is_named(
+    uri: str, read: str, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = as_uri(uri, airflow, monkeypatch)
+    assert read in heard
+    assert "tok-1234" not in heard or heard.startswith("tok-1234 ")
+
+
+# ---- one look-up for all who start together -------------------------------------------------------------
+
+
+class SlowAirflow(Airflow):
+    """An Airflow whose secrets backend takes its time."""
+
+    async def asend(self, msg: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await super().asend(msg)
+
+
+@pytest.fixture
+def slow(crew: ScriptedCrew) -> SlowAirflow:
+    return SlowAirflow({"crewai_default": crew.connection})
+
+
+def test_a_hundred_hooks_that_start_together_look_their_connection_up_once(
+    slow: SlowAirflow, crew: ScriptedCrew
+) -> None:
+    async def together() -> float:
+        async with asyncio.timeout(10):
+            started = asyncio.get_running_loop().time()
+            await asyncio.gather(*(AsyncCrewHook().settings() for _ in range(100)))
+            return asyncio.get_running_loop().time() - started
+
+    with slow.connected():
+        assert asyncio.run(together()) < 3
+    assert slow.count(GetConnection) == 1
+
+
+def test_a_token_that_was_refused_to_many_is_read_anew_once(slow: SlowAirflow, crew: ScriptedCrew) -> None:
+    async def together() -> None:
+        async with AsyncCrewHook() as first:
+            await first.get_inputs()
+            crew.token = "a-new-token"
+            slow.connections["crewai_default"] = crew.connection
+            hooks = [AsyncCrewHook() for _ in range(20)]
+            await asyncio.gather(*(hook.get_inputs() for hook in hooks))
+            await asyncio.gather(*(hook._client.close() for hook in hooks if hook._client))  # noqa: SLF001 - as `async with` does
+
+    with slow.connected():
+        asyncio.run(together())
+    assert slow.count(GetConnection) == 2
+
+
+def test_a_backend_that_fails_is_asked_again_by_the_next(airflow: Airflow) -> None:
+    connections, airflow.connections = airflow.connections, {}
+
+    async def twice() -> None:
+        with pytest.raises(errors.CrewConnectionUnreadable):
+            await AsyncCrewHook().settings()
+        airflow.connections = connections
+        await AsyncCrewHook().settings()
+
+    with airflow.connected():
+        asyncio.run(twice())
+    assert airflow.count(GetConnection) == 2
+
+
+def test_what_airflow_says_of_a_connection_that_it_cannot_give_shows_no_token(airflow: Airflow) -> None:
+    class Strict(CrewHook):
+        @classmethod
+        def get_connection(cls, conn_id: str) -> Any:
+            raise ValueError(f"Invalid connection string: crewai://me:{TOKEN}@crew.example.\n{conn_id}")
+
+    class Denied(CrewHook):
+        @classmethod
+        def get_connection(cls, conn_id: str) -> Any:
+            raise PermissionError(f"Access denied for connection {conn_id!r}")
+
+    with pytest.raises(
+        errors.CrewConnectionUnreadable, match=r"Invalid connection string: crewai://\*\*\*@crew"
+    ) as raised:
+        Strict().settings()
+    assert TOKEN not in str(raised.value)
+    with pytest.raises(errors.CrewConfigError, match="is denied to this task") as denied:
+        Denied().settings()
+    assert not isinstance(denied.value, errors.CrewConnectionUnreadable)
