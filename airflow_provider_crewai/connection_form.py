@@ -9,7 +9,7 @@ from airflow_provider_crewai.client.fields import LABELS as ALL_LABELS
 FIELDS: dict[str, dict[str, Any]] = {
     "timeout": {
         "label": ALL_LABELS["extra.timeout"],
-        "description": "Seconds for one request. Default 30.",
+        "description": "Seconds for one request, at most 3600. Default 30.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 3600},
     },
     "verify": {
@@ -19,7 +19,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "ca_bundle": {
         "label": ALL_LABELS["extra.ca_bundle"],
-        "description": "Path of a CA bundle on the workers and triggerers, where the crew's certificate is your own.",
+        "description": "Path of a PEM file, or of a directory of hashed certificates, on all workers and triggerers, "
+        "where the crew's certificate is your own.",
         "schema": {"type": ["string", "null"]},
     },
     "proxy": {
@@ -29,7 +30,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "headers": {
         "label": ALL_LABELS["extra.headers"],
-        "description": "JSON object of headers sent with each request, for a gateway before the crew.",
+        "description": 'JSON object of headers sent with each request, for a gateway before it: {"X-Team": "data"}.',
         "schema": {"type": ["object", "null"]},
     },
     "secret_headers": {
@@ -70,14 +71,20 @@ def behaviour() -> dict[str, Any]:
 
 def widgets() -> dict[str, Any]:
     """Return the form's own fields as WTForms widgets, for Airflow 2."""
-    # Both come with Airflow 2, whose form they are for, and with no other.
-    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
+    # All come with Airflow 2, whose form they are for, and with no other.
+    from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found]
+        BS3PasswordFieldWidget,
+        BS3TextFieldWidget,
+    )
     from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-untyped]
 
     def widget(field: dict[str, Any]) -> Any:
         if "boolean" in field["schema"]["type"]:
             return BooleanField(field["label"], default=field["schema"]["default"], description=field["description"])
-        kind = PasswordField if field["schema"].get("format") == "password" else StringField
-        return kind(field["label"], widget=BS3TextFieldWidget(), description=field["description"])
+        if field["schema"].get("format") == "password":
+            # Dots on the screen, and sent back as it is: Airflow 2 erases a field of its own that comes back empty.
+            masked = BS3PasswordFieldWidget(hide_value=False)
+            return PasswordField(field["label"], widget=masked, description=field["description"])
+        return StringField(field["label"], widget=BS3TextFieldWidget(), description=field["description"])
 
     return {name: widget(field) for name, field in FIELDS.items()}

@@ -37,7 +37,8 @@ class CrewHook(BaseHook):
     """Talks to one deployed crew, blocking. For tasks and scripts; see `AsyncCrewHook` for an event loop.
 
     The connection (type `crewai`) holds the crew's base URL as host and a Bearer or User Bearer token as
-    password. Its extra may hold `timeout` (seconds), `verify`, `ca_bundle`, `proxy`, `headers`, `allow_http`.
+    password. Its extra may hold `timeout` (seconds), `verify`, `ca_bundle`, `proxy`, `headers`, `secret_headers`,
+    `allow_http`, and nothing else.
 
     :param crewai_conn_id: the connection's id.
     """

@@ -12,6 +12,7 @@ from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_crewai import __version__
+from airflow_provider_crewai.client import fields
 from airflow_provider_crewai.connection_form import FIELDS, HIDDEN, LABELS, PLACEHOLDERS
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.provider_info import get_provider_info
@@ -59,8 +60,15 @@ def test_the_form_calls_things_by_their_names_and_hides_what_is_not_used(manager
     assert set(PLACEHOLDERS) <= set(behaviour["placeholders"])
 
 
-def test_a_field_that_may_hold_a_secret_is_masked() -> None:
-    assert FIELDS["proxy"]["schema"]["format"] == "password"
+@pytest.mark.parametrize("name", ["proxy", "secret_headers"])
+def test_a_field_that_may_hold_a_secret_is_masked(name: str) -> None:
+    assert FIELDS[name]["schema"]["format"] == "password"
+
+
+def test_a_message_calls_a_field_what_the_form_calls_it() -> None:
+    labels = {**LABELS, **{f"extra.{name}": field["label"] for name, field in FIELDS.items()}}
+    assert {name: fields.LABELS[name] for name in labels} == labels
+    assert set(fields.OPTIONS) == set(FIELDS)
 
 
 def test_every_module_that_is_named_exists() -> None:
