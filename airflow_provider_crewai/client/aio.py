@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from yarl import URL
@@ -15,20 +16,18 @@ from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
-    CHUNK,
-    check_length,
+    CONNECT,
+    LONGEST_HEADER,
+    Arriving,
     encode,
-    in_handshake,
+    failure,
     reply,
-    scrub,
-    scrub_response,
+    request_headers,
     silent,
 )
 from airflow_provider_crewai.client.watch import Ending, Watch
-from airflow_provider_crewai.wire.errors import CrewError, CrewTransportError
+from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Request, Response, Resumed, Resumption, Run
-
-_BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class AsyncCrewClient:
@@ -139,31 +138,46 @@ class AsyncCrewClient:
             return error
 
     async def _send_over(self, settings: Settings, request: Request) -> Response | CrewError:
+        course = _Course()
         try:
             if request.idempotent:
-                return await self._exchange(self._lease.take(settings), settings, request)
+                return await _exchange(self._lease.take(settings), settings, request, course)
             # A pooled connection that the server has closed meanwhile would look like a lost answer, so
             # what must not be sent twice gets a new one.
             async with _new_session(settings) as session:
-                return await self._exchange(session, settings, request)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            said = scrub(f"{type(error).__name__}: {error}", settings)
-            return CrewTransportError(said, sent=not isinstance(error, _BEFORE_SENDING) and not in_handshake(error))
+                return await _exchange(session, settings, request, course)
+        except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
+            return failure(error, settings, sent=course.sent)
 
-    async def _exchange(self, session: aiohttp.ClientSession, settings: Settings, request: Request) -> Response:
-        async with session.request(
-            request.method,
-            URL(settings.base_url + request.path, encoded=True),
-            data=encode(request),
-            headers=settings.request_headers,
-            proxy=settings.proxy,
-            allow_redirects=False,
-        ) as answer:
-            body = bytearray()
-            async for chunk in answer.content.iter_chunked(CHUNK):
-                check_length(len(body) + len(chunk))
-                body += chunk
-            return scrub_response(answer.status, dict(answer.headers), bytes(body), settings)
+
+@dataclass(slots=True)
+class _Course:
+    """The course of one request: whether a byte of it may have left."""
+
+    sent: bool = False
+
+
+async def _note_sent(_session: aiohttp.ClientSession, context: Any, _headers: object) -> None:
+    # Called once the connection stands, through any proxy and with its TLS, just before the first byte is written.
+    context.trace_request_ctx.sent = True
+
+
+async def _exchange(session: aiohttp.ClientSession, settings: Settings, request: Request, course: _Course) -> Response:
+    async with session.request(
+        request.method,
+        URL(settings.base_url + request.path, encoded=True),
+        data=encode(request),
+        headers=request_headers(settings),
+        proxy=settings.proxy,
+        allow_redirects=False,
+        trace_request_ctx=course,
+    ) as got:
+        arriving = Arriving(settings, got.status, got.raw_headers)
+        async for chunk in got.content.iter_any():
+            if not arriving.take(chunk):
+                got.close()  # what is left would have to be read before the connection could be used again
+                break
+        return arriving.response()
 
 
 class _Lease:
@@ -194,8 +208,16 @@ class _Lease:
 
 
 def _new_session(settings: Settings) -> aiohttp.ClientSession:
-    # Ten seconds to connect, so that "never connected" and "no answer" can be told apart.
-    timeout = aiohttp.ClientTimeout(total=settings.timeout, sock_connect=min(10.0, settings.timeout / 2))
-    connector = aiohttp.TCPConnector(ssl=settings.tls, limit=100)
-    # No cookies: a gateway's stickiness must not tie all triggers of a process to one sick node.
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+    timeout = aiohttp.ClientTimeout(total=settings.timeout, sock_connect=min(CONNECT, settings.timeout / 2))
+    noting = aiohttp.TraceConfig()
+    noting.on_request_headers_sent.append(_note_sent)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=settings.tls, limit=100),
+        timeout=timeout,
+        # No cookies: a gateway's stickiness must not tie all triggers of a process to one sick node.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        max_line_size=LONGEST_HEADER,
+        max_field_size=LONGEST_HEADER,
+        trace_configs=[noting],
+    )

@@ -5,18 +5,34 @@ from __future__ import annotations
 import json
 import random
 import time
-from traceback import walk_tb
+import zlib
+from collections.abc import Iterable
 from typing import Protocol
 
 from airflow_provider_crewai.client.flows import Reply, Stored
 from airflow_provider_crewai.client.settings import Settings
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewProtocolError
+from airflow_provider_crewai.wire import words
+from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewProtocolError, CrewTransportError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of an answer that we take into memory: far above any result, below what harms a triggerer."""
+"""Bytes of an answer that a worker takes into memory: far above any result."""
 
-CHUNK = 64 * 1024
+LOOK_BODY = 256 * 1024
+"""Bytes of an answer that are taken where thousands of runs share one process and one event loop.
+
+Of an error they are enough everywhere.
+"""
+
+MOST_HEADERS = 128
+LONGEST_HEADER = 64 * 1024
+"""What an answer may have of headers, and bytes of one: more than any server sends."""
+
+CONNECT = 10.0
+"""Seconds for which one address may leave the attempt to connect without an answer."""
+
+_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
+"""What `zlib` wants to be told of the encodings that we take (RFC 9110, section 8.4.1)."""
 
 
 class Store(Protocol):
@@ -56,25 +72,16 @@ class NoStore:
 
 
 def encode(request: Request) -> bytes | None:
-    """Write the body of a request.
+    """Write the body of a request. Only a question has none.
 
     :raises CrewConfigError: it holds a value that JSON cannot hold. Nothing was sent.
     """
+    if request.body is None:
+        return None if request.method == "GET" else b""
     try:
-        return None if request.body is None else json.dumps(request.body, allow_nan=False).encode()
+        return json.dumps(request.body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise CrewConfigError(f"The request holds what JSON cannot hold ({error}). Nothing was sent.") from None
-
-
-def in_handshake(error: BaseException) -> bool:
-    """Whether the error came while the connection was still being made, so that nothing can have arrived.
-
-    No library says so: the same error may come from a read, long after the request was sent.
-    """
-    return any(frame.f_code.co_name in _CONNECTING for frame, _ in walk_tb(error.__traceback__))
-
-
-_CONNECTING = ("do_handshake", "ssl_wrap_socket", "load_verify_locations", "create_default_context")
 
 
 def silent(_seen: Run | CrewError, _now: float) -> None:
@@ -86,28 +93,108 @@ def reply(answer: Response | Stored | CrewError | None = None) -> Reply:
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
 
 
-def check_length(length: int) -> int:
-    """Refuse a body that is too large to be an answer.
+def request_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers of every request."""
+    ours = {"User-Agent": "airflow-provider-crewai", "Accept-Encoding": "gzip, deflate"}
+    given = settings.request_headers
+    named = {name.lower() for name in given}
+    return {**{name: text for name, text in ours.items() if name.lower() not in named}, **given}
 
-    :raises CrewProtocolError: it is.
+
+def failure(error: Exception, settings: Settings, *, sent: bool) -> CrewError:
+    """Tell, in one line and without secrets, why no answer came.
+
+    :param error: whatever an HTTP library raised, of any class.
     """
-    if length > MAX_BODY:
-        raise CrewProtocolError(f"the answer is larger than {MAX_BODY} bytes")
-    return length
+    if isinstance(error, CrewError):
+        return error
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, TimeoutError):
+        said = f"no whole answer within {settings.timeout:g} seconds" if sent else "no connection in time"
+    return CrewTransportError(words.line(said, secrets=settings.secrets), sent=sent)
 
 
-def scrub(text: str, settings: Settings) -> str:
-    """Take the secrets out of what a server or a library said: whatever is kept may be logged."""
-    for secret in settings.secrets:
-        text = text.replace(secret, "***")
-    return text
+class Arriving:
+    """An answer while it arrives: how much of it is taken, and what becomes of it.
+
+    :param limit: bytes of a good answer that are taken. Of an error only the first words are ever shown.
+    :raises CrewTransportError: the head leaves open what the body is, so that each library would guess for itself.
+    """
+
+    def __init__(
+        self, settings: Settings, status: int, headers: Iterable[tuple[bytes, bytes]], limit: int = LOOK_BODY
+    ) -> None:
+        self._settings = settings
+        self._status = status
+        self._headers = _read_headers(status, headers)
+        self._good = 200 <= status < 300  # noqa: PLR2004 - the HTTP statuses of success
+        self._body = bytearray()
+        self.limit = limit if self._good else LOOK_BODY
+
+    def take(self, chunk: bytes) -> bool:
+        """Take a piece of the body. Return whether more is wanted."""
+        self._body += chunk
+        return len(self._body) <= self.limit
+
+    def response(self) -> Response:
+        """Return what was taken: the body decoded, all else as it came.
+
+        :raises CrewProtocolError: a good answer is encoded in a way that we do not read.
+        """
+        try:
+            body = decode(bytes(self._body), self._headers.get("content-encoding", ""), self.limit)
+        except CrewProtocolError:
+            if self._good:
+                raise
+            body = b""  # the status says what matters
+        whole = max(len(self._body), len(body)) <= self.limit
+        secrets, body = self._settings.secrets, body[: self.limit]
+        for secret in secrets:
+            body = body.replace(secret.encode(), b"***")
+        headers = {name: words.scrub(text, secrets) for name, text in self._headers.items()}
+        return Response(self._status, headers, body, secrets, whole)
 
 
-def scrub_response(status: int, headers: dict[str, str], body: bytes, settings: Settings) -> Response:
-    """Build the response, without the secrets that the server echoed."""
-    # aiohttp decodes what is no UTF-8 into lone surrogates, which no log can hold.
-    plain = {name.lower(): value.encode("utf-8", "replace").decode() for name, value in headers.items()}
-    clean = {name: scrub(value, settings) for name, value in plain.items()}
-    for secret in settings.secrets:
-        body = body.replace(secret.encode(), b"***")
-    return Response(status, clean, body)
+def _read_headers(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for count, (name, value) in enumerate(pairs):
+        key, text = name.decode("ascii", "replace").lower(), value.decode("utf-8", "replace").strip()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if count == MOST_HEADERS or len(value) > LONGEST_HEADER:
+            raise CrewTransportError(f"HTTP {status} with more headers than any server has", sent=True)
+    how = headers.get("transfer-encoding", "chunked").lower()
+    if status < 200 or how != "chunked" or {"transfer-encoding", "content-length"} <= headers.keys():  # noqa: PLR2004
+        raise CrewTransportError(f"HTTP {status} whose headers do not say where the answer ends", sent=True)
+    return headers
+
+
+def decode(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo the one encoding that a body may have.
+
+    :param encoding: the `Content-Encoding`.
+    :param limit: no more than one byte beyond it is made, whatever the body would become.
+    :raises CrewProtocolError: there is another encoding, or several, or the body is not what it is said to be.
+    """
+    encoding = encoding.strip().lower()
+    if not body or encoding in ("", "identity"):
+        return body
+    if encoding not in _WINDOWS:
+        raise CrewProtocolError(
+            f"the answer has the encoding {words.line(encoding, 50)!r}; only gzip or deflate are read"
+        )
+    window = _WINDOWS[encoding]
+    if encoding == "deflate" and not _is_zlib(body):
+        window = -window  # as some servers understand the word
+    inflate = zlib.decompressobj(window)
+    try:
+        decoded = inflate.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise CrewProtocolError(f"the answer is not {encoding} as it says ({error})") from None
+    if len(body) <= limit and len(decoded) <= limit and not (inflate.eof and not inflate.unused_data):
+        raise CrewProtocolError(f"the answer is not {encoding} as it says (it does not end where it should)")
+    return decoded
+
+
+def _is_zlib(body: bytes) -> bool:
+    """Whether a body begins as RFC 1950 wants it to."""
+    return body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0

@@ -1,36 +1,33 @@
-"""The blocking shell: `requests`. For workers and scripts."""
+"""The blocking shell: `httpcore`. For workers and scripts."""
 
 from __future__ import annotations
 
-import ssl
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from urllib.parse import unquote, urlsplit
 
-import requests
-import urllib3
+import httpcore
 
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.begin import Begun, Plan, Say, begin
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
-    CHUNK,
+    CONNECT,
+    MAX_BODY,
+    Arriving,
     NoStore,
     Store,
-    check_length,
     encode,
-    in_handshake,
+    failure,
     reply,
-    scrub,
-    scrub_response,
+    request_headers,
     silent,
 )
+from airflow_provider_crewai.client.sync_sockets import Sockets
 from airflow_provider_crewai.client.watch import Ending, Watch
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewTaskKilled, CrewTransportError
+from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewConfigError, CrewError, CrewTaskKilled
 from airflow_provider_crewai.wire.model import (
     CrewInputs,
     JSONObject,
@@ -41,35 +38,6 @@ from airflow_provider_crewai.wire.model import (
     Resumption,
     Run,
 )
-
-_BEFORE_SENDING = (
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-    requests.ConnectTimeout,
-    ssl.SSLCertVerificationError,
-)
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Look at no redirect: even unfollowed, `requests` reads its body without end and chokes on its target."""
-
-
-class _Trusting(requests.adapters.HTTPAdapter):
-    """Trusts whom the settings trust; `requests` alone would add its own roots to them."""
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        super().__init__()
-
-    def build_connection_pool_key_attributes(self, *request: Any) -> Any:
-        """Give each connection the context that knows whom to trust."""
-        where, _ = super().build_connection_pool_key_attributes(*request)
-        return where, {"ssl_context": self._tls}
-
-    def cert_verify(self, *_: object) -> None:
-        """Set nothing on a connection: its context says it all."""
 
 
 class CrewClient:
@@ -94,11 +62,7 @@ class CrewClient:
         self._patience = patience
         self._store = store or NoStore()
         self._may_start = True
-        self._session = _Session()
-        # The environment is read in `settings`, for both shells alike.
-        self._session.trust_env = False
-        # No cookies: a gateway's stickiness must not tie a worker to one sick node.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._link: _Link | None = None
 
     @property
     def settings(self) -> Settings:
@@ -108,7 +72,6 @@ class CrewClient:
         """
         if self._settings is None or self._outdated:
             self._settings = self._connect()
-            self._session.mount("https://", _Trusting(self._settings.tls))
             self._outdated = False
         return self._settings
 
@@ -197,8 +160,9 @@ class CrewClient:
         return CrewClient(connect, patience=KILL_PATIENCE)
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._session.close()
+        """Close the connection that is kept for the next request."""
+        if self._link:
+            self._link.close()
 
     def _carry_out(self, step: flows.Step) -> flows.Reply:
         match step:
@@ -215,36 +179,20 @@ class CrewClient:
         return reply()
 
     def _send(self, request: Request) -> Response | CrewError:
-        if not request.idempotent:
-            if not self._may_start:
-                return CrewTaskKilled("The task's process was told to end. Nothing was sent.")
-            # A pooled connection that the server has closed meanwhile would look like a lost answer, so
-            # what must not be sent twice gets a new one.
-            self._session.close()
-        outer = sys.exception()
+        if not (request.idempotent or self._may_start):
+            return CrewTaskKilled("The task's process was told to end. Nothing was sent.")
         try:
-            return self._exchange(self.settings, request)
+            link = self._link_to(self.settings)
         except CrewError as error:
             return error
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            causes = list(_causes(error, outer))
-            said = scrub(f"{type(error).__name__}: {causes[-1]}", self.settings)
-            return CrewTransportError(said, sent=not any(map(_is_before_sending, causes)))
+        return link.send(request)
 
-    def _exchange(self, settings: Settings, request: Request) -> Response:
-        give_up = time.monotonic() + settings.timeout
-        with self._session.request(
-            request.method,
-            settings.base_url + request.path,
-            data=encode(request),
-            headers=settings.request_headers,
-            timeout=settings.timeout,
-            proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            body = b"".join(_chunks(answer.raw, give_up))
-            return scrub_response(answer.status_code, dict(answer.headers), body, settings)
+    def _link_to(self, settings: Settings) -> _Link:
+        if self._link is None or self._link.settings.transport != settings.transport:
+            self.close()
+            self._link = _Link(settings)
+        self._link.settings = settings
+        return self._link
 
     def _load(self) -> flows.Stored | CrewError:
         try:
@@ -260,24 +208,66 @@ class CrewClient:
         return None
 
 
-def _chunks(raw: urllib3.HTTPResponse, give_up: float) -> Iterator[bytes]:
-    # `requests` times each read by itself, so a body that drips would never end: the sum is timed here.
-    length = 0
-    while chunk := raw.read1(CHUNK, decode_content=True):
-        length = check_length(length + len(chunk))
-        yield chunk
-        if time.monotonic() > give_up:
-            raise requests.ReadTimeout("the answer did not end in time")
+class _Link:
+    """What leads to the crew: a connection that is kept open between two requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._sockets = Sockets(min(CONNECT, settings.timeout / 2))
+        self._pool = _new_pool(settings, self._sockets)
+
+    def send(self, request: Request) -> Response | CrewError:
+        """Send a request and return its answer, or the error in its place."""
+        if not request.idempotent:
+            # A connection that the server has closed meanwhile would look like a lost answer, so what must not be
+            # sent twice gets a new one.
+            self.close()
+        course = self._sockets.course
+        course.begin(self.settings.timeout)
+        got = self._tried(request)
+        if isinstance(got, CrewError) and request.method == "GET" and not (course.connected or course.heard):
+            # The server had closed the connection that was kept, which says nothing. The next one is new.
+            self.close()
+            got = self._tried(request)
+        return got
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
+
+    def _tried(self, request: Request) -> Response | CrewError:
+        try:
+            return self._exchange(request)
+        except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
+            return failure(error, self.settings, sent=self._sockets.course.sent)
+
+    def _exchange(self, request: Request) -> Response:
+        url = urlsplit(self.settings.base_url)
+        headers = {"Host": url.netloc, **request_headers(self.settings)}
+        with self._pool.stream(
+            request.method,
+            httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target=url.path + request.path),
+            headers=list(headers.items()),
+            content=encode(request),
+        ) as got:
+            arriving = Arriving(self.settings, got.status, got.headers, MAX_BODY)
+            for chunk in got.iter_stream():
+                if not arriving.take(chunk):
+                    break
+            response = arriving.response()
+        if arriving.limit == MAX_BODY and not response.whole:
+            raise CrewAnswerTooLarge(f"the answer is larger than {MAX_BODY} bytes")
+        return response
 
 
-def _is_before_sending(cause: BaseException) -> bool:
-    """Whether the connection was never made, so that nothing can have arrived."""
-    return isinstance(cause, _BEFORE_SENDING) or in_handshake(cause)
-
-
-def _causes(error: BaseException, outer: BaseException | None) -> Iterator[BaseException]:
-    # Not `outer`, the error that our caller is handling just now: it would vouch for a request it knows nothing of.
-    yield error
-    for cause in (getattr(error, "reason", None), *error.args, error.__context__):
-        if isinstance(cause, BaseException) and cause is not outer:
-            yield from _causes(cause, outer)
+def _new_pool(settings: Settings, sockets: Sockets) -> httpcore.ConnectionPool:
+    if not settings.proxy:
+        return httpcore.ConnectionPool(settings.tls, network_backend=sockets)
+    url = urlsplit(settings.proxy)
+    user = (unquote(url.username or "").encode("latin-1"), unquote(url.password or "").encode("latin-1"))
+    return httpcore.HTTPProxy(
+        httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target="/"),
+        proxy_auth=user if any(user) else None,
+        ssl_context=settings.tls,
+        network_backend=sockets,
+    )

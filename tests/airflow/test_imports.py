@@ -12,7 +12,18 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_crewai import triggers
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 
-FORBIDDEN = ("requests", "urllib3", "aiohttp", "yarl", "pydantic", "fsspec", "starlette", "uvicorn", "crewai")
+FORBIDDEN = (
+    "requests",
+    "urllib3",
+    "httpcore",
+    "aiohttp",
+    "yarl",
+    "pydantic",
+    "fsspec",
+    "starlette",
+    "uvicorn",
+    "crewai",
+)
 """None of these may be loaded by an import of ours: a Dag file is parsed again and again."""
 
 PROBE = """

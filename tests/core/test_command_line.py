@@ -144,7 +144,7 @@ def test_each_verdict_and_each_error_has_its_code() -> None:
 
 
 def test_a_mistake_of_this_program_does_not_look_like_a_run_that_failed() -> None:
-    done = call("status", "run-1", url="http://127.0.0.1:1", launch=without("requests"))
+    done = call("status", "run-1", url="http://127.0.0.1:1", launch=without("httpcore"))
     assert (done.code, done.out) == (70, "")
     assert "Traceback" in done.err
 
