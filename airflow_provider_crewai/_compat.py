@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
@@ -26,8 +29,13 @@ try:
 except ImportError:  # below 3.3 there is no task state store either
     NEVER_EXPIRE = None
 
-CLEAR_KEEPS_TASK_STATE = tuple(map(int, __version__.split(".")[:2])) < (3, 4)
+_BELOW_3_4 = tuple(map(int, __version__.split(".")[:2])) < (3, 4)
+
+CLEAR_KEEPS_TASK_STATE = _BELOW_3_4
 """Whether a user's clear keeps the task state store. 3.4 keeps it only where the user ticks "keep task state"."""
+
+CANCELS_MOVED_TRIGGERS = _BELOW_3_4
+"""Whether `on_kill` is called also for a trigger that another triggerer has taken over."""
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -41,6 +49,7 @@ TRIGGER_FAILED = "__fail__"
 """The `next_method` with which Airflow resumes a task whose trigger failed; it has no public name."""
 
 __all__ = [
+    "CANCELS_MOVED_TRIGGERS",
     "CLEAR_KEEPS_TASK_STATE",
     "NEVER_EXPIRE",
     "TRIGGER_FAILED",
@@ -57,9 +66,12 @@ __all__ = [
     "aget_connection",
     "conf",
     "default_deferrable",
+    "name_among_states",
     "object_storage_path",
+    "on_kill_timeout",
     "state_now",
-    "task_now",
+    "task_states",
+    "xcom_now",
 ]
 
 
@@ -79,31 +91,57 @@ async def aget_connection(conn_id: str, hook: type[Any]) -> tuple[Any, dict[str,
     return connection, await get_async_extra_dejson(connection)
 
 
-async def task_now(ti: Any, xcom_key: str) -> tuple[str | None, Any]:
-    """Return a task instance's state and one of its XComs as they are now, asked from a triggerer (3.3+)."""
-    from airflow.sdk.bases.xcom import BaseXCom
-    from asgiref.sync import sync_to_async
+def on_kill_timeout() -> float:
+    """Seconds that Airflow gives a trigger's `on_kill`."""
+    return float(conf.getint("triggerer", "on_kill_timeout", fallback=30))
 
-    state = await sync_to_async(_state)(ti)
-    xcom = await BaseXCom.aget_one(
-        key=xcom_key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
-    )
-    return state, xcom
+
+async def task_states(dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str | None]]:
+    """Return the states of task instances as they are now, asked from a triggerer (3.3+).
+
+    :return: for each Dag run, by the task's id, with `_` and the map index where it is mapped.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates
+
+    question = GetTaskStates(dag_id=dag_id, task_ids=task_ids, run_ids=run_ids)
+    # Awaited, not asked from a thread as `RuntimeTaskInstance.get_task_states` would have it: threads may all be busy.
+    answer: Any = await task_runner.SUPERVISOR_COMMS.asend(question)
+    states: dict[str, dict[str, str | None]] = answer.task_states
+    return states
+
+
+async def xcom_now(ti: Any, key: str) -> Any:
+    """Return an XCom of a task instance's present try, asked from a triggerer (3.3+); None where there is none.
+
+    It is read through the backend that Airflow is configured with. That may read a file, so it is done in a thread.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+    # In a context of its own: 3.4 answers a cancelled trigger's task "not a live attempt" (403), and others as before.
+    ask = partial(contextvars.Context().run, XCom.get_one, key=key, **names)
+    return await asyncio.get_running_loop().run_in_executor(None, ask)
 
 
 def state_now(ti: Any) -> str | None:
     """Return a task instance's state as it is now, asked from the worker that runs it."""
     # 2.11 has workers that read the database themselves.
-    return ti.current_state() if hasattr(ti, "current_state") else _state(ti)
-
-
-def _state(ti: Any) -> str | None:
+    if hasattr(ti, "current_state"):
+        state: str | None = ti.current_state()
+        return state
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     states = RuntimeTaskInstance.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
-    return next(iter(states.get(ti.run_id, {}).values()), None)
+    now: str | None = states.get(ti.run_id, {}).get(name_among_states(ti))
+    return now
+
+
+def name_among_states(ti: Any) -> str:
+    """Return the name under which Airflow tells the state of a task instance."""
+    return ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
 
 
 def object_storage_path(path: str) -> Any:

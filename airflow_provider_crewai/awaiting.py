@@ -111,6 +111,12 @@ class AwaitsRun(BaseOperator):
         """Return arguments of the trigger beyond those that every wait has."""
         return {}
 
+    def before_deferral(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
+        """Do what must be done before the task leaves its worker. Nothing, as a rule.
+
+        :raises CrewError: the task must not defer.
+        """
+
     def hook(self) -> CrewHook:
         """Return a hook on this task's connection."""
         return CrewHook(self.crewai_conn_id)
@@ -147,6 +153,7 @@ class AwaitsRun(BaseOperator):
         if isinstance(step, Ending):
             return step
         if self.deferrable and wait.deferrals < MAX_DEFERRALS:
+            self.before_deferral(client, wait.kickoff_id, context)
             self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1), context)
         return client.wait(watch, journal)
 

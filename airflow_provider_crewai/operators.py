@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai._compat import Context, state_now
+from airflow_provider_crewai._compat import Context
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
-from airflow_provider_crewai.client.killing import ASK_PATIENCE, UNKNOWN, OnKill, is_ended
+from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
-from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted
+from airflow_provider_crewai.terminated import Termination, ask_state_if_cheap, speak
+from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
 
 if TYPE_CHECKING:
@@ -144,35 +143,49 @@ class CrewKickoffOperator(AwaitsRun):
         """Stop the run if its task is over. Called in a signal handler, with five seconds to go."""
         self._killed = True
         if self._awaited is not None:
-            self._stop_or_leave(*self._awaited)
+            self._termination(*self._awaited).settle()
         elif self._beginning is not None:
             self._beginning.start_nothing()
-            self.log.warning(
+            speak(
+                self.log.warning,
                 "The task's process is told to end before it knew its run (connection %r). No kickoff is sent from now "
                 "on. If one was just sent, a paid run goes on; so does an earlier try's.",
                 self.crewai_conn_id,
             )
 
-    def _stop_or_leave(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
-        ended, why = self._is_ended(context)
-        self.log.warning("The task's process is told to end: %s.", why)
-        if not ended:
-            self.log.warning("Run %s GOES ON.", kickoff_id)
-        elif self.kill_policy == "leave":
-            self.log.warning("Run %s GOES ON: on_kill is 'leave'.", kickoff_id)
-        else:
-            self.log.warning(client.in_a_hurry().kill(kickoff_id))
+    def before_deferral(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
+        """Stop the run if a user has ended or cleared the task since it began: Airflow will refuse to defer it."""
+        state = ask_state_if_cheap(context["ti"])
+        if is_refused(state):
+            self._termination(client, kickoff_id, context).settle_for(state)
+            raise CrewTaskKilled(f"The task is {state} by now, so it does not wait for run {kickoff_id}.")
 
-    def _is_ended(self, context: Context) -> tuple[bool, str]:
-        ti = context["ti"]
-        retried = ti.try_number <= (ti.max_tries or 0) and store_for(context, durable=self.durable).durable
-        state: str | None = _within(ASK_PATIENCE, partial(state_now, ti), UNKNOWN)
-        return is_ended(state, self.rules.on_clear, retried=retried)
+    def _refuse_an_ended_task(self, context: Context) -> None:
+        """Start nothing if a user has ended or cleared the task since its process began."""
+        state = ask_state_if_cheap(context["ti"])
+        if is_refused(state):
+            raise CrewTaskKilled(f"The task is {state} by now. Nothing was sent.")
+
+    def _termination(self, client: CrewClient, kickoff_id: str, context: Context) -> Termination:
+        return Termination(
+            client,
+            kickoff_id,
+            context,
+            on_clear=self.rules.on_clear,
+            policy=self.kill_policy,
+            store=store_for(context, durable=self.durable),
+            log=self.log,
+        )
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:
         """Return what the trigger needs to know about killing."""
-        durable = store_for(context, durable=self.durable).durable
-        return {"on_kill": self.kill_policy, "on_clear": self.rules.on_clear, "durable": durable}
+        store = store_for(context, durable=self.durable)
+        return {
+            "on_kill": self.kill_policy,
+            "on_clear": self.rules.on_clear,
+            "durable": store.durable,
+            "survives_clear": store.survives_clear,
+        }
 
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
@@ -223,7 +236,7 @@ class CrewKickoffOperator(AwaitsRun):
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         if self._killed:
-            self._stop_or_leave(*self._awaited)
+            self._termination(*self._awaited).settle()
         return client, begun
 
     def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
@@ -316,23 +329,6 @@ def _is_on_record(store: Store, kickoff_id: str) -> bool | None:
     except CrewLedgerError:
         return False
     return record is not None and record.kickoff_id == kickoff_id
-
-
-def _within(seconds: float, ask: Callable[[], str | None], otherwise: str) -> str | None:
-    """Return an answer if it comes in time and is no error.
-
-    In a thread, since the one that a signal interrupted may hold what the answer needs.
-    """
-    answers: list[str | None] = []
-
-    def listen() -> None:
-        with suppress(Exception):
-            answers.append(ask())
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else otherwise
 
 
 def _check_words(task_id: str, *words: str) -> None:

@@ -10,19 +10,14 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_crewai._compat import task_now
-from airflow_provider_crewai.client.killing import OnKill, is_abandoned
+from airflow_provider_crewai._compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
+from airflow_provider_crewai.cancelled import Cancellation
+from airflow_provider_crewai.client.killing import Bond, OnKill
 from airflow_provider_crewai.client.ledger import OnClear
 from airflow_provider_crewai.client.watch import Ending, Patience, Watch
-from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, XCOM_KICKOFF_ID, AsyncCrewHook
+from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, AsyncCrewHook
 from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire.model import JSONObject
-
-ON_KILL_PATIENCE = 20.0
-"""Seconds for which `on_kill` asks what became of the task."""
-
-ON_KILL_TIMEOUT = 28.0
-"""Seconds that `on_kill` takes at most: Airflow gives it 30, by default."""
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -44,6 +39,8 @@ class CrewStatusTrigger(BaseTrigger):
     :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
     :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
     :param durable: whether the task's next try finds the run on record, and so sees to it itself.
+    :param survives_clear: whether it does so after a user's clear, too.
+    :param unknown: arguments of a newer version of this provider, which are left out.
     """
 
     # The class path is stored in Airflow's database: it can never change.
@@ -63,6 +60,8 @@ class CrewStatusTrigger(BaseTrigger):
         on_kill: OnKill = "leave",
         on_clear: OnClear = "rerun",
         durable: bool = False,
+        survives_clear: bool = CLEAR_KEEPS_TASK_STATE,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.kickoff_id = kickoff_id
@@ -73,6 +72,11 @@ class CrewStatusTrigger(BaseTrigger):
         self.kill_policy = on_kill
         self.on_clear = on_clear
         self.durable = durable
+        self.survives_clear = survives_clear
+        self._unknown = sorted(unknown)
+        # One for the trigger's whole life, so that `on_kill` need not read the connection that `run` has read.
+        self._hook = AsyncCrewHook(crewai_conn_id)
+        self._settling: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, JSON scalars all."""
@@ -89,58 +93,46 @@ class CrewStatusTrigger(BaseTrigger):
             "on_kill": self.kill_policy,
             "on_clear": self.on_clear,
             "durable": self.durable,
+            "survives_clear": self.survives_clear,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the run, then fire one event."""
+        if self._unknown:
+            self.log.warning(
+                "Run %s: a newer version of this provider deferred the task; its arguments %s are left out here.",
+                self.kickoff_id,
+                ", ".join(self._unknown),
+            )
         watch = Watch(self.kickoff_id, self.patience, started_at=self.started_at, seen_alive=self.seen_alive)
-        async with AsyncCrewHook(self.crewai_conn_id) as hook:
+        async with self._hook as hook:
             ending = await hook.wait(watch, Journal(self.log, self.kickoff_id))
         yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
 
     async def on_kill(self) -> None:
-        """Stop the run if a user ended the task and so abandoned it (Airflow 3.3+ calls this)."""
+        """Stop the run if a user ended or cleared the task, and so abandoned it (Airflow 3.3+ calls this)."""
+        bond = Bond(
+            self.kickoff_id,
+            self.on_clear,
+            durable=self.durable,
+            kept=self.survives_clear,
+            may_have_moved=CANCELS_MOVED_TRIGGERS,
+            overdue=self.patience.deadline is not None and time.time() >= self.patience.deadline,
+        )
+        cancellation = Cancellation(bond, self.kill_policy, self.task_instance, self._hook, self.log)
+        self._settling = asyncio.ensure_future(cancellation.settle())
+        await self._settled()
+
+    async def cleanup(self) -> None:
+        """Wait for what `on_kill` has begun, so that Airflow keeps the task's log open until its end is told."""
+        await self._settled()
+
+    async def _settled(self) -> None:
         # Airflow 3.3.2 cancels the trigger anew with each round of the triggerer, about once a second, and so would
         # cut this off before it is done.
-        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_abandoned(), ON_KILL_TIMEOUT))
-        while not stopping.done():
+        while self._settling and not self._settling.done():
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([stopping])
-        if stopping.exception():
-            self.log.warning("Run %s could not be stopped and may go on: %r", self.kickoff_id, stopping.exception())
-
-    async def _stop_if_abandoned(self) -> None:
-        if self.kill_policy != "stop":
-            self.log.warning("Run %s GOES ON: on_kill is %r.", self.kickoff_id, self.kill_policy)
-            return
-        abandoned, why = await self._abandoned()
-        if not abandoned:
-            self.log.warning("Run %s is not stopped: %s.", self.kickoff_id, why)
-            return
-        async with AsyncCrewHook(self.crewai_conn_id) as hook:
-            self.log.warning("Stopping run %s: %s.", self.kickoff_id, why)
-            self.log.warning(await hook.get_async_conn().kill(self.kickoff_id))
-
-    async def _abandoned(self) -> tuple[bool, str]:
-        """Ask Airflow until it can be told whether the task has left the run, or until Airflow's patience ends."""
-        clock, doubted = asyncio.get_running_loop().time, False
-        give_up = clock() + ON_KILL_PATIENCE
-        while True:
-            try:
-                state, current = await task_now(self.task_instance, XCOM_KICKOFF_ID)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
-                abandoned, why = None, f"Airflow does not say what became of the task ({type(error).__name__}: {error})"
-            else:
-                abandoned, why = self._judge(state, current, doubted=doubted)
-                doubted = True
-            if abandoned is not None:
-                return abandoned, why
-            if clock() > give_up:
-                return False, f"{why}. If it was ended or cleared, the run GOES ON"
-            await asyncio.sleep(1)
-
-    def _judge(self, state: str | None, current: str | None, *, doubted: bool) -> tuple[bool | None, str]:
-        return is_abandoned(state, current, self.kickoff_id, self.on_clear, durable=self.durable, doubted=doubted)
+                await asyncio.wait([self._settling])
 
 
 def event_of(ending: Ending) -> JSONObject:

@@ -12,7 +12,7 @@ import json
 import signal
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import singledispatchmethod
@@ -47,6 +47,7 @@ class Airflow:
     :param has_state_store: False below Airflow 3.3.
     :param before: called with each message before it is answered; may raise what ends the worker.
     :param asked: all that was asked for, in order.
+    :param logs: gives the list that collects what is logged while it is open.
     """
 
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Airflow:
     has_state_store: bool = True
     before: Callable[[Any], None] | None = None
     asked: list[object] = field(default_factory=list)
+    logs: Callable[[], AbstractContextManager[list[Any]]] = structlog.testing.capture_logs
     xcoms: dict[tuple[Key, str], Any] = field(default_factory=dict)
     records: dict[tuple[Key, str], Any] = field(default_factory=dict)
     expiries: dict[str, datetime | None] = field(default_factory=dict)
@@ -162,8 +164,10 @@ class Airflow:
     def _(self, message: comms.GetTaskStates) -> Any:
         states: dict[str, dict[str, str | None]] = {}
         for ti in self.instances.values():
-            if ti.task.dag_id == message.dag_id and ti.task.task_id in (message.task_ids or []):
-                states.setdefault(ti.run_id, {})[ti.task.task_id] = ti.state
+            is_asked_for = ti.task.dag_id == message.dag_id and ti.task.task_id in (message.task_ids or [])
+            if is_asked_for and message.map_index in (None, -1, ti.map_index):
+                name = f"{ti.task.task_id}_{ti.map_index}" if ti.map_index >= 0 else ti.task.task_id
+                states.setdefault(ti.run_id, {})[name] = ti.state
         return comms.TaskStatesResult(task_states=states)
 
 
@@ -297,7 +301,7 @@ class TaskInstance:
         ti = self._runtime(**server_says)
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            with self.airflow.connected(), structlog.testing.capture_logs() as written:
+            with self.airflow.connected(), self.airflow.logs() as written:
                 context = ti.get_template_context()
                 if not self.airflow.has_state_store:
                     del context["task_state_store"]

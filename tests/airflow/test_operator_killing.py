@@ -6,20 +6,28 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
+from airflow.sdk.execution_time.comms import GetTaskStates
 from crew_tasks import brief, sends
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Answer, Asked, ScriptedCrew, error, success
 
-from airflow_provider_crewai import triggers
+from airflow_provider_crewai._compat import CANCELS_MOVED_TRIGGERS
+from airflow_provider_crewai.cancelled import Cancellation
+from airflow_provider_crewai.client.killing import Bond
+from airflow_provider_crewai.hooks import AsyncCrewHook
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire import errors
 
 RUNNING = Answer(body={"state": "RUNNING"})
 TERMINATED = sends(signal.SIGTERM)
+ON_3_3 = pytest.mark.skipif(
+    not CANCELS_MOVED_TRIGGERS, reason="from Airflow 3.4 on only a user's act cancels a trigger"
+)
 
 
 def ended(ti: TaskInstance, state: str | None) -> Callable[[Asked], None]:
@@ -46,13 +54,24 @@ def test_a_task_that_a_user_ends_stops_its_run(airflow: Airflow, crew: ScriptedC
     assert isinstance(outcome.error, errors.CrewRunStopped)
 
 
-@pytest.mark.parametrize("state", ["restarting", None, "scheduled", "queued"])
+@pytest.mark.parametrize("state", ["restarting", None])
 def test_a_task_that_a_user_clears_stops_its_run(airflow: Airflow, crew: ScriptedCrew, state: str | None) -> None:
     crew.story("RUNNING")
     ti = airflow.task(brief(retries=1))
     crew.once("/status", RUNNING, ended(ti, state))
     assert "the task was cleared, and its next try starts a new run" in ti.run().text
     assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued"])
+def test_a_task_that_airflow_lost_sight_of_leaves_its_run_to_the_retry(
+    airflow: Airflow, crew: ScriptedCrew, state: str
+) -> None:
+    crew.story("RUNNING", success())
+    ti = airflow.task(brief(retries=1))
+    crew.once("/status", RUNNING, ended(ti, state))
+    assert "and a retry takes this run up.\nRun run-1 GOES ON." in ti.run().text
+    assert crew.stops == []
 
 
 def test_a_task_that_a_user_clears_to_reattach_keeps_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -273,10 +292,12 @@ def test_a_deferred_task_that_a_user_ends_stops_its_run(
     deferred.state = state
     said = cancel(airflow, deferred.trigger())
     assert crew.stops == ["run-1"]
-    assert f"the task is {state}" in said
     assert "Run run-1 is stopped." in said
+    if CANCELS_MOVED_TRIGGERS:
+        assert f"the task is {state}" in said
 
 
+@ON_3_3
 @pytest.mark.parametrize("state", ["deferred", "up_for_retry", "up_for_reschedule"])
 def test_a_trigger_that_moves_to_another_triggerer_stops_nothing(
     airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
@@ -296,7 +317,8 @@ def forgetful(airflow: Airflow, crew: ScriptedCrew) -> TaskInstance:
     return ti
 
 
-@pytest.mark.parametrize("state", ["deferred", "running", "queued"])
+@ON_3_3
+@pytest.mark.parametrize("state", ["deferred", "running", "up_for_retry"])
 def test_a_run_that_the_task_has_moved_on_from_is_stopped(
     airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, state: str
 ) -> None:
@@ -313,23 +335,50 @@ def test_a_deferred_task_that_is_cleared_stops_its_run(
 ) -> None:
     trigger = deferred.trigger()
     deferred.clear()
-    assert "its next try starts a new run" in cancel(airflow, trigger)
+    assert "cleared" in cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
 
 
-@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
-def test_a_cleared_task_whose_next_try_waits_for_a_worker_leaves_its_run_to_that_try(
+@pytest.mark.parametrize("state", ["scheduled", "queued"])
+def test_a_cleared_task_whose_next_try_waits_for_a_worker_stops_its_run_at_once(
     airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str
 ) -> None:
     trigger = deferred.trigger()
     deferred.clear()
     deferred.state = state
-    assert f"the task is {state}, either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
+    assert "cleared" in cancel(airflow, trigger)
+    assert crew.stops == ["run-1"]
+    assert "Starting a new run" in deferred.run().text
+    assert crew.stops == ["run-1"], "it is stopped once"
+
+
+@ON_3_3
+def test_a_task_that_may_have_been_woken_at_its_deadline_stops_nothing(airflow: Airflow, crew: ScriptedCrew) -> None:
+    """Another triggerer had taken the trigger over, and this one was asleep until the deadline had passed."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, timeout=2.0))
+    ti.run()
+    trigger = ti.trigger()
+    trigger.patience = replace(trigger.patience, deadline=time.time() - 1)
+    ti.state = "scheduled"
+    assert "either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
+    assert crew.stops == []
+
+
+@ON_3_3
+def test_a_cleared_task_whose_next_try_has_begun_leaves_its_run_to_that_try(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    trigger = deferred.trigger()
+    deferred.clear()
+    deferred.state = "running"
+    assert "the task is running, either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
     assert crew.stops == []
     assert "Run run-1 is stopped." in deferred.run().text
     assert crew.stops == ["run-1"]
 
 
+@ON_3_3
 def test_a_retry_that_has_just_begun_and_takes_the_run_up_keeps_it_from_a_late_trigger(
     airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
 ) -> None:
@@ -340,42 +389,63 @@ def test_a_retry_that_has_just_begun_and_takes_the_run_up_keeps_it_from_a_late_t
     assert crew.stops == []
 
 
-@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+@ON_3_3
 def test_without_a_record_a_cleared_task_stops_its_run_once_its_next_try_has_begun(
-    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, state: str
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance
 ) -> None:
     trigger = forgetful.trigger()
     forgetful.clear()
-    forgetful.state = state
+    forgetful.state = "running"
     airflow.before = at_the_nth("GetXCom", 2, airflow.xcoms.clear)  # as a new try begins
     assert "its next try starts a new run" in cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
 
 
+@ON_3_3
 @pytest.mark.parametrize("end", ["deferred", "success", "failed"])
 def test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing(
     airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, end: str
 ) -> None:
-    """As after a human's answer, or after an event of another triggerer that had taken the trigger over."""
+    """As after an event of another triggerer that had taken the trigger over."""
     trigger = forgetful.trigger()
-    forgetful.state = "scheduled"
+    forgetful.state = "running"
     airflow.before = at_the_nth("GetTaskStates", 2, lambda: setattr(forgetful, "state", end))
     assert "Run run-1 is not stopped" in cancel(airflow, trigger)
     assert crew.stops == []
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Airflow whose patience with `on_kill` leaves us one second."""
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__ON_KILL_TIMEOUT", "3")
+
+
+@ON_3_3
+@pytest.mark.usefixtures("impatient")
 def test_where_it_stays_unclear_whether_the_run_is_wanted_it_is_left_and_the_log_says_so(
-    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, monkeypatch: pytest.MonkeyPatch
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance
 ) -> None:
-    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
     trigger = forgetful.trigger()
-    forgetful.state = "queued"
+    forgetful.state = "running"
     said = cancel(airflow, trigger)
-    assert "Run run-1 is not stopped: the task is queued, either cleared or woken" in said
-    assert "the run GOES ON" in said
+    assert "Run run-1 is not stopped and may go on: the task is running, either cleared or woken" in said
     assert crew.stops == []
 
 
+@ON_3_3
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("value", ["file:///xcoms/briefs/1.json", {"ref": "run-2"}, 7])
+def test_what_an_xcom_backend_stores_in_place_of_an_id_is_no_proof_that_the_task_moved_on(
+    airflow: Airflow, crew: ScriptedCrew, forgetful: TaskInstance, value: object
+) -> None:
+    trigger = forgetful.trigger()
+    forgetful.state = "deferred"
+    airflow.xcoms[forgetful.key, "kickoff_id"] = value
+    cancel(airflow, trigger)
+    assert crew.stops == []
+
+
+@ON_3_3
 def test_a_question_that_airflow_does_not_answer_is_asked_again(
     airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
 ) -> None:
@@ -386,14 +456,15 @@ def test_a_question_that_airflow_does_not_answer_is_asked_again(
     assert crew.stops == ["run-1"]
 
 
+@ON_3_3
+@pytest.mark.usefixtures("impatient")
 def test_where_airflow_does_not_answer_the_run_is_left_and_the_log_says_so(
-    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, monkeypatch: pytest.MonkeyPatch
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
 ) -> None:
-    monkeypatch.setattr(triggers, "ON_KILL_PATIENCE", 0.5)
     airflow.broken = {"GetTaskStates"}
     said = cancel(airflow, deferred.trigger())
     assert "Airflow does not say what became of the task (AirflowRuntimeError: " in said
-    assert "If it was ended or cleared, the run GOES ON" in said
+    assert "If a user ended or cleared the task, the run is stopped now. It GOES ON unless" in said
     assert crew.stops == []
 
 
@@ -438,6 +509,7 @@ def at_the_nth(message: str, nth: int, happens: Callable[[], None]) -> Callable[
     return before
 
 
+@ON_3_3
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "running", "deferred"])
 def test_a_cleared_task_that_reattaches_keeps_its_run(airflow: Airflow, crew: ScriptedCrew, state: str | None) -> None:
     crew.story("RUNNING")
@@ -487,14 +559,105 @@ def test_a_sensor_never_stops_a_run_that_is_not_its_own(airflow: Airflow, crew: 
     assert crew.stops == []
 
 
-def test_a_mapped_task_asks_about_its_own_map_index(airflow: Airflow, crew: ScriptedCrew) -> None:
-    arguments: dict[str, Any] = {"kickoff_id": "run-1", "on_kill": "stop"}
-    crew.now("run-1", "RUNNING")
-    ti = airflow.task(brief(deferrable=True), map_index=3)
-    airflow.instances[ti._id] = ti  # noqa: SLF001 - a task that is deferred already
-    ti.state = "deferred"
-    airflow.xcoms[ti.key, "kickoff_id"] = "run-1"
-    trigger = CrewStatusTrigger(**arguments)
-    trigger.task_instance = ti._runtime()  # noqa: SLF001
-    assert "Run run-1 is not stopped" in cancel(airflow, trigger)
-    assert {message.map_index for message in airflow.asked if hasattr(message, "map_index")} == {3}
+def mapped(airflow: Airflow, count: int) -> list[TaskInstance]:
+    """Map a task, whose instances are deferred for `run-0`, `run-1` and so on."""
+    task, tis = brief(deferrable=True), []
+    for number in range(count):
+        ti = airflow.task(task, map_index=number)
+        airflow.instances[ti._id] = ti  # noqa: SLF001 - a task that is deferred already
+        ti.state = "deferred"
+        tis.append(ti)
+    return tis
+
+
+@ON_3_3
+def test_each_instance_of_a_mapped_task_has_its_own_end(airflow: Airflow, crew: ScriptedCrew) -> None:
+    tis = mapped(airflow, 3)
+    tis[1].state = "failed"
+
+    async def cancelled() -> None:
+        await asyncio.gather(*(cancellation(ti, f"run-{ti.map_index}").settle() for ti in tis))
+
+    for ti in tis:
+        crew.now(f"run-{ti.map_index}", "RUNNING")
+    with airflow.connected():
+        asyncio.run(cancelled())
+    assert crew.stops == ["run-1"]
+    assert airflow.count(GetTaskStates) == 1
+
+
+def cancellation(ti: TaskInstance, kickoff_id: str, log: Any = None, **known: Any) -> Cancellation:
+    """Make what a triggerer's `on_kill` does, as on the Airflow that the keywords tell of."""
+    bond = Bond(kickoff_id, **{"durable": True, "kept": True, **known})
+    return Cancellation(bond, "stop", ti._runtime(), AsyncCrewHook(), log or structlog.get_logger())  # noqa: SLF001
+
+
+# ---- Airflow 3.4, which cancels a trigger only where a user did something ---------------------------
+
+
+def settle(airflow: Airflow, cancelled: Cancellation) -> str:
+    """Carry out what `on_kill` does, and return what the trigger wrote."""
+    with airflow.connected(), structlog.testing.capture_logs() as written:
+        asyncio.run(cancelled.settle())
+    return "\n".join(str(line["event"]) for line in written)
+
+
+@pytest.mark.parametrize("state", ["failed", None, "queued", "running", "deferred"])
+@pytest.mark.parametrize("known", [{}, {"durable": False}, {"durable": False, "on_clear": "reattach"}], ids=str)
+def test_on_3_4_a_run_is_stopped_without_a_question(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str | None, known: dict[str, Any]
+) -> None:
+    deferred.state, airflow.asked[:] = state, []
+    assert "Run run-1 is stopped." in settle(airflow, cancellation(deferred, "run-1", may_have_moved=False, **known))
+    assert crew.stops == ["run-1"]
+    assert {type(asked).__name__ for asked in airflow.asked} <= {"GetConnection", "MaskSecret"}
+
+
+@pytest.mark.parametrize("state", [None, "scheduled", "running", "deferred"])
+def test_on_3_4_a_task_that_reattaches_by_a_record_that_no_clear_reaches_keeps_its_run(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, state: str | None
+) -> None:
+    deferred.state = state
+    said = settle(airflow, cancellation(deferred, "run-1", may_have_moved=False, on_clear="reattach"))
+    assert "Run run-1 is not stopped: the task was cleared, and its next try takes this run up." in said
+    assert crew.stops == []
+
+
+REATTACHES = {"may_have_moved": False, "on_clear": "reattach", "kept": False}
+
+
+def test_on_3_4_a_task_that_reattaches_and_is_ended_stops_its_run(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    deferred.state = "failed"
+    settle(airflow, cancellation(deferred, "run-1", **REATTACHES))
+    assert crew.stops == ["run-1"]
+
+
+@pytest.mark.parametrize(
+    ("next_has", "stops"), [("run-1", []), ("run-2", ["run-1"])], ids=["took it up", "has another"]
+)
+def test_on_3_4_the_next_try_decides_where_the_clear_may_have_discarded_the_record(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance, next_has: str, stops: list[str]
+) -> None:
+    deferred.state = "queued"
+    airflow.xcoms.clear()
+
+    def begin() -> None:
+        deferred.state = "running"
+        airflow.xcoms[deferred.key, "kickoff_id"] = next_has
+
+    airflow.before = at_the_nth("GetXCom", 2, begin)
+    settle(airflow, cancellation(deferred, "run-1", **REATTACHES))
+    assert crew.stops == stops
+
+
+@pytest.mark.usefixtures("impatient")
+def test_on_3_4_a_run_is_left_where_no_next_try_begins_in_time(
+    airflow: Airflow, crew: ScriptedCrew, deferred: TaskInstance
+) -> None:
+    deferred.state = "queued"
+    airflow.xcoms.clear()
+    said = settle(airflow, cancellation(deferred, "run-1", **REATTACHES))
+    assert "Run run-1 is not stopped and may go on: the task was cleared, and its next try has not begun." in said
+    assert crew.stops == []

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 from airflow.sdk.execution_time.comms import GetConnection
 from in_memory import Airflow, only_event
 from scripted_crew import LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
@@ -49,7 +50,7 @@ def test_its_arguments_survive_the_database() -> None:
     stored = json.loads(json.dumps(arguments))
     assert CrewStatusTrigger(**stored).serialize() == (path, arguments)
     assert all(isinstance(value, str | int | float | bool) for value in stored.values())
-    assert set(stored) == set(inspect.signature(CrewStatusTrigger).parameters)
+    assert {*stored, "unknown"} == set(inspect.signature(CrewStatusTrigger).parameters)
 
 
 def test_its_class_path_never_changes() -> None:
@@ -59,6 +60,15 @@ def test_its_class_path_never_changes() -> None:
 
 def test_what_an_older_version_stored_still_makes_a_trigger() -> None:
     assert CrewStatusTrigger(kickoff_id="run-1").serialize()[1]["on_kill"] == "leave"
+
+
+def test_what_a_newer_version_stored_makes_a_trigger_too_and_is_said(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", success())
+    trigger = CrewStatusTrigger("run-1", **FAST, colour="red", shape=None)
+    with airflow.connected(), structlog.testing.capture_logs() as written:
+        asyncio.run(only_event(trigger))
+    assert "its arguments colour, shape are left out here" in "\n".join(str(line["event"]) for line in written)
+    assert not {"colour", "shape"} & trigger.serialize()[1].keys()
 
 
 def test_the_connection_is_looked_up_once_however_often_it_polls(airflow: Airflow, crew: ScriptedCrew) -> None:

@@ -1,0 +1,184 @@
+"""What becomes of the runs whose triggers Airflow cancels: one, or a thousand at once.
+
+All triggers of a triggerer ask Airflow through one pipe, and its other end answers one question after the other. So
+triggers that are cancelled together ask together, ask nothing that the decision does not need, and take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextvars import Context
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from airflow_provider_crewai._compat import name_among_states, on_kill_timeout, task_states, xcom_now
+from airflow_provider_crewai.client import killing
+from airflow_provider_crewai.client.killing import GONE, Bond, Judgement, OnKill
+from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID, AsyncCrewHook
+
+LAST_WORDS = 2.0
+"""Seconds of Airflow's patience that are kept for saying what could not be done."""
+
+ASK_AGAIN = 1.0
+"""Seconds between two questions about the same task."""
+
+GATHER = 0.1
+"""Seconds for which a question waits for others to join it."""
+
+NAMES = 100
+"""Tasks and Dag runs that one question names, at most: they travel in a URL."""
+
+ASKED_AT_ONCE = 8
+"""Questions that wait in the pipe at a time."""
+
+STOPS_AT_ONCE = 50
+"""Runs of one connection that are stopped at a time. What a slow deployment leaves over is the rest, and not all."""
+
+
+class Cancellation:
+    """One run whose trigger was cancelled: stops it if a user has ended or cleared its task.
+
+    :param bond: what is known of the task.
+    :param policy: `stop` or `leave`.
+    :param task_instance: the trigger's.
+    :param hook: the trigger's; where it has read its connection, that is not read again.
+    :param log: the trigger's logger.
+    :param timeout: seconds that all of it may take; default: what Airflow gives `on_kill`, less `LAST_WORDS`.
+    """
+
+    def __init__(
+        self,
+        bond: Bond,
+        policy: OnKill,
+        task_instance: Any,
+        hook: AsyncCrewHook,
+        log: Any,
+        timeout: float | None = None,
+    ) -> None:
+        self.bond = bond
+        self.policy = policy
+        self.task_instance = task_instance
+        self.hook = hook
+        self.log = log
+        self.timeout = on_kill_timeout() - LAST_WORDS if timeout is None else timeout
+        self._lack = "nothing was asked yet"
+
+    async def settle(self) -> None:
+        """Stop the run or leave it, and say so. Raises nothing."""
+        kickoff_id = self.bond.kickoff_id
+        if self.policy != "stop":
+            self.log.warning("Run %s GOES ON: on_kill is %r.", kickoff_id, self.policy)
+            return
+        # Said before anything is asked: Airflow may close the task's log before the answer comes.
+        self.log.warning(
+            "The trigger of run %s was cancelled. If a user ended or cleared the task, the run is stopped now. It GOES "
+            "ON unless a line below says that it is stopped.",
+            kickoff_id,
+        )
+        try:
+            async with asyncio.timeout(self.timeout):
+                self.log.warning(await self._settled())
+        except TimeoutError:
+            self.log.error("Run %s is not stopped and may go on: %s.", kickoff_id, self._lack)  # noqa: TRY400 - no bug
+        except Exception as error:  # noqa: BLE001 - whatever it is, a person must learn of the run
+            self.log.error("Run %s could not be stopped and may go on: %r", kickoff_id, error)  # noqa: TRY400 - nor is it
+
+    async def _settled(self) -> str:
+        abandoned, why = killing.at_once(self.bond)
+        if abandoned is None:
+            abandoned, why = await self._ask_airflow()
+        if not abandoned:
+            return f"Run {self.bond.kickoff_id} is not stopped: {why}."
+        self.log.warning("Stopping run %s: %s.", self.bond.kickoff_id, why)
+        return await self._stop()
+
+    async def _stop(self) -> str:
+        self._lack = "too many runs had to be stopped before it"
+        async with _Desk.of_this_loop().stopping[self.hook.crewai_conn_id], self.hook as hook:
+            self._lack = "the deployment did not answer in time"
+            return await hook.get_async_conn().drive(killing.kill(self.bond.kickoff_id, self.timeout))
+
+    async def _ask_airflow(self) -> Judgement:
+        """Ask until it can be told whether the task has left the run."""
+        doubted = False
+        while True:
+            self._lack = self._lack if doubted else "Airflow did not say what became of the task"
+            try:
+                abandoned, why = await self._judge(doubted=doubted)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
+                abandoned, why = None, f"Airflow does not say what became of the task ({type(error).__name__}: {error})"
+            else:
+                doubted = True
+            if abandoned is not None:
+                return abandoned, why
+            self._lack = why
+            await asyncio.sleep(ASK_AGAIN)
+
+    async def _judge(self, *, doubted: bool) -> Judgement:
+        desk = _Desk.of_this_loop()
+        state = await desk.state_of(self.task_instance)
+        abandoned, why = killing.by_state(state, self.bond, doubted=doubted)
+        if abandoned is not None:
+            return abandoned, why
+        return killing.by_xcom(state, await desk.kickoff_id_of(self.task_instance), self.bond, why)
+
+
+class _Question:
+    """One question to Airflow about many task instances of a Dag."""
+
+    def __init__(self) -> None:
+        self.task_ids: set[str] = set()
+        self.run_ids: set[str] = set()
+        self.answer: asyncio.Task[dict[str, dict[str, str | None]]] | None = None
+
+    def join(self, ti: Any) -> bool:
+        """Ask about this one as well, if there is room for its names."""
+        task_ids, run_ids = self.task_ids | {ti.task_id}, self.run_ids | {ti.run_id}
+        if len(task_ids) + len(run_ids) > NAMES:
+            return False
+        self.task_ids, self.run_ids = task_ids, run_ids
+        return True
+
+
+class _Desk:
+    """What the cancelled triggers of one event loop share."""
+
+    _desks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Desk]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self.stopping: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(STOPS_AT_ONCE))
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._open: dict[tuple[str, str | None], _Question] = {}
+
+    @classmethod
+    def of_this_loop(cls) -> _Desk:
+        return cls._desks.setdefault(asyncio.get_running_loop(), cls())
+
+    async def state_of(self, ti: Any) -> str | None:
+        """Return the state of a task instance, or `GONE` where there is no such task instance any more."""
+        name = name_among_states(ti)
+        # A mapped task has a question of its own: the third of `a` and the task `a_3` have one name.
+        states = await self._answer(ti, (ti.dag_id, None if name == ti.task_id else ti.task_id))
+        return states.get(ti.run_id, {}).get(name, GONE)
+
+    async def kickoff_id_of(self, ti: Any) -> object:
+        """Return the kickoff_id that a task instance has in XCom, or None."""
+        async with self._asking:
+            return await xcom_now(ti, XCOM_KICKOFF_ID)
+
+    async def _answer(self, ti: Any, group: tuple[str, str | None]) -> dict[str, dict[str, str | None]]:
+        question = self._open.get(group)
+        if question is None or question.answer is None or not question.join(ti):
+            question = self._open[group] = _Question()
+            question.join(ti)
+            # In a context of its own: it is not the question of the trigger that happens to be first.
+            question.answer = asyncio.create_task(self._ask(group, question), context=Context())
+        return await asyncio.shield(question.answer)
+
+    async def _ask(self, group: tuple[str, str | None], question: _Question) -> dict[str, dict[str, str | None]]:
+        await asyncio.sleep(GATHER)
+        async with self._asking:
+            if self._open.get(group) is question:
+                del self._open[group]
+            return await task_states(group[0], sorted(question.task_ids), sorted(question.run_ids))

@@ -1,0 +1,141 @@
+"""What a worker does for its run when Airflow tells its process to end: act first, speak later.
+
+It is told in a signal handler, and the code that the signal interrupted may hold any lock: that of the log, of the
+supervisor's socket, of a connection pool. So all is done in a thread, which the handler waits for only so long: what a
+held lock keeps it from is done as soon as the handler has returned.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_crewai._compat import Context, state_now
+from airflow_provider_crewai.client.killing import (
+    ASK_PATIENCE,
+    UNKNOWN,
+    OnKill,
+    is_ended,
+    is_left_by_user,
+)
+from airflow_provider_crewai.client.ledger import OnClear, Record
+from airflow_provider_crewai.client.shell import Store
+from airflow_provider_crewai.wire.errors import CrewLedgerError
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.sync import CrewClient
+
+T = TypeVar("T")
+
+HANDLER_PATIENCE = 4.7
+"""Seconds for which the handler waits: Airflow kills the process after five."""
+
+SPEAK_PATIENCE = 0.5
+"""Seconds for which the handler waits for a line of the log."""
+
+
+class Termination:
+    """The end of a worker's process, as far as its run is concerned.
+
+    :param client: the one that waits for the run.
+    :param on_clear: what the author wants after a clear.
+    :param policy: `stop` or `leave`.
+    :param store: where the run stands on record.
+    :param log: the task's logger.
+    """
+
+    def __init__(
+        self,
+        client: CrewClient,
+        kickoff_id: str,
+        context: Context,
+        *,
+        on_clear: OnClear,
+        policy: OnKill,
+        store: Store,
+        log: Any,
+    ) -> None:
+        self.client = client
+        self.kickoff_id = kickoff_id
+        self.ti = context["ti"]
+        self.on_clear = on_clear
+        self.policy = policy
+        self.store = store
+        self.log = log
+
+    def settle(self) -> None:
+        """Stop the run if its task is over, else leave it. Called in a signal handler, with five seconds to go."""
+        within(HANDLER_PATIENCE, self._settle, None)
+
+    def _settle(self) -> None:
+        self.settle_for(ask_state(self.ti))
+
+    def settle_for(self, state: str | None) -> None:
+        """Do the same, where the task's state is known."""
+        left = is_left_by_user(state)
+        # Read before the stop only where it decides.
+        on_record = self._is_on_record() if left and self.on_clear == "reattach" else True
+        retried = self.ti.try_number <= (self.ti.max_tries or 0) and self.store.durable
+        ended, why = is_ended(state, self.on_clear, retried=retried, on_record=on_record)
+        said = self._stopped() if ended and self.policy == "stop" else self._left(ended=ended)
+        if left:
+            self._write_down()
+        self.log.warning("The task's process is told to end: %s.", why)
+        self.log.warning(said)
+
+    def _stopped(self) -> str:
+        return self.client.in_a_hurry().kill(self.kickoff_id)
+
+    def _left(self, *, ended: bool) -> str:
+        return f"Run {self.kickoff_id} GOES ON{': on_kill is ' + repr(self.policy) if ended else ''}."
+
+    def _is_on_record(self) -> bool:
+        """Whether the next try will find the run. Where the record cannot be read, it may."""
+        return within(ASK_PATIENCE, lambda: self._record() is not None, otherwise=True)
+
+    def _write_down(self) -> None:
+        """Tell the next try that it is one that a user wants: `max_tries` does not always show it."""
+        with suppress(CrewLedgerError):
+            if record := self._record():
+                self.store.save(record.after_a_clear().to_json())
+
+    def _record(self) -> Record | None:
+        stored = self.store.load()
+        record = None if stored is None else Record.from_json(stored)
+        return record if record is not None and record.kickoff_id == self.kickoff_id else None
+
+
+def ask_state(ti: Any) -> str | None:
+    """Return the state of a worker's task instance, or `UNKNOWN` where Airflow does not say in time."""
+    state: str | None = UNKNOWN
+    return within(ASK_PATIENCE, partial(state_now, ti), state)
+
+
+def ask_state_if_cheap(ti: Any) -> str | None:
+    """Return the same, but `UNKNOWN` below Airflow 3, where a try that a user tests has the state of another."""
+    return UNKNOWN if hasattr(ti, "current_state") else ask_state(ti)
+
+
+def speak(log: Callable[..., Any], *line: object) -> None:
+    """Log a line from a signal handler: now, or as soon as the interrupted code lets go of the log."""
+    within(SPEAK_PATIENCE, partial(log, *line), None)
+
+
+def within(seconds: float, act: Callable[[], T], otherwise: T) -> T:
+    """Return what an act returns if it does so in time and raises nothing. It goes on where it takes longer.
+
+    In a thread, since the one that a signal interrupted may hold what the act needs.
+    """
+    results: list[T] = []
+
+    def listen() -> None:
+        with suppress(Exception):
+            results.append(act())
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results[0] if results else otherwise
