@@ -43,8 +43,8 @@ _OUR_HEADERS = re.compile(
 _SCHEME_OF_A_TOKEN = re.compile(r"(authorization\s*:\s*)?((bearer|token)(\s+|$))?", re.IGNORECASE)
 """What people copy along with a token."""
 
-_API_PATH = re.compile(r"/(kickoff|inputs|resume|status|stop)(/|$)|/[^/]+/status$")
-"""The API's own paths, each of which follows the crew's URL."""
+_API_PATH = re.compile(r"/(kickoff|inputs|resume|status|stop)$|/(status|stop)/[^/]+$")
+"""How the API's own paths end, each of which follows the crew's URL."""
 
 _IN_USERINFO = ":!$&'()*+,;="
 """RFC 3986, section 3.2.1: what stands unquoted before a URL's host."""
@@ -239,7 +239,8 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
 def _prefix(path: str) -> str:
     normal = addresses.normal_path(path)
     if found := _API_PATH.search(normal):
-        raise Complaint(f"ends in a path of the API ({found[0]}); leave that out, so that the crew's own URL remains")
+        word = found[1] or found[2]
+        raise Complaint(f"ends in the API's own path /{word}; leave that out, so that the crew's own URL remains")
     return normal
 
 

@@ -68,7 +68,9 @@ def _look(bundle: str) -> object:
 
 
 def _paths(bundle: str) -> list[str]:
-    return [bundle] if os.path.exists(bundle) else bundle.split(os.pathsep)  # noqa: PTH110 - a Path refuses a NUL
+    parts = [bundle] if os.path.exists(bundle) else bundle.split(os.pathsep)  # noqa: PTH110 - a Path refuses a NUL
+    # OpenSSL passes over a directory that does not exist, where it is given several.
+    return [part for part in parts if os.path.exists(part)] or parts  # noqa: PTH110
 
 
 def _read(bundle: str) -> ssl.SSLContext:

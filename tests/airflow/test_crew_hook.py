@@ -207,7 +207,7 @@ def as_uri(uri: str, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> str:
         ("crewai://:tok-1234@crew.example/a", "its Crew URL (host) names no scheme"),
         ("crewai://https://tok-1234@crew.example", "its Login (login) is set"),
         ("crewai://https://:tok-1234@crew.example?time_out=5", "its Extra (extra) holds 'time_out'"),
-        ("crewai://https://:tok-1234@crew.example/kickoff", "its Schema (schema) ends in a path of the API"),
+        ("crewai://https://:tok-1234@crew.example/kickoff", "its Schema (schema) ends in the API's own path"),
         ("crewai://https://:tok-1234@crew.example?__extra__=nonsense", "its Extra (extra) is not a JSON object"),
     ],
 )  # fmt: skip

@@ -175,10 +175,10 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
         ({"host": "https://crew.example/a/../b"}, "Crew URL (host) holds '.' or '..'"),
         ({"host": "https://crew.example/%2E%2e/b"}, "Crew URL (host) holds '.' or '..'"),
         ({"host": "https://crew.example/100%"}, "Crew URL (host) holds a % that escapes nothing"),
-        ({"host": "https://crew.example/kickoff"}, "Crew URL (host) ends in a path of the API (/kickoff)"),
-        ({"host": "https://crew.example/inputs/"}, "ends in a path of the API (/inputs)"),
-        ({"host": "https://crew.example/a/status/123"}, "a path of the API (/status/)"),
-        ({"host": "https://crew.example/123/status"}, "a path of the API (/123/status)"),
+        ({"host": "https://crew.example/kickoff"}, "Crew URL (host) ends in the API's own path /kickoff"),
+        ({"host": "https://crew.example/inputs/"}, "ends in the API's own path /inputs"),
+        ({"host": "https://crew.example/a/status/123"}, "the API's own path /status"),
+        ({"host": "https://crew.example/123/status"}, "the API's own path /status"),
         ({"host": "https://crew.example:8443", "port": 443}, "Port (port) is 443, and the URL names 8443"),
         ({"host": "https://crew.example", "port": 99999}, "Port (port) "),
         ({"host": "https://crew.example", "schema": "http"}, "the schema says http"),
@@ -187,7 +187,7 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
             {"host": "https://crew.example", "schema": "https://"},
             "Schema (schema) is neither http nor https nor a path",
         ),
-        ({"host": "https://crew.example", "schema": "kickoff"}, "Schema (schema) ends in a path of the API"),
+        ({"host": "https://crew.example", "schema": "kickoff"}, "Schema (schema) ends in the API's own path /kickoff"),
         ({"login": "me"}, "Login (login) is set"),
     ],
     ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
@@ -411,7 +411,7 @@ def test_a_directory_of_hashed_certificates_is_a_bundle(
     assert "holds no certificate under its hash; run `openssl rehash`" in refused(extra={"ca_bundle": str(tmp_path)})
     (tmp_path / "0a1b2c3d.0").write_bytes(certificate.read_bytes())
     assert read(extra={"ca_bundle": str(tmp_path)}).tls.verify_mode is ssl.CERT_REQUIRED
-    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}:{tmp_path}")
+    monkeypatch.setenv("SSL_CERT_DIR", f"/no/such/folder:{tmp_path}")
     assert read().tls.verify_mode is ssl.CERT_REQUIRED
 
 
