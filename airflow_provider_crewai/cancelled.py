@@ -73,7 +73,7 @@ class Cancellation:
         # Said before anything is asked: Airflow may close the task's log before the answer comes.
         self.log.warning(
             "The trigger of run %s was cancelled. If a user ended or cleared the task, the run is stopped now. It GOES "
-            "ON unless a line below says that it is stopped.",
+            "ON unless a line below says otherwise.",
             kickoff_id,
         )
         try:

@@ -56,6 +56,11 @@ def failure(said: str) -> dict[str, Any]:
     return {"state": "FAILED", "status": said, "result": None}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    """Connections that wait to be accepted. Beyond it the kernel drops them, and who connects waits for seconds."""
+
+
 class ScriptedCrew:
     """A crew that runs what its story says: each look at a run sees the next state, and the last one lasts for ever.
 
@@ -75,7 +80,7 @@ class ScriptedCrew:
         self._once: dict[str, deque[Script]] = defaultdict(deque)
         self._always: dict[str, Script] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     @property

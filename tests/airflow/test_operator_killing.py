@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -264,6 +266,120 @@ def test_a_run_that_is_waited_for_after_a_deferral_is_stopped_too(airflow: Airfl
     crew.once("/status", RUNNING, TERMINATED)
     ti.resume_failed()
     assert crew.stops == ["run-1"]
+
+
+class LockedLog:
+    """A log that writes under a lock which nobody can take twice, as Airflow 3's does, and is interrupted once.
+
+    :param at: the words in the midst of whose writing the task's process is told to end.
+    """
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+        self._lock = threading.Lock()
+        self._written: list[Any] = []
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+        with self._lock:
+            self._written.append(dict(event))
+            if self._at in str(event["event"]):
+                self._at = "(only once)"
+                signal.raise_signal(signal.SIGTERM)
+        raise structlog.DropEvent
+
+    @contextmanager
+    def collect(self) -> Iterator[list[Any]]:
+        before = structlog.get_config()["processors"]
+        # In place, since a logger that was used before keeps the list that it was bound with.
+        kept, before[:] = before[:], [structlog.stdlib.PositionalArgumentsFormatter(), self]
+        try:
+            yield self._written
+        finally:
+            before[:] = kept
+
+
+def test_a_signal_in_the_midst_of_a_log_line_stops_the_run_all_the_same(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1))
+    crew.once("/status", lambda _: setattr(ti, "state", "failed"))
+    airflow.logs = LockedLog("Run run-1: running").collect
+    began = time.monotonic()
+    outcome = ti.run()
+    assert crew.stops == ["run-1"]
+    assert time.monotonic() - began < 5
+    assert "told to end: the task is failed.\nRun run-1 is stopped." in outcome.text, "it is told afterwards"
+
+
+def test_a_signal_in_the_midst_of_a_log_line_before_the_kickoff_starts_nothing(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    ti = airflow.task(brief(retries=1))
+    airflow.logs = LockedLog("Starting a new run").collect
+    outcome = ti.run()
+    assert crew.kickoffs == []
+    assert isinstance(outcome.error, errors.CrewTaskKilled)
+    assert "told to end before it knew its run" in outcome.text
+
+
+def test_a_clear_of_a_running_task_stands_on_record_where_its_run_cannot_be_stopped(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING", "RUNNING", success())
+    crew.always("/stop", error(404, "Not Found"))
+    ti = airflow.task(brief(retries=1))
+    crew.once("/status", RUNNING, ended(ti, "restarting"))
+    ti.run()
+    assert ti.record["cleared"]
+    assert "Starting a new run: the task was cleared" in ti.run().text
+    assert len(crew.kickoffs) == 2
+
+
+def test_a_clear_to_reattach_that_has_discarded_the_record_stops_the_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    """As Airflow 3.4 does where the user does not tick "keep task state"."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(on_clear="reattach", retries=1))
+
+    def clear(asked: Asked) -> None:
+        airflow.records.clear()
+        ended(ti, "restarting")(asked)
+
+    crew.once("/status", RUNNING, clear)
+    assert "since nothing of this one is on record any more.\nRun run-1 is stopped." in ti.run().text
+    assert crew.stops == ["run-1"]
+    assert ti.record is None
+
+
+# ---- between the kickoff and the deferral ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting"])
+def test_a_task_that_was_ended_before_it_could_defer_stops_its_run(
+    airflow: Airflow, crew: ScriptedCrew, state: str
+) -> None:
+    """Airflow refuses the deferral (409), and would tell nobody."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True))
+    crew.once("/status", lambda _: setattr(ti, "state", state))
+    outcome = ti.run()
+    assert outcome.state != "deferred"
+    assert crew.stops == ["run-1"]
+    assert "Run run-1 is stopped." in outcome.text
+
+
+def test_a_task_that_was_ended_before_it_could_defer_leaves_its_run_where_the_author_says_so(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(deferrable=True, on_kill="leave"))
+    crew.once("/status", lambda _: setattr(ti, "state", "failed"))
+    assert "Run run-1 GOES ON: on_kill is 'leave'." in ti.run().text
+    assert crew.stops == []
+
+
+def test_a_task_whose_state_airflow_does_not_tell_defers(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    airflow.broken = {"GetTaskStates"}
+    assert airflow.task(brief(deferrable=True)).run().state == "deferred"
 
 
 # ---- in a triggerer: on_kill -----------------------------------------------------------------------
