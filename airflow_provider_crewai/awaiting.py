@@ -232,6 +232,8 @@ class AwaitsRun(BaseOperator):
             self.fail(error_of(ending, where=where, started_at=started_at, retry=retry))
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
+        for remark in ending.run.remarks:
+            self.log.warning("Run %s: %s", wait.kickoff_id, remark)
         return ending.run.answer
 
 

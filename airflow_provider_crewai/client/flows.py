@@ -18,6 +18,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewError,
     CrewMayHaveStarted,
     CrewNotFound,
+    CrewProtocolError,
 )
 from airflow_provider_crewai.wire.model import (
     JSON,
@@ -129,7 +130,7 @@ def kickoff(body: Kickoff, patience: float) -> Flow[str]:
     :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
     """
     try:
-        return (yield from _perform(codec.kickoff_request(body), codec.read_kickoff, patience))
+        return (yield from _perform(codec.kickoff_request(body), _usable_id, patience))
     except CrewError as error:
         if not policy.may_have_arrived(error):
             raise
@@ -138,6 +139,13 @@ def kickoff(body: Kickoff, patience: float) -> Flow[str]:
             "has no way to look for it. It was not sent again.",
             kickoff_id=None,
         ) from error
+
+
+def _usable_id(response: Response) -> str:
+    kickoff_id = codec.read_kickoff(response)
+    if fault := codec.fault_of_id(kickoff_id):
+        raise CrewProtocolError(f"its kickoff_id is of no use, since it {fault}")
+    return kickoff_id
 
 
 def get_status(kickoff_id: str, dialect: Dialect, patience: float) -> Flow[Run]:

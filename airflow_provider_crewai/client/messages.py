@@ -24,6 +24,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunUnwatchable,
 )
 from airflow_provider_crewai.wire.model import Run, RunState
+from airflow_provider_crewai.wire.words import line
 
 _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.STOPPED: CrewRunStopped,
@@ -39,7 +40,7 @@ OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 
 def sight(seen: Run | CrewError) -> str:
     """Write what a look came to, for one line of a log."""
-    return progress(seen) if isinstance(seen, Run) else f"no usable answer ({seen})"
+    return progress(seen) if isinstance(seen, Run) else f"no usable answer ({line(str(seen), 500)})"
 
 
 def progress(run: Run) -> str:
@@ -68,7 +69,7 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
         seen = f"It was started {moment(started_at)}, {age} before, over {where}."
     text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
     if ending.verdict is Verdict.FAILED:
-        return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.error if ending.run else None)
+        return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.reason if ending.run else None)
     return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
 
 

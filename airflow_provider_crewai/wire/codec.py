@@ -3,19 +3,22 @@
 Two dialects are read alike: what deployments answer live (crewai 1.15, 2026-10), and what the published
 reference documents (docs.crewai.com/en/api-reference, enterprise-api.en.yaml). Any bytes give a value or
 a `CrewError`, never another exception.
+
+An answer (an id, a result) is never altered. Words for people (a state, a step, a question, an error) are made
+printable and short here, once, and our secrets are taken out of them after decoding.
 """
 
 from __future__ import annotations
 
-import html
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from dataclasses import replace
+from itertools import islice
 from urllib.parse import quote
 
-from airflow_provider_crewai.wire import errors
+from airflow_provider_crewai.wire import body as bodies
+from airflow_provider_crewai.wire import errors, words
 from airflow_provider_crewai.wire.model import (
     JSON,
     CrewInputs,
@@ -51,6 +54,7 @@ _STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
     402: errors.CrewQuotaError,
     403: errors.CrewAuthError,
     404: errors.CrewNotFound,
+    405: errors.CrewNotFound,
     408: errors.CrewServerError,
     410: errors.CrewNotFound,
     422: errors.CrewInputError,
@@ -59,9 +63,27 @@ _STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
 _QUOTA = re.compile(
     r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.IGNORECASE
 )
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
-_UNSTORABLE = re.compile(r"\\u(0000|d[89a-f])", re.IGNORECASE)
-_DETAIL_LENGTH = 1000
+_OF_A_RUN = frozenset(
+    {"state", "result", "result_json", "progress", "usage_metrics", "last_step", "last_executed_task", "current_task"}
+)
+"""Keys that only an answer about a run has; `status` and `error` are everybody's."""
+
+_LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
+
+MAX_ID = 256
+"""Characters of an id. Those seen are UUIDs or of 24 characters; a path of some thousand is refused on the way."""
+
+_ERROR_BODY = 64 * 1024
+"""Bytes of an error's body that are read."""
+
+_DETAIL = 500
+"""Characters of an error's words."""
+
+_MAX_COUNT = 2**53
+"""Above it a figure is no count, and not the same in all languages."""
+
+_MAX_USAGE = 20
+"""Figures of a run's usage that are kept; crewai has seven."""
 
 
 # ---- requests -------------------------------------------------------------------------------------
@@ -116,14 +138,32 @@ def stop_request(kickoff_id: str) -> Request:
 
 
 def _quoted(kickoff_id: str) -> str:
-    if not _is_an_id(kickoff_id):
-        raise errors.CrewConfigError(f"{kickoff_id!r} is not a kickoff_id. Nothing was sent.")
+    if fault := fault_of_id(kickoff_id):
+        shown = words.line(str(kickoff_id), 60)
+        raise errors.CrewConfigError(f"{shown!r} is not a kickoff_id: it {fault}. Nothing was sent.")
     return quote(kickoff_id, safe="")
 
 
-def _is_an_id(kickoff_id: str) -> bool:
-    # Ids are opaque, but one of dots alone is folded away by every HTTP library and would name another path.
-    return isinstance(kickoff_id, str) and kickoff_id.isprintable() and bool(kickoff_id.strip("."))
+def fault_of_id(kickoff_id: str) -> str | None:
+    """Say what keeps a text from being a kickoff_id, as in "it …", or None where nothing does.
+
+    Ids are opaque. But one of dots alone is folded away by every HTTP library and would name another path, and one
+    with a control character forges lines wherever it is logged.
+    """
+    if fault := _unsendable(kickoff_id):
+        return fault
+    return None if len(kickoff_id) <= MAX_ID else f"has {len(kickoff_id):,} characters, of which {MAX_ID} are allowed"
+
+
+def _unsendable(kickoff_id: str) -> str | None:
+    if not isinstance(kickoff_id, str):
+        return "is no text"
+    if not kickoff_id.strip(". "):
+        return "holds nothing but dots" if kickoff_id.strip() else "is empty"
+    sign = next((sign for sign in kickoff_id if not sign.isprintable()), None)
+    if sign is None:
+        return None
+    return f"holds {'a line break' if sign in _LINE_BREAKS else f'the invisible character U+{ord(sign):04X}'}"
 
 
 def _hooks(kickoff: Kickoff) -> JSONObject:
@@ -149,22 +189,25 @@ def read_inputs(response: Response) -> CrewInputs:
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
     body = _object(response)
-    names = body.get("inputs", [])
-    if isinstance(names, dict):
-        names = list(names)
-    if not isinstance(names, list):
-        _unpromised(response, "no list under 'inputs'")
-    return CrewInputs(tuple(_unique(filter(None, map(_input_name, names)))))
+    if "inputs" not in body:
+        raise _unpromised(response, "nothing under 'inputs'", errors.CrewNotACrew)
+    names = body["inputs"] or []
+    if not isinstance(names, list | dict):
+        raise _unpromised(response, "no list under 'inputs'")
+    cleaned = (words.line(_input_name(item), secrets=response.secrets) for item in names)
+    return CrewInputs(tuple(_unique(filter(None, cleaned))))
 
 
 def read_kickoff(response: Response) -> str:
-    """Read the answer to `POST /kickoff`: the run's `kickoff_id`.
+    """Read the answer to `POST /kickoff`: the run's `kickoff_id`, as it came.
+
+    Whether it is short enough to be of use is for the kickoff to say, which has been paid for by then.
 
     :raises CrewApiError, CrewProtocolError: the answer is an error, or holds no id.
     """
-    kickoff_id = _text(_object(response).get("kickoff_id"))
-    if not _is_an_id(kickoff_id):
-        _unpromised(response, "no usable 'kickoff_id'")
+    kickoff_id = _id(_object(response).get("kickoff_id"))
+    if fault := _unsendable(kickoff_id):
+        raise _unpromised(response, f"no usable 'kickoff_id': it {fault}")
     return kickoff_id
 
 
@@ -175,6 +218,9 @@ def read_status(kickoff_id: str, response: Response) -> Run:
     says that this deployment does not know the path.
 
     :raises CrewNotFound: the path is unknown here.
+    :raises CrewNotACrew: what answers there is no crew. A gateway's page during an outage looks the same, so who has
+        seen the run alive waits on.
+    :raises CrewAnswerTooLarge: only the beginning was read, and the state does not stand there.
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
     if response.status in (404, 410) and _is_about_a_run(response):
@@ -188,8 +234,9 @@ def read_resume(response: Response) -> Resumed:
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
     body = _object(response)
-    fields = (_text(body.get(key)) or None for key in ("kickoff_id", "status", "message"))
-    return Resumed(*fields)
+    kickoff_id = _id(body.get("kickoff_id"))
+    status, message = (_line(body.get(key), response) for key in ("status", "message"))
+    return Resumed(None if fault_of_id(kickoff_id) else kickoff_id, status, message)
 
 
 def read_stop(response: Response) -> bool:
@@ -219,35 +266,58 @@ def _why_not_stopped(response: Response) -> RunState | None:
 
 def _run(kickoff_id: str, response: Response) -> Run:
     body = _object(response)
-    word = _text(body.get("state")) or _text(body.get("status"))
-    if not word:
-        _unpromised(response, "neither 'state' nor 'status'")
-    state = parse_state(word)
-    # `status` is a sentence where `state` is there, and the state itself in the documented shape.
-    text = _text(body.get("status")) if _text(body.get("state")) else None
-    return Run(
+    word = _line(body.get("state"), response) or _line(body.get("status"), response)
+    state = parse_state(word or "")
+    if not word or (state is RunState.UNKNOWN and not body.keys() & _OF_A_RUN):
+        raise _unpromised(response, "it does not tell the state of a run", errors.CrewNotACrew)
+    run = Run(
         kickoff_id=kickoff_id,
         state=state,
         word=word,
-        text=text or None,
-        error=_failure(body, text) if state in (RunState.FAILED, RunState.STOPPED) else None,
-        result=_result(body.get("result")),
-        result_json=body.get("result_json"),
-        progress=_progress(body),
-        question=_question(body.get("human_input")),
-        usage=_usage(body.get("usage_metrics")),
-        raw=body,
+        text=_line(body.get("status"), response) if _text(body.get("state")) else None,
+        progress=_progress(body, response),
+        question=_question(body.get("human_input"), response),
+        usage=_usage(body.get("usage_metrics"), response),
     )
+    if not response.whole:
+        return run
+    if state is RunState.SUCCEEDED:
+        return _with_answer(run, body, response.secrets)
+    if state in (RunState.FAILED, RunState.STOPPED):
+        return _with_reason(run, body, response.secrets)
+    return run  # what it has answered so far is none of its answer, and not kept
+
+
+def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
+    came = (_result(body.get("result")), body.get("result_json"))
+    result, result_json = kept = (bodies.storable(came[0]), bodies.storable(came[1]))
+    remarks = []
+    if kept != came:
+        remarks.append("Its answer holds characters that no database can hold; U+FFFD stands in their place.")
+    run = replace(run, result=result, result_json=result_json)
+    shown = run.answer if isinstance(run.answer, str) else json.dumps(run.answer, ensure_ascii=False)
+    if words.scrub(shown, secrets) != shown:
+        remarks.append(
+            "Its answer holds a secret of the connection. It is handed on as it came, so whoever sees the answer sees "
+            "the secret: renew it, and see to it that the crew does not learn it."
+        )
+    return replace(run, remarks=tuple(remarks))
+
+
+def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
+    # `status` is a sentence where `state` is there, and the state itself in the documented shape.
+    keys = ("status", "error", "error_message", "result")
+    candidates = (body.get(key) for key in (keys if _text(body.get("state")) else keys[1:]))
+    said = next((said for said in map(_words, candidates) if said), None)
+    if said is None:
+        return run
+    reason = words.scrub("\n".join(map(words.printable, said.splitlines())), secrets)
+    return replace(run, error=words.paragraphs(reason) or None, reason=reason)
 
 
 def parse_state(word: str) -> RunState:
     """Normalise a state's spelling: case-blind, with space, `_` and `-` alike. An unknown word is UNKNOWN."""
     return _STATE_OF_WORD.get(re.sub(r"[\s_-]+", "_", word.strip().lower()), RunState.UNKNOWN)
-
-
-def _failure(body: JSONObject, text: str | None) -> str | None:
-    candidates = (text, *(body.get(key) for key in ("error", "error_message", "result")))
-    return next((said for said in map(_words, candidates) if said), None)
 
 
 def _result(result: JSON) -> JSON:
@@ -257,32 +327,42 @@ def _result(result: JSON) -> JSON:
     return result
 
 
-def _progress(body: JSONObject) -> Progress | None:
+def _progress(body: JSONObject, response: Response) -> Progress | None:
     progress = body.get("progress")
     if not isinstance(progress, dict):
         return None
     return Progress(
-        completed=_int(progress.get("completed", progress.get("completed_tasks"))),
-        total=_int(progress.get("total", progress.get("total_tasks"))),
-        current=_text(progress.get("current", body.get("current_task"))) or None,
-        current_agent=_text(progress.get("current_agent")) or None,
+        completed=_count(progress.get("completed", progress.get("completed_tasks"))),
+        total=_count(progress.get("total", progress.get("total_tasks"))),
+        current=_line(progress.get("current", body.get("current_task")), response),
+        current_agent=_line(progress.get("current_agent"), response),
     )
 
 
-def _question(question: JSON) -> Question | None:
-    if not isinstance(question, dict) or not (task_id := _text(question.get("task_id"))):
+def _question(question: JSON, response: Response) -> Question | None:
+    if not isinstance(question, dict) or fault_of_id(task_id := _id(question.get("task_id"))):
         return None
-    return Question(task_id, _text(question.get("message")), _text(question.get("output")))
+    output = words.paragraphs(_text(question.get("output")), secrets=response.secrets)
+    return Question(task_id, _line(question.get("message"), response) or "", output)
 
 
-def _usage(usage: JSON) -> Mapping[str, int]:
+def _usage(usage: JSON, response: Response) -> Mapping[str, int]:
     if not isinstance(usage, dict):
         return {}
-    return {key: count for key, value in usage.items() if (count := _int(value)) is not None}
+    counts = ((_line(key, response), _count(value)) for key, value in islice(usage.items(), _MAX_USAGE))
+    return {key: count for key, count in counts if key and count is not None}
 
 
 def _input_name(item: JSON) -> str:
     return _text(item.get("name")) if isinstance(item, dict) else _text(item)
+
+
+def _line(value: JSON, response: Response) -> str | None:
+    return words.line(_text(value), secrets=response.secrets) or None
+
+
+def _id(value: JSON) -> str:
+    return value if isinstance(value, str) else _text(value)
 
 
 # ---- errors ---------------------------------------------------------------------------------------
@@ -299,9 +379,18 @@ def read_error(response: Response) -> errors.CrewApiError | None:
 
 def _object(response: Response) -> JSONObject:
     _raise_for_status(response)
-    body = _json(response)
+    text = bodies.text_of(response.body)
+    if not response.whole:
+        return bodies.read_head(text)
+    try:
+        body = bodies.read(text)
+    except ValueError:
+        # A crew may break off in the middle of an object, but it sends no page.
+        broken = text.lstrip("\ufeff \t\r\n").startswith("{")
+        kind = errors.CrewProtocolError if broken else errors.CrewNotACrew
+        raise _unpromised(response, "not JSON", kind) from None
     if not isinstance(body, dict):
-        _unpromised(response, "not a JSON object")
+        raise _unpromised(response, "not a JSON object", errors.CrewNotACrew)
     return body
 
 
@@ -309,38 +398,48 @@ def _raise_for_status(response: Response) -> None:
     status = response.status
     if 200 <= status < 300:
         return
+    detail = _detail(response)
     if 300 <= status < 400:
         # Never followed: the token would go to whoever the redirect names.
-        raise errors.CrewApiError(
-            f"HTTP {status}: redirected to {response.headers.get('location', 'nowhere')}. Redirects are not "
-            "followed with the token; set the connection's host to the crew's own URL.",
+        where = words.line(response.headers.get("location", ""), secrets=response.secrets) or "nowhere"
+        raise errors.CrewNotFound(
+            f"HTTP {status}: redirected to {where}. Redirects are not followed with the token; set the connection's "
+            "host to the crew's own URL.",
             status=status,
         )
     kind = _STATUS_ERRORS.get(status)
     if kind is None:
         kind = errors.CrewServerError if status >= 500 else errors.CrewApiError
-    if _speaks_of_quota(response) and not (status == 429 and "retry-after" in response.headers):
+    if _speaks_of_quota(status, detail) and not (status == 429 and "retry-after" in response.headers):
         # Who says when to come back speaks of a rate, whatever the words.
         kind = errors.CrewQuotaError
     raise _api_error(response, kind)
 
 
-def _speaks_of_quota(response: Response) -> bool:
+def _speaks_of_quota(status: int, detail: str) -> bool:
     # An input may be named "quota" too, so a complaint about missing inputs is none about the plan.
-    detail = _detail(response)
-    return 401 < response.status < 500 and bool(_QUOTA.search(detail)) and "missing" not in detail.lower()
+    return 401 < status < 500 and bool(_QUOTA.search(detail)) and "missing" not in detail.lower()
 
 
 def _api_error(response: Response, kind: type[errors.CrewApiError]) -> errors.CrewApiError:
     detail = _detail(response)
     message = f"HTTP {response.status}: {detail}" if detail else f"HTTP {response.status} without a text"
     retry_after = response.headers.get("retry-after")
+    if retry_after is not None:
+        retry_after = words.line(retry_after, secrets=response.secrets)
     return kind(message, status=response.status, detail=detail, retry_after=retry_after)
 
 
-def _unpromised(response: Response, why: str) -> NoReturn:
-    said = _plain(response.body.decode("utf-8", "replace")[:_DETAIL_LENGTH])
-    raise errors.CrewProtocolError(f"HTTP {response.status}, but {why}: {said[:200]!r}")
+def _unpromised(
+    response: Response, why: str, kind: type[errors.CrewProtocolError] = errors.CrewProtocolError
+) -> errors.CrewProtocolError:
+    if not response.whole:
+        return errors.CrewAnswerTooLarge(
+            f"HTTP {response.status}, but the answer is too long to be read here, and its beginning does not tell "
+            "the state of the run"
+        )
+    said = words.line(_plain(bodies.text_of(response.body)), secrets=response.secrets)
+    return kind(f"HTTP {response.status}, but {why}: {said!r}")
 
 
 def _is_about_a_run(response: Response) -> bool:
@@ -350,68 +449,36 @@ def _is_about_a_run(response: Response) -> bool:
 
 def _detail(response: Response) -> str:
     """Return the server's own words, from any of the shapes seen: detail, error, message, text, HTML, nothing."""
+    text = bodies.text_of(response.body[:_ERROR_BODY])
     try:
-        body = _json(response)
-    except errors.CrewProtocolError:
-        return _plain(response.body[: 8 * _DETAIL_LENGTH].decode("utf-8", "replace"))
-    said = body
-    if isinstance(body, dict):
-        parts = [_words(body[key]) for key in ("error", "message", "detail", "details") if body.get(key)]
-        said = ": ".join(_unique(filter(None, parts))) or _words(body)
-    return _plain(_words(said))
+        said = _complaint(bodies.read(text))
+    except ValueError:
+        said = _complaint(bodies.read_head(text)) or text
+    return words.line(_plain(said), _DETAIL, response.secrets)
+
+
+def _complaint(body: JSON) -> str:
+    if not isinstance(body, dict):
+        return _words(body)
+    parts = [_words(body[key]) for key in ("error", "message", "detail", "details") if body.get(key)]
+    return ": ".join(_unique(filter(None, parts))) or (_words(body) if body else "")
+
+
+def _plain(said: str) -> str:
+    return bodies.words_of_page(said) if said.lstrip().startswith("<") else said
 
 
 def _words(value: JSON) -> str:
-    try:
-        return _said(value)
-    except RecursionError:
-        return ""
-
-
-def _said(value: JSON) -> str:
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list):
-        return "; ".join(filter(None, map(_said, value)))
+        return "; ".join(filter(None, map(_words, value)))
     if isinstance(value, dict) and isinstance(value.get("msg"), str):
         # FastAPI's validation errors: {"loc": ["body", "executionId"], "msg": "Field required"}
         where = value.get("loc")
         path = ".".join(map(str, where)) + ": " if isinstance(where, list) else ""
-        return path + _said(value["msg"])
+        return path + _words(value["msg"])
     return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _plain(text: str) -> str:
-    # Cut first: looking for markup in a megabyte of "<style>" takes an hour.
-    flat = " ".join(html.unescape(_MARKUP.sub(" ", text[: 8 * _DETAIL_LENGTH])).replace("\0", " ").split())
-    return flat if len(flat) <= _DETAIL_LENGTH else flat[:_DETAIL_LENGTH] + "…"
-
-
-def _json(response: Response) -> JSON:
-    try:
-        # Not `json.loads(bytes)`: that lets lone surrogates through.
-        text = response.body.decode(json.detect_encoding(response.body), "replace")
-        # NaN and Infinity (which 1e999 is, too) are Python's, not JSON's, and a database would refuse them later.
-        body: JSON = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
-        return _storable(body) if _UNSTORABLE.search(text) else body
-    except (ValueError, RecursionError):
-        # RecursionError: a body of ten thousand brackets is a body too.
-        _unpromised(response, "not JSON")
-
-
-def _finite(digits: str) -> float | None:
-    return value if math.isfinite(value := float(digits)) else None
-
-
-def _storable(value: JSON) -> JSON:
-    """Replace lone surrogates and NUL: no log, JSON column or XCom can hold them."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {str(_storable(key)): _storable(item) for key, item in value.items()}
-    return value
 
 
 def _text(value: JSON) -> str:
@@ -420,8 +487,10 @@ def _text(value: JSON) -> str:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
-def _int(value: JSON) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _count(value: JSON) -> int | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _MAX_COUNT:
+        return None
+    return int(value)
 
 
 def _unique(items: Iterable[str]) -> Iterable[str]:

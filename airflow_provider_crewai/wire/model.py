@@ -62,16 +62,21 @@ class Question:
     output: str = ""
 
     def __str__(self) -> str:
-        said = self.message[:200] or "it wants to be told something"
+        said = self.message or "it wants to be told something"
         return f"{said} (task {self.task_id})"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One answer about a run.
+    """One answer about a run. Its words are printable and short; a run that goes on holds no answer.
 
-    `raw` is the whole body as it came. It may be large, so it is kept aside for a curious caller
-    and is part of neither the repr nor equality; never store it.
+    :param word: the state as the deployment spells it.
+    :param text: the deployment's sentence about the state.
+    :param error: why the run failed or was stopped, for a message: some lines at most.
+    :param reason: the same in full, printable and without our secrets. It may be megabytes.
+    :param result: what a run that succeeded answered, as it came.
+    :param result_json: the same as JSON, where the deployment gives it.
+    :param remarks: sentences about the answer that a person should read, such as that it holds the token.
     """
 
     kickoff_id: str
@@ -79,12 +84,13 @@ class Run:
     word: str = ""
     text: str | None = None
     error: str | None = None
+    reason: str | None = field(default=None, repr=False)
     result: JSON = None
     result_json: JSON = None
     progress: Progress | None = None
     question: Question | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
-    raw: JSONObject = field(default_factory=dict, repr=False, compare=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def answer(self) -> JSON:

@@ -61,6 +61,8 @@ def printable(text: str, keep: str = "") -> str:
     :param keep: signs that stay, such as the line break.
     """
     shown = _UNSEEN.sub("", _ESCAPE_SEQUENCE.sub("", text))
+    if shown.isprintable():
+        return shown
     return "".join(sign if sign.isprintable() or sign in keep else " " for sign in shown)
 
 
