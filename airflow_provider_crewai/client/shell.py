@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from airflow_provider_crewai.client.flows import Reply, Stored
@@ -24,9 +25,15 @@ LOOK_BODY = 256 * 1024
 Of an error they are enough everywhere.
 """
 
-MOST_HEADERS = 128
+MOST_HEADERS = 99
 LONGEST_HEADER = 64 * 1024
-"""What an answer may have of headers, and bytes of one: more than any server sends."""
+"""What an answer may have of headers, and bytes of one: more than any server sends, and what `http.client` takes."""
+
+MAX_HEAD = 16 * 1024 * 1024
+"""Bytes of an answer beside its body, at most: headers, and what lies between the chunks."""
+
+CHUNK = 64 * 1024
+"""Bytes of a body that are read at once."""
 
 CONNECT = 10.0
 """Seconds for which one address may leave the attempt to connect without an answer."""
@@ -162,10 +169,14 @@ def _read_headers(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
         if count == MOST_HEADERS or len(value) > LONGEST_HEADER:
             raise CrewTransportError(f"HTTP {status} with more headers than any server has", sent=True)
-    how = headers.get("transfer-encoding", "chunked").lower()
-    if status < 200 or how != "chunked" or {"transfer-encoding", "content-length"} <= headers.keys():  # noqa: PLR2004
+    if status < 200 or not _says_where_it_ends(headers):  # noqa: PLR2004 - an interim answer is none
         raise CrewTransportError(f"HTTP {status} whose headers do not say where the answer ends", sent=True)
     return headers
+
+
+def _says_where_it_ends(headers: Mapping[str, str]) -> bool:
+    how, length = headers.get("transfer-encoding", ""), headers.get("content-length", "")
+    return how.lower() in ("", "chunked") and not (how and length) and re.fullmatch("[0-9]*", length) is not None
 
 
 def decode(body: bytes, encoding: str, limit: int) -> bytes:

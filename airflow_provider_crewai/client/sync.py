@@ -1,21 +1,23 @@
-"""The blocking shell: `httpcore`. For workers and scripts."""
+"""The blocking shell: `requests`. For workers and scripts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-import httpcore
+import requests
 
 from airflow_provider_crewai.client import flows
 from airflow_provider_crewai.client.begin import Begun, Plan, Say, begin
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
+    CHUNK,
     CONNECT,
     MAX_BODY,
+    MAX_HEAD,
     Arriving,
     NoStore,
     Store,
@@ -25,7 +27,7 @@ from airflow_provider_crewai.client.shell import (
     request_headers,
     silent,
 )
-from airflow_provider_crewai.client.sync_sockets import Sockets
+from airflow_provider_crewai.client.sync_sockets import Course, Transport, running
 from airflow_provider_crewai.client.watch import Ending, Watch
 from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewConfigError, CrewError, CrewTaskKilled
 from airflow_provider_crewai.wire.model import (
@@ -213,8 +215,8 @@ class _Link:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._sockets = Sockets(min(CONNECT, settings.timeout / 2))
-        self._pool = _new_pool(settings, self._sockets)
+        # Without a session of `requests`: that would keep cookies, and look where a redirect leads.
+        self._transport = Transport(settings.tls)
 
     def send(self, request: Request) -> Response | CrewError:
         """Send a request and return its answer, or the error in its place."""
@@ -222,36 +224,31 @@ class _Link:
             # A connection that the server has closed meanwhile would look like a lost answer, so what must not be
             # sent twice gets a new one.
             self.close()
-        course = self._sockets.course
-        course.begin(self.settings.timeout)
-        got = self._tried(request)
-        if isinstance(got, CrewError) and request.method == "GET" and not (course.connected or course.heard):
-            # The server had closed the connection that was kept, which says nothing. The next one is new.
-            self.close()
-            got = self._tried(request)
+        timeout = self.settings.timeout
+        with running(Course(timeout, min(CONNECT, timeout / 2), MAX_BODY + MAX_HEAD)) as course:
+            got = self._tried(request, course)
+            if isinstance(got, CrewError) and request.method == "GET" and not (course.connected or course.heard):
+                # The server had closed the connection that was kept, which says nothing. The next one is new.
+                self.close()
+                got = self._tried(request, course)
         return got
 
     def close(self) -> None:
         """Close the connection."""
-        self._pool.close()
+        self._transport.close()
 
-    def _tried(self, request: Request) -> Response | CrewError:
+    def _tried(self, request: Request, course: Course) -> Response | CrewError:
         try:
-            return self._exchange(request)
+            return self._exchange(request, course.left())
         except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
-            return failure(error, self.settings, sent=self._sockets.course.sent)
+            return failure(error, self.settings, sent=course.sent)
 
-    def _exchange(self, request: Request) -> Response:
-        url = urlsplit(self.settings.base_url)
-        headers = {"Host": url.netloc, **request_headers(self.settings)}
-        with self._pool.stream(
-            request.method,
-            httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target=url.path + request.path),
-            headers=list(headers.items()),
-            content=encode(request),
-        ) as got:
-            arriving = Arriving(self.settings, got.status, got.headers, MAX_BODY)
-            for chunk in got.iter_stream():
+    def _exchange(self, request: Request, timeout: float) -> Response:
+        proxies = dict.fromkeys(("http", "https"), self.settings.proxy) if self.settings.proxy else {}
+        with self._transport.send(self._prepared(request), stream=True, timeout=timeout, proxies=proxies) as got:
+            headers = ((name.encode(), value.encode("latin-1")) for name, value in got.raw.headers.iteritems())
+            arriving = Arriving(self.settings, got.status_code, headers, MAX_BODY)
+            for chunk in got.raw.stream(CHUNK, decode_content=False):
                 if not arriving.take(chunk):
                     break
             response = arriving.response()
@@ -259,15 +256,10 @@ class _Link:
             raise CrewAnswerTooLarge(f"the answer is larger than {MAX_BODY} bytes")
         return response
 
-
-def _new_pool(settings: Settings, sockets: Sockets) -> httpcore.ConnectionPool:
-    if not settings.proxy:
-        return httpcore.ConnectionPool(settings.tls, network_backend=sockets)
-    url = urlsplit(settings.proxy)
-    user = (unquote(url.username or "").encode("latin-1"), unquote(url.password or "").encode("latin-1"))
-    return httpcore.HTTPProxy(
-        httpcore.URL(scheme=url.scheme, host=url.hostname or "", port=url.port, target="/"),
-        proxy_auth=user if any(user) else None,
-        ssl_context=settings.tls,
-        network_backend=sockets,
-    )
+    def _prepared(self, request: Request) -> requests.PreparedRequest:
+        settings = self.settings
+        url = settings.base_url + request.path
+        headers = {"Host": urlsplit(url).netloc, **request_headers(settings)}
+        prepared = requests.Request(request.method, url, headers, data=encode(request)).prepare()
+        prepared.url = url  # as it was: `requests` would write it anew
+        return prepared

@@ -1,41 +1,46 @@
 """The sockets of the blocking shell: each wait on them ends by one deadline, and they note what was sent.
 
-A library times each wait by itself, so that a peer which drips can hold a worker for as long as it likes. And what a
-library raises does not say whether a byte of the request had left by then: only the socket knows.
+`requests` times each wait by itself, so that a peer which drips can hold a worker for as long as it likes. And what it
+raises does not say whether a byte of the request had left by then: only the socket knows. So `Transport` is an adapter
+of `requests` whose connections are made of such sockets. It also keeps `requests` from reading the environment, from
+adding roots to a private CA bundle, and from following a redirect with the token.
 """
 
 from __future__ import annotations
 
-import select
+import http.client
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpcore
+import requests
+import urllib3
 
 _TUNNEL = b"CONNECT "
 """How a request to a proxy begins that is none to the crew: all of our own are a GET or a POST."""
 
 
-class Course(threading.local):
-    """The course of the request that the running thread sends.
+class Course:
+    """The course of one request.
 
+    :param timeout: seconds for the whole request.
+    :param patience: seconds for which one address may leave the attempt to connect without an answer.
+    :param limit: bytes that may come back, all in all.
     :ivar connected: whether a new connection was opened for it.
     :ivar sent: whether a byte of it may have left.
-    :ivar heard: whether a byte came back.
+    :ivar heard: how many bytes came back.
     """
 
-    connected = sent = heard = False
-    _timeout = _deadline = 0.0
-
-    def begin(self, timeout: float) -> None:
-        """Begin anew.
-
-        :param timeout: seconds for the whole request.
-        """
-        self.connected = self.sent = self.heard = False
+    def __init__(self, timeout: float, patience: float, limit: int) -> None:
+        self.connected = self.sent = False
+        self.heard = 0
+        self.patience = patience
+        self._limit = limit
         self._timeout, self._deadline = timeout, time.monotonic() + timeout
 
     def left(self, at_most: float = float("inf")) -> float:
@@ -47,83 +52,136 @@ class Course(threading.local):
             raise TimeoutError(f"no whole answer within {self._timeout:g} seconds")
         return min(left, at_most)
 
+    def hear(self, count: int) -> None:
+        """Count bytes that came back.
 
-class Sockets(httpcore.NetworkBackend):
-    """Opens the connections of one client.
+        :raises ConnectionError: they are more than any answer has, as where headers or chunks have no end.
+        """
+        self.heard += count
+        if self.heard > self._limit:
+            raise ConnectionError(f"the answer does not end after {self._limit} bytes")
 
-    :param patience: how long a server may take to accept a connection, where it has several addresses.
-    """
 
-    def __init__(self, patience: float) -> None:
-        self.course = Course()
-        self._patience = patience
+_running = threading.local()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect to the first of a host's addresses that answers."""
-        self.course.connected = True
+
+@contextmanager
+def running(course: Course) -> Iterator[Course]:
+    """Let the sockets of this thread obey a course. A signal handler may begin another one in between."""
+    before = getattr(_running, "course", None)
+    _running.course = course
+    try:
+        yield course
+    finally:
+        _running.course = before
+
+
+def _course() -> Course:
+    course: Course = _running.course
+    return course
+
+
+class _Timed(socket.socket):
+    """A socket whose every wait ends by the course's deadline, whatever the library has set."""
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.settimeout(_course().left())
+        count = super().recv_into(*arguments)
+        _course().hear(count)
+        return count
+
+    def send(self, data: Any, *flags: Any) -> int:
+        self._note(data)
+        return super().send(data, *flags)
+
+    def sendall(self, data: Any, *flags: Any) -> None:
+        self._note(data)
+        super().sendall(data, *flags)
+
+    def _note(self, data: Any) -> None:
+        self.settimeout(_course().left())
+        _course().sent |= bool(data) and not bytes(data[: len(_TUNNEL)]).startswith(_TUNNEL)
+
+
+class _TimedTLS(_Timed, ssl.SSLSocket):
+    """The same above TLS. Its handshake has the time that was left when it began."""
+
+
+class _Answer(http.client.HTTPResponse):
+    """Skips each interim answer (RFC 9110, section 15.2), where the standard library skips 100 alone."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
+            self.headers = None  # type: ignore[assignment]  # what it is before an answer was begun
+            super().begin()
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _Answer
+
+    def _new_conn(self) -> socket.socket:
+        course = _course()
+        course.connected = True
+        host = self._dns_host.strip("[]")
         failure = OSError(f"{host} has no address")
-        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM):
+            made = _Timed(family, kind, protocol)
             try:
-                found = socket.create_connection((str(address[0]), port), self.course.left(self._patience))
+                made.settimeout(course.left(course.patience))
+                made.connect(address)
             except OSError as error:
+                made.close()
                 failure = error
             else:
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return _Stream(found, self.course)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made.settimeout(course.left())
+                return made
         raise failure
 
 
-class _Stream(httpcore.NetworkStream):
-    """One connection. The timeouts that the library passes are not needed: the deadline is the request's."""
-
-    def __init__(self, connection: socket.socket, course: Course) -> None:
-        self._socket = connection
-        self._course = course
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = self._timed().recv(max_bytes)
-        self._course.heard |= bool(data)
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._course.sent |= bool(buffer) and not buffer.startswith(_TUNNEL)
-        rest = memoryview(buffer)
-        try:
-            while rest:
-                rest = rest[self._timed().send(rest) :]
-        except ConnectionError as error:
-            # The library then listens all the same: a server may answer before it has heard all, and hang up.
-            raise httpcore.WriteError(str(error)) from error
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        try:
-            return _Stream(ssl_context.wrap_socket(self._timed(), server_hostname=server_hostname), self._course)
-        except BaseException:
-            self.close()
-            raise
-
-    def get_extra_info(self, info: str) -> bool | None:
-        """Answer what the pool asks before it takes a connection again: whether there is something to read."""
-        return _is_readable(self._socket) if info == "is_readable" else None
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _timed(self) -> socket.socket:
-        self._socket.settimeout(self._course.left())
-        return self._socket
+class _ConnectionTLS(_Connection, urllib3.connection.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True  # else urllib3 warns at each request of a connection whose owner trusts everyone
 
 
-def _is_readable(connection: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(0))
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _PoolTLS(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _ConnectionTLS
+
+
+class Transport(requests.adapters.HTTPAdapter):
+    """Sends the requests of one client.
+
+    :param tls: whom to trust; nothing is added to it.
+    """
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        tls.sslsocket_class = _TimedTLS
+        self._tls = tls
+        super().__init__(pool_maxsize=1)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the pool of connections to crews."""
+        super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Make the pool of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, **options, ssl_context=self._tls)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, *_: Any, **__: Any
+    ) -> tuple[Any, Any]:
+        """Name the server alone: whom to trust is in the pool already."""
+        url = urlsplit(request.url or "")
+        return {"scheme": url.scheme, "host": url.hostname, "port": url.port}, {}
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Change no connection: `requests` would add its own roots to those of a private bundle."""

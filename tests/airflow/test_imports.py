@@ -15,7 +15,6 @@ from airflow_provider_crewai.triggers import CrewStatusTrigger
 FORBIDDEN = (
     "requests",
     "urllib3",
-    "httpcore",
     "aiohttp",
     "yarl",
     "pydantic",

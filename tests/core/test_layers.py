@@ -18,14 +18,14 @@ ME = "airflow_provider_crewai"
 # What each part may import of this package, and of what is not in the standard library.
 ALLOWED = {
     "wire": ({"wire"}, set()),
-    "client": ({"wire", "client", "times"}, {"requests", "httpcore", "aiohttp", "certifi", "idna", "yarl"}),
+    "client": ({"wire", "client", "times"}, {"requests", "urllib3", "aiohttp", "certifi", "idna", "yarl"}),
     "server": ({"wire", "server", "times"}, {"starlette", "uvicorn", "aiohttp", "yarl", "jinja2"}),
     "server/crew_process": (set(), {"crewai"}),
     "cli": ({"wire", "client", "times", "cli", "journal", "server", "hooks"}, {"airflow"}),
 }
 ONLY_IN = {
-    "requests": {"client/proxies.py"},
-    "httpcore": {"client/sync.py", "client/sync_sockets.py"},
+    "requests": {"client/proxies.py", "client/sync.py", "client/sync_sockets.py"},
+    "urllib3": {"client/sync_sockets.py"},
     "aiohttp": {"client/aio.py", "server/webhooks.py"},
     "pendulum": {"times.py"},
     "crewai": {f"server/crew_process/{name}.py" for name in ("crews", "flows", "human", "listening")},
