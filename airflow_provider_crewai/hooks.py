@@ -8,9 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai._compat import BaseHook, aget_connection
+from airflow_provider_crewai.client.fields import called
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.lookups import Lookups
-from airflow_provider_crewai.wire.errors import CrewConfigError, CrewConnectionUnreadable, CrewError
+from airflow_provider_crewai.wire.errors import (
+    CrewConfigError,
+    CrewConnectionUnreadable,
+    CrewError,
+    CrewServerError,
+    CrewTransportError,
+)
 from airflow_provider_crewai.wire.words import line
 
 if TYPE_CHECKING:
@@ -25,7 +32,10 @@ XCOM_KICKOFF_ID = "kickoff_id"
 """The XCom under which the operator pushes its run's id."""
 
 TEST_PATIENCE = 20.0
-"""Seconds for the form's Test button: a person is waiting."""
+"""Seconds for which the form's Test button waits for a deployment that is waking up."""
+
+WAKING_UP = (502, 503, 504)
+"""What a gateway answers for a deployment that sleeps (HTTP statuses)."""
 
 CONNECTION_KEPT = 60.0
 """Seconds for which the triggers of an event loop share what one of them has read of a connection."""
@@ -135,19 +145,20 @@ class CrewHook(BaseHook):
         return self._client.wait(watch, observe) if observe else self._client.wait(watch)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the crew for its inputs, and say in one sentence what is right or what to do."""
-        from airflow_provider_crewai.client.messages import advice
-        from airflow_provider_crewai.client.sync import CrewClient
+        """Ask the crew for its inputs, and say in one sentence what is right or what to do.
 
+        Only a deployment that is waking up is waited for, since a person is waiting, too.
+        """
         try:
-            client = CrewClient(self.settings, patience=TEST_PATIENCE)
-            names = client.get_inputs().names
+            settings = self.settings()
         except CrewConfigError as error:
             return False, str(error)
+        try:
+            names = _inputs_at_once(settings).names
         except CrewError as error:
-            return False, f"The crew cannot be asked for its inputs: {advice(error)}"
+            return False, f"The crew cannot be asked for its inputs: {_cure(error, settings)}"
         wants = ", ".join(names) if names else "no inputs"
-        return True, f"The crew at {client.settings.base_url} answers. It takes: {wants}."
+        return True, f"The crew at {settings.base_url} answers. It takes: {wants}."
 
 
 class AsyncCrewHook(BaseHook):
@@ -236,6 +247,29 @@ def _settings(conn_id: str, connection: Any) -> Settings:
         password=connection.password,
         extra=connection.extra,
     )
+
+
+def _inputs_at_once(settings: Settings) -> CrewInputs:
+    from airflow_provider_crewai.client.sync import CrewClient
+
+    try:
+        return CrewClient(lambda: settings, patience=0).get_inputs()
+    except CrewServerError as error:
+        if error.status not in WAKING_UP:
+            raise
+    return CrewClient(lambda: settings, patience=TEST_PATIENCE).get_inputs()
+
+
+def _cure(error: CrewError, settings: Settings) -> str:
+    from airflow_provider_crewai.client.messages import advice
+
+    if not isinstance(error, CrewTransportError) or error.sent:
+        return advice(error)
+    if "SSL" in str(error):
+        cure = f"Set the {called('extra.ca_bundle')} where its certificate is your own, or begin the {called('host')} "
+        return f"{error}. {cure}with http:// where it has none."
+    way = f"by a proxy: check the {called('extra.proxy')} and" if settings.proxy else "without a proxy: check"
+    return f"{error}. {settings.base_url} was asked {way} the {called('host')}."
 
 
 def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:

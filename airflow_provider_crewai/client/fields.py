@@ -29,10 +29,15 @@ class Complaint(ValueError):
     """Why a field cannot be used. Its text goes on after the field's name, and holds no secret."""
 
 
+def called(where: str) -> str:
+    """Return what a field is called: the form's word, and Airflow's beside it."""
+    return f"{LABELS[where]} ({where})"
+
+
 def wrong(conn_id: str, where: str, why: str) -> CrewConfigError:
     """Return the error that names a connection, one of its fields, and what to do.
 
     :param where: Airflow's word for the field, or the name of an environment variable.
     """
-    field = f"its {LABELS[where]} ({where})" if where in LABELS else f"the environment variable {where}"
+    field = f"its {called(where)}" if where in LABELS else f"the environment variable {where}"
     return CrewConfigError(f"Connection {conn_id!r}: {field} {why}. Nothing was sent.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from in_memory import Airflow
 from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
 
 from airflow_provider_crewai.client.watch import Patience, Verdict, Watch
-from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
+from airflow_provider_crewai.hooks import TEST_PATIENCE, AsyncCrewHook, CrewHook
 from airflow_provider_crewai.wire import errors
 from airflow_provider_crewai.wire.model import Kickoff, Resumption, RunState
 
@@ -87,13 +89,57 @@ def test_fields_that_nobody_touched_in_the_form_count_as_absent(airflow: Airflow
     assert len(crew.asked) == 1
 
 
-def test_a_crew_that_nobody_serves_is_said_to_be_out_of_reach(airflow: Airflow) -> None:
+def unserved(crew: ScriptedCrew) -> str:
     with ScriptedCrew() as gone:
-        nobody = gone.url
-    works, message = press_test(airflow, host=nobody)
+        return gone.url
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (unserved, "was asked without a proxy: check the Crew URL (host)."),
+        (lambda _: "https://no-such-host.invalid", "https://no-such-host.invalid was asked without a proxy"),
+        (
+            lambda crew: crew.url.replace("http:", "https:"),
+            "Set the CA bundle (extra.ca_bundle) where its certificate is",
+        ),
+    ],
+    ids=["refused", "no such name", "no TLS"],
+)
+def test_what_cannot_be_reached_is_told_at_once(
+    airflow: Airflow, crew: ScriptedCrew, url: Callable[[ScriptedCrew], str], says: str
+) -> None:
+    started = time.monotonic()
+    works, message = press_test(airflow, host=url(crew))
+    assert time.monotonic() - started < TEST_PATIENCE / 2
     assert not works
-    assert "The crew cannot be asked for its inputs" in message
-    assert "refused" in message
+    assert message.startswith("The crew cannot be asked for its inputs: ")
+    assert says in message
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(200, b"<html>log in</html>"), error(405, "Method Not Allowed"), error(500, "oops")], ids=["HTML", "405", "500"]
+)  # fmt: skip
+def test_what_does_not_wake_up_is_asked_once(airflow: Airflow, crew: ScriptedCrew, answer: Answer) -> None:
+    crew.always("/inputs", answer)
+    assert not press_test(airflow)[0]
+    assert len(crew.asked) == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_deployment_that_wakes_up_is_waited_for(airflow: Airflow, crew: ScriptedCrew, status: int) -> None:
+    crew.once("/inputs", error(status, "asleep"), error(status, "asleep"))
+    works, message = press_test(airflow)
+    assert works, message
+    assert len(crew.asked) == 3
+
+
+def test_a_connection_that_cannot_be_read_is_told_at_once(airflow: Airflow) -> None:
+    airflow.connections.clear()
+    with airflow.connected():
+        works, message = CrewHook().test_connection()
+    assert not works
+    assert "Connection 'crewai_default' cannot be read" in message
 
 
 # ---- the methods -----------------------------------------------------------------------------------
