@@ -9,19 +9,24 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 
-from airflow_provider_crewai.server import state
+from airflow_provider_crewai.server import private, state
 from airflow_provider_crewai.server.app import create_app
 from airflow_provider_crewai.server.crew_process.settings import Settings
 from airflow_provider_crewai.server.launch import Launcher
+from airflow_provider_crewai.server.listening import new_server
+from airflow_provider_crewai.server.log_lines import one_line_handler
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import TOKEN_VARIABLE, WarmProcess
 from airflow_provider_crewai.server.webhooks import Outbox
+from airflow_provider_crewai.wire.words import line
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86400.0
@@ -37,49 +42,60 @@ def main(arguments: Sequence[str] | None = None, command: str = "python -m airfl
     :param arguments: the command line, by default the process's own.
     :param command: what was typed before them, for the usage.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    users_umask = os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, handlers=[one_line_handler()])
     parser = _parser(command)
     options = parser.parse_args(arguments)
     try:
         project = Project.named(options.project)
-        directory: Path = (options.state or state.default_directory(project)).resolve()
-        state.occupy(directory)
+        directory = state.occupy(options.state or state.default_directory(project))
+        home = _home_of_runs(directory)
         listener = _listen(options.host, options.port, directory / PORT_FILE)
-        token = _token(options.token, directory)
+        token = _token(options.token_file, directory / TOKEN_FILE)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    serve(project, listener, token, directory, options)
+    serve(project, listener, home, token, options, users_umask)
 
 
-def serve(project: Project, listener: socket.socket, token: str, directory: Path, options: argparse.Namespace) -> None:
+def serve(
+    project: Project, listener: socket.socket, home: Path, token: Token, options: argparse.Namespace, umask: int
+) -> None:
     """Serve a project on a socket that listens already.
 
-    :param token: the bearer token that requests must bring.
-    :param directory: the state directory, held by this process.
+    :param home: the folder of all runs, held by this process.
+    :param token: what requests must bring.
+    :param umask: the user's own, which crews get: what they write is no business of ours.
     """
-    home, url = directory / "runs", _url(listener)
-    home.mkdir(mode=0o700, exist_ok=True)
+    url = _url(listener)
     runs = Runs(home / "runs.sqlite")
-    where = str(project.directory)
-    settings = Settings(project.target, where, str(runs.path), str(home), options.llm, f"{url}/feedback")
-    warm = WarmProcess(project, options.python or project.python(), settings)
+    settings = Settings(
+        project.target, str(project.directory), str(runs.path), str(home), options.llm, f"{url}/feedback"
+    )
+    warm = WarmProcess(project, options.python or project.python(), settings, umask)
     keep = options.keep_days * DAY
     launcher = Launcher(runs, warm, home, slots=options.slots, on_lost=options.on_lost, keep=keep)
-    page = Page(runs, launcher, token, _hint(options, directory))
+    page = Page(runs, launcher, token.value, token.hint)
     log.info("to open its page in a browser, once and within ten minutes: %s%s", url, page.ticket())
-    greeting = f"Serving {project.name} at {url}"
-    app = create_app(runs, launcher, token, greeting, strict=options.strict_aop, pages=page.routes())
+    greeting = f"Serving {line(project.name)} at {url}"
+    app = create_app(runs, launcher, token.value, greeting, strict=options.strict_aop, pages=page.routes())
     stopping = threading.Event()
     workers = [
         threading.Thread(target=_warm_up, args=(launcher,), daemon=True),
         threading.Thread(target=launcher.keep_going, args=(stopping,), daemon=True),
-        threading.Thread(target=Outbox(runs.path, token).run, args=(stopping,), daemon=True),
+        threading.Thread(target=Outbox(runs.path, token.value).run, args=(stopping,), daemon=True),
     ]
     for worker in workers:
         worker.start()
-    _run(uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5)), listener)
+    _run(new_server(app), listener)
     stopping.set()
     warm.close()
+
+
+def _home_of_runs(directory: Path) -> Path:
+    home = private.folder(directory / "runs")
+    for kept in {home / "runs.sqlite", *home.glob("*.sqlite*")}:  # sqlite itself would follow a link
+        private.file(kept)
+    return home
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -100,12 +116,13 @@ def _warm_up(launcher: Launcher) -> None:
 def _listen(host: str, port: int, kept: Path) -> socket.socket:
     if port:
         return _listen_at(host, port)
+    last = state.kept_port(kept)
     try:
         # The last one again: connections name it, and so do the callbacks that waiting flows gave away.
-        listener = _listen_at(host, state.kept_port(kept))
+        listener = _listen_at(host, last)
     except OSError:
         listener = _listen_at(host, 0)
-    kept.write_text(f"{listener.getsockname()[1]}\n", encoding="ascii")
+    private.write(kept, f"{listener.getsockname()[1]}\n")
     return listener
 
 
@@ -119,23 +136,33 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _token(given: str | None, directory: Path) -> str:
-    if token := (given or os.environ.get(TOKEN_VARIABLE, "")).strip():
-        return token
-    token = state.kept_token(directory / TOKEN_FILE)
-    log.info("the bearer token is in %s", directory / TOKEN_FILE)
-    return token
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The bearer token that requests must bring.
+
+    :param hint: a sentence that says where it is.
+    """
+
+    value: str = field(repr=False)
+    hint: str
 
 
-def _hint(options: argparse.Namespace, directory: Path) -> str:
-    if (options.token or os.environ.get(TOKEN_VARIABLE, "")).strip():
-        return f"It is what the server was started with, as --token or ${TOKEN_VARIABLE}."
-    return f"It is in the file {directory / TOKEN_FILE} on the server's machine."
+def _token(given: Path | None, kept: Path) -> Token:
+    if given:
+        if not (token := given.read_text(encoding="utf-8").strip()):
+            raise ValueError(f"--token-file {given} is empty")
+        return Token(token, f"It is in the file {given} on the server's machine.")
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return Token(token, f"It is what the server was started with, as ${TOKEN_VARIABLE}.")
+    token = state.kept_token(kept)
+    log.info("the bearer token is in %s", kept)
+    return Token(token, f"It is in the file {kept} on the server's machine.")
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=command,
+        allow_abbrev=False,  # else `--tok` with a token would be taken for --token-file
         description="Serve a crewai project from disk behind the API of a deployed one, on this machine only.",
     )
     parser.add_argument("project", help="a crewai project's directory, or module:attribute")
@@ -143,7 +170,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=_port, default=0, help="0, the default, takes the last one again, else a free one"
     )
-    parser.add_argument("--token", help=f"the bearer token; else ${TOKEN_VARIABLE}, else one kept in a file")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the bearer token; else ${TOKEN_VARIABLE}, else a new one",
+    )
+    parser.add_argument("--token", type=_no_token, nargs="?", const="", help=argparse.SUPPRESS)
     parser.add_argument("--state", type=Path, help="where runs are kept; else a directory per project in the user's")
     parser.add_argument(
         "--python", type=_interpreter, help="the interpreter that has crewai; else the project's .venv, else this one"
@@ -174,6 +207,13 @@ def _loopback(host: str) -> str:
     if host not in LOOPBACK:
         raise argparse.ArgumentTypeError(f"{host} is not loopback: this server is for this machine ({LOOPBACK})")
     return host
+
+
+def _no_token(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(
+        "is gone, since everybody on this machine can read a command line. Put the token into a file and name it with "
+        f"--token-file, or set ${TOKEN_VARIABLE}. Make a new one: this one has been seen"
+    )
 
 
 def _port(text: str) -> int:

@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
+from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.crew_process.settings import FLOWS
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
@@ -30,6 +31,9 @@ MAX_LIVES = 5
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the queue and at the locks."""
+
+TIDY_EVERY = 5.0
+"""Seconds for which the password of a webhook may still be read from the disk when its run has ended."""
 
 CLEAN_EVERY = 60.0
 """Seconds between two looks for runs that are old enough to be deleted."""
@@ -118,19 +122,24 @@ class Launcher:
 
     def log_tail(self, kickoff_id: str, length: int) -> str:
         """Return the last so many bytes of what a run has printed."""
-        with suppress(FileNotFoundError), (self._home / kickoff_id / "log").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
-            return file.read().decode("utf-8", "replace")
+        with suppress(OSError):  # none, or something else in its place
+            descriptor = private.opened(self._home / kickoff_id / "log", os.O_RDONLY)
+            with os.fdopen(descriptor, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - length))
+                return file.read().decode("utf-8", "replace")
         return ""
 
     # ---- the look round ---------------------------------------------------------------------------
 
     def keep_going(self, stop: threading.Event) -> None:
         """Look round until told to stop."""
-        cleaned_at = 0.0
+        tidied_at = cleaned_at = 0.0
         while not stop.wait(LOOK_EVERY):
             try:
                 self.look()
+                if time.monotonic() - tidied_at > TIDY_EVERY:
+                    tidied_at = time.monotonic()
+                    self._runs.tidy_up()
                 if time.monotonic() - cleaned_at > CLEAN_EVERY:
                     cleaned_at = time.monotonic()
                     self._clean()
@@ -217,7 +226,7 @@ class Launcher:
 
     def _is_alive(self, kickoff_id: str) -> bool:
         try:
-            lock = os.open(self._home / kickoff_id / "lock", os.O_RDWR)
+            lock = os.open(self._home / kickoff_id / "lock", os.O_RDWR | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:

@@ -11,6 +11,8 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,9 @@ CREATE TABLE IF NOT EXISTS questions (
 );
 CREATE INDEX IF NOT EXISTS questions_by_run ON questions (kickoff_id, asked_at);
 CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, kickoff_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wishes (kickoff_id TEXT PRIMARY KEY, webhooks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS wishes_end AFTER UPDATE OF state ON runs WHEN NEW.state IN ('SUCCESS', 'FAILED', 'REVOKED')
+BEGIN DELETE FROM wishes WHERE kickoff_id = NEW.kickoff_id; END;
 CREATE TABLE IF NOT EXISTS outbox (
     position INTEGER PRIMARY KEY,
     kickoff_id TEXT NOT NULL,
@@ -73,7 +78,15 @@ CREATE TABLE IF NOT EXISTS outbox (
     error TEXT
 );
 """
-_TABLES = ("steps", "questions", "aliases", "outbox", "runs")
+_TABLES = ("steps", "questions", "aliases", "outbox", "wishes", "runs")
+_WEBHOOKS = (
+    "taskWebhookUrl",
+    "stepWebhookUrl",
+    "crewWebhookUrl",
+    "humanInputWebhookUrl",
+    "humanInputWebhook",
+    "webhooks",
+)
 _SELECT = (
     "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
 )
@@ -88,7 +101,7 @@ class StoredRun:
     :param exit: how its last process ended, where its parent saw that.
     :param lives: how many processes it has had since a human last answered it.
     :param created_at: epoch second of the kickoff; so are the other times.
-    :param request: the kickoff's body.
+    :param request: the kickoff's body, without the webhooks that it asked for.
     :param answer: what the run's process reports, under the API's own keys.
     """
 
@@ -154,7 +167,10 @@ class Runs:
         self._db.execute("PRAGMA journal_mode=WAL")
         # A crash of the machine may cost the last moments, a crash of a process costs nothing.
         self._db.execute("PRAGMA synchronous=NORMAL")
+        # What is deleted must not stay in the file, since it may be a webhook's password.
+        self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(_SCHEMA)
+        self._part_from_wishes()
 
     # ---- read -------------------------------------------------------------------------------------
 
@@ -205,12 +221,18 @@ class Runs:
     def add(self, request: JSONObject) -> str:
         """Keep a new run, PENDING behind those that wait already.
 
+        The webhooks that it asks for, which may hold passwords, are kept apart, until the run has ended.
+
         :param request: the kickoff's body.
         :returns: the new `kickoff_id`.
         """
         kickoff_id = str(uuid.uuid4())
-        query = "INSERT INTO runs (kickoff_id, request, created_at) VALUES (?, ?, ?)"
-        self._change(query, kickoff_id, json.dumps(request), time.time())
+        rest, webhooks = _parted(request)
+        with self._at_once():
+            if webhooks:
+                self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
+            query = "INSERT INTO runs (kickoff_id, request, created_at) VALUES (?, ?, ?)"
+            self._db.execute(query, (kickoff_id, json.dumps(rest), time.time()))
         return kickoff_id
 
     def claimable(self, slots: int) -> bool:
@@ -302,11 +324,32 @@ class Runs:
     def forget(self, kickoff_ids: list[str]) -> None:
         """Delete runs, each with all that is kept of it, or none of them."""
         ids = [(kickoff_id,) for kickoff_id in kickoff_ids]
+        with self._at_once():
+            for table in _TABLES:
+                self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
+
+    def tidy_up(self) -> None:
+        """Empty the database's log, which still holds what was deleted, unless somebody is at work on it just now."""
+        with closing(sqlite3.connect(self.path, timeout=0.1)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _part_from_wishes(self) -> None:
+        # Earlier versions kept the whole request.
+        for row in self._all("SELECT kickoff_id, state, request FROM runs WHERE request LIKE '%ebhook%'"):
+            rest, webhooks = _parted(json.loads(row["request"]))
+            with self._at_once():
+                if webhooks and row["state"] not in FINAL:
+                    values = (row["kickoff_id"], json.dumps(webhooks))
+                    self._db.execute("INSERT OR IGNORE INTO wishes VALUES (?, ?)", values)
+                query = "UPDATE runs SET request = ? WHERE kickoff_id = ?"
+                self._db.execute(query, (json.dumps(rest), row["kickoff_id"]))
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for table in _TABLES:
-                    self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
+                yield
                 self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:
@@ -319,7 +362,12 @@ class Runs:
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once, since a statement commits only when it has been read out.
         with self._lock:
-            return self._db.execute(query, values).fetchall()
+            return self._db.execute(query, [_storable(value) for value in values]).fetchall()
+
+
+def _parted(request: JSONObject) -> tuple[JSONObject, JSONObject]:
+    webhooks = {name: request[name] for name in _WEBHOOKS if name in request}
+    return {name: value for name, value in request.items() if name not in webhooks}, webhooks
 
 
 def _storable(value: str | float | None) -> str | float | None:

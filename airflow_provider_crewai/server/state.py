@@ -6,53 +6,81 @@ import fcntl
 import hashlib
 import os
 import secrets
-from contextlib import suppress
+import stat
 from pathlib import Path
 
+from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.project import Project
 
 LAST_PORT = 65535
+_LONGEST = 4096
 
 
 def default_directory(project: Project) -> Path:
-    """Return the state directory of a project: outside its sources, one per project."""
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    digest = hashlib.sha256(f"{project.directory}\0{project.target}".encode()).hexdigest()[:8]
-    return home / "airflow-provider-crewai" / f"{project.name.replace(':', '.')}-{digest}"
+    """Return the state directory of a project: outside its sources, one per project.
 
-
-def occupy(directory: Path) -> None:
-    """Create the state directory where needed and hold it until this process ends.
-
-    :raises OSError: another server holds it.
+    :raises OSError: the user has no home.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    digest = hashlib.sha256(f"{project.directory}\0{project.target}".encode()).hexdigest()[:8]
+    return _home() / "airflow-provider-crewai" / f"{project.name.replace(':', '.')}-{digest}"
+
+
+def _home() -> Path:
+    # A relative path there is invalid, and ignored (XDG Base Directory Specification 0.8).
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        home = given if given.is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        raise OSError("This user has no home directory. Name a folder for the server's state with --state.")
+    return home
+
+
+def occupy(directory: Path) -> Path:
+    """Hold the state directory until this process ends; it is made where there is none.
+
+    :returns: its path, with all links resolved.
+    :raises OSError: another server holds it, or it is not this user's alone.
+    """
+    directory = private.folder(directory)
+    lock = private.opened(directory / "server.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise OSError(f"another server is at work on the state directory {directory}") from None
+    return directory
 
 
 def kept_token(file: Path) -> str:
-    """Return the token kept in a file that only its owner can read; a new one where there is none."""
-    with suppress(FileNotFoundError):
-        if kept := file.read_text(encoding="utf-8").strip():
-            return kept
-    # Under another name until it is whole: a full disk, say, would leave an empty one.
-    new, token = file.with_name(f"{file.name}.new"), secrets.token_urlsafe(32)
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
-        writing.write(token + "\n")
-    new.replace(file)
-    return token
+    """Return the token kept in a file that only its owner can read; a new one where there is none.
+
+    :raises OSError: others can read it, or it cannot be read.
+    """
+    kept, mode = _kept(file)
+    if not kept:
+        kept = secrets.token_urlsafe(32)
+        private.write(file, kept + "\n")
+    elif mode & 0o077:
+        raise OSError(f"Other users may have read the token in {file} (mode {mode:o}). Delete it for a new one.")
+    return kept
 
 
 def kept_port(file: Path) -> int:
-    """Return the port kept in a file; 0, which stands for any, where there is none."""
+    """Return the port kept in a file; 0, which stands for any, where there is none.
+
+    :raises OSError: it cannot be read.
+    """
+    kept, _ = _kept(file)
+    port = int(kept) if kept.isdecimal() and len(kept) <= len(str(LAST_PORT)) else 0
+    return port if port <= LAST_PORT else 0
+
+
+def _kept(file: Path) -> tuple[str, int]:
     try:
-        port = int(file.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
-        return 0
-    return port if 0 < port <= LAST_PORT else 0
+        descriptor = private.opened(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return "", 0
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as reading:
+        return reading.read(_LONGEST).strip(), stat.S_IMODE(os.fstat(descriptor).st_mode)

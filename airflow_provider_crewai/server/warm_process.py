@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.crew_process.settings import Settings
 from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
 
@@ -44,12 +45,14 @@ class WarmProcess:
     :param project: where the crew comes from.
     :param python: the interpreter that has crewai.
     :param settings: what its processes need to know.
+    :param umask: what the files that a crew makes are masked with.
     """
 
-    def __init__(self, project: Project, python: str, settings: Settings) -> None:
+    def __init__(self, project: Project, python: str, settings: Settings, umask: int) -> None:
         self._project = project
         self._python = python
         self._settings = settings
+        self._umask = umask
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._description: Description | None = None
@@ -150,7 +153,8 @@ class WarmProcess:
         environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools have no use for it
         folder = self._settings.folder("warm")
         environment["CREWAI_STORAGE_DIR"] = str(folder / "storage")
-        with (folder / "log").open("wb") as output:
+        with os.fdopen(private.opened(folder / "log", os.O_WRONLY | os.O_CREAT), "wb") as output:
+            output.truncate()
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
                 [self._python, str(_TOP), "warm", self._settings.to_json()],
                 cwd=self._project.directory,
@@ -159,6 +163,7 @@ class WarmProcess:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 start_new_session=True,
+                umask=self._umask,
             )
 
     def _ask(self, what: dict[str, Any]) -> dict[str, Any]:

@@ -48,9 +48,11 @@ _HEAD = f"""
 """  # noqa: S608 - a constant
 _TRIED = "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE position = ?"
 _FAILED = "UPDATE outbox SET due = ? WHERE position = ?"
-_DELIVERED = "UPDATE outbox SET delivered_at = ?, headers = '{}' WHERE position = ?"
-_GIVEN_UP = "UPDATE outbox SET error = ?, headers = '{}' WHERE position = ?"
-_LINE_GIVEN_UP = f"UPDATE outbox SET error = ?, headers = '{{}}' WHERE kickoff_id = ? AND url = ? AND {_WAITING}"  # noqa: S608 - a constant
+_DELIVERED = "UPDATE outbox SET delivered_at = ?, headers = '{}', url = ? WHERE position = ?"
+_GIVEN_UP = "UPDATE outbox SET error = ?, headers = '{}', url = ? WHERE position = ?"
+_LINE_GIVEN_UP = (
+    f"UPDATE outbox SET error = ?, headers = '{{}}', url = ? WHERE kickoff_id = ? AND url = ? AND {_WAITING}"  # noqa: S608 - a constant
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,20 +80,32 @@ class _Outcome:
     wait: float = 0.0
 
 
+def signing_key(token: str) -> bytes:
+    """Return the key of webhooks' signatures: the hex HMAC-SHA256 of `webhook signature` under the server's token.
+
+    Who checks a signature needs this key alone, and can do nothing else with it:
+    `printf 'webhook signature' | openssl dgst -sha256 -hmac "$TOKEN"`.
+    """
+    return hmac.digest(token.encode(), b"webhook signature", "sha256").hex().encode()
+
+
 class Outbox:
-    """The table `outbox`, and its delivery. Headers are removed from a row once it is delivered or given up.
+    """The table `outbox`, and its delivery.
+
+    Once a row is delivered or given up, its headers go, and its URL but for the host: either may hold a secret.
 
     A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent: that header then reads
-    `sha256=<hex HMAC of "timestamp.body">` and `X-Timestamp` holds the timestamp in epoch seconds.
+    `sha256=<hex HMAC of "timestamp.body">` and `X-Timestamp` holds the timestamp in epoch seconds. The key is
+    `signing_key(token)`.
 
     :param database: the sqlite file, whose table `outbox` exists.
-    :param secret: the key of the signatures.
+    :param token: the server's token.
     :param timeout: seconds that a receiver may take, from the connection to its answer.
     """
 
-    def __init__(self, database: Path, secret: str, *, timeout: float = 10.0) -> None:
+    def __init__(self, database: Path, token: str, *, timeout: float = 10.0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._secret = secret.encode()
+        self._key = signing_key(token)
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous = NORMAL")  # what a power cut undoes is delivered once more
         self._db.execute("PRAGMA secure_delete = ON")  # what is removed from a row must not stay in the file
@@ -199,7 +213,7 @@ class Outbox:
         headers: dict[str, str] = json.loads(row.headers)
         if headers.get("X-Signature") == "sha256":
             timestamp = str(int(time.time()))
-            digest = hmac.new(self._secret, f"{timestamp}.{row.body}".encode(), "sha256").hexdigest()
+            digest = hmac.new(self._key, f"{timestamp}.{row.body}".encode(), "sha256").hexdigest()
             headers |= {"X-Signature": f"sha256={digest}", "X-Timestamp": timestamp}
         return headers | {"Content-Type": "application/json"}
 
@@ -207,7 +221,7 @@ class Outbox:
         tries, now = row.attempts + 1, time.time()
         if outcome.delivered:
             log.debug("run %s: %s %s", row.kickoff_id, _host(row.url), outcome.said)
-            self._db.execute(_DELIVERED, (now, row.position))
+            self._db.execute(_DELIVERED, (now, _host(row.url), row.position))
         elif outcome.passing and tries < _TRIES:
             wait = max(_backoff(tries), outcome.wait)
             log.info("run %s: %s %s; again in %.1f s", row.kickoff_id, _host(row.url), outcome.said, wait)
@@ -217,9 +231,9 @@ class Outbox:
 
     def _give_up(self, row: _Row, reason: str) -> None:
         log.warning("run %s: a webhook is not delivered: %s %s", row.kickoff_id, _host(row.url), reason)
-        self._db.execute(_GIVEN_UP, (reason, row.position))
+        self._db.execute(_GIVEN_UP, (reason, _host(row.url), row.position))
         if row.attempts + 1 >= _TRIES:  # a receiver that was away for a day is not waited for again and again
-            self._db.execute(_LINE_GIVEN_UP, (reason, row.kickoff_id, row.url))
+            self._db.execute(_LINE_GIVEN_UP, (reason, _host(row.url), row.kickoff_id, row.url))
 
 
 def _reap(lines: _Lines) -> list[int]:

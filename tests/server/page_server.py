@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
-import uvicorn
 from starlette.applications import Starlette
 
 from airflow_provider_crewai.server.launch import MissingInputs
+from airflow_provider_crewai.server.listening import new_server
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import Runs
@@ -122,7 +122,7 @@ class PageServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.host}"
-        self._uvicorn = uvicorn.Server(uvicorn.Config(Starlette(routes=self.page.routes()), log_config=None))
+        self._uvicorn = new_server(Starlette(routes=self.page.routes()))
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._listener],))
 
     def __enter__(self) -> PageServer:

@@ -59,7 +59,7 @@ def receiving(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
             receiver.received.append(Received(time.time(), self.path, self.headers, raw))
             answer = receiver.answers.pop(0) if receiver.answers else Answer(204)
             receiver.hung_up.wait(answer.seconds)
@@ -67,6 +67,9 @@ def receiving(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
             for name, value in {"Content-Length": "0", **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import http.client
+import http.cookiejar
 import json
+import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from page_server import FLOW, HINT, TOKEN, PageServer
+from receiver import receiving
 from starlette.requests import Request
 from starlette.responses import Response
 
 from airflow_provider_crewai.server.launch import ProjectError
 from airflow_provider_crewai.server.page import Description
-from airflow_provider_crewai.server.page.access import SESSION_SECONDS, TICKET_SECONDS, Access
+from airflow_provider_crewai.server.page.access import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Access
 from airflow_provider_crewai.server.page.forms import MAX_FORM
 
 HOSTILE = [
@@ -28,6 +34,7 @@ HOSTILE = [
     "[click](javascript:window.pwned=1) {{ 7 * 7 }} {% raw %} &lt;b&gt;",
 ]
 UGLY = "nul \x00 surrogate \ud800 bell \x07 \x1b[31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07 c1 \x9b \u202ebidi"
+DOOR = re.compile(r"^/at/[0-9a-f]{32}(?=/)")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -109,7 +116,7 @@ def test_a_ticket_lets_in_once(server: PageServer) -> None:
     ticket = server.page.ticket()
     assert server.ask("HEAD", ticket, cookie="").status == 401, "a look at the link does not use it up"
     seen = server.ask("GET", ticket, cookie="")
-    assert (seen.status, seen.headers["Location"]) == (303, "/")
+    assert (seen.status, DOOR.sub("", seen.headers["Location"])) == (303, "/")
     assert server.ask("GET", "/", cookie=seen.headers["Set-Cookie"].partition(";")[0]).status == 200
     again = server.ask("GET", ticket, cookie="")
     assert (again.status, again.headers["Set-Cookie"]) == (401, None)
@@ -122,9 +129,9 @@ def test_a_made_up_ticket_lets_nobody_in(server: PageServer) -> None:
 
 def test_the_token_lets_in(server: PageServer) -> None:
     seen = server.send("/login", {"token": f" {TOKEN}\n", "next": "/runs/x"}, cookie="")
-    assert (seen.status, seen.headers["Location"]) == (303, "/runs/x")
+    assert (seen.status, DOOR.sub("", seen.headers["Location"])) == (303, "/runs/x")
     name, _, attributes = seen.headers["Set-Cookie"].partition(";")
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {each.strip() for each in attributes.split(";")}
+    assert {"HttpOnly", "SameSite=strict"} <= {each.strip() for each in attributes.split(";")}
     assert TOKEN not in name
 
 
@@ -149,12 +156,16 @@ def test_another_token_lets_nobody_in(server: PageServer, token: str) -> None:
         "\\\\evil.example/x",
         "javascript:x",
         "x\r\nSet-Cookie: a=b",
+        "http://[",
+        "//[evil.example",
+        "/at/another/runs/x",
     ],
 )
 def test_a_login_never_leads_to_another_site(server: PageServer, path: str) -> None:
     seen = server.send("/login", {"token": TOKEN, "next": path}, cookie="")
     assert seen.headers["Location"].startswith("/")
-    assert seen.headers["Location"][1:2] not in ("/", "\\")
+    assert DOOR.sub("", seen.headers["Location"])[1:2] not in ("/", "\\")
+    assert DOOR.match(seen.headers["Location"])
     assert len(seen.headers.get_all("Set-Cookie") or []) == 1
 
 
@@ -189,10 +200,87 @@ def test_tickets_and_sessions_end_in_time() -> None:
     assert access.session(request) is None
 
 
-def test_logging_out_takes_the_cookie_back(server: PageServer) -> None:
+def test_logging_out_ends_the_session_also_for_who_has_copied_the_cookie(server: PageServer, tmp_path: Path) -> None:
+    other = server.ask("GET", server.page.ticket(), cookie="").headers["Set-Cookie"].partition(";")[0]
     seen = server.send("/logout", {})
     assert (seen.status, seen.headers["Location"]) == (303, "/login")
     assert "Max-Age=0" in seen.headers["Set-Cookie"]
+    assert server.ask("GET", "/", cookie=server.cookie).status == 401
+    with PageServer(tmp_path) as restarted:
+        assert restarted.ask("GET", "/", cookie=server.cookie).status == 401
+    assert server.ask("GET", "/", cookie=other).status == 200, "another browser's session goes on"
+
+
+def test_a_session_is_none_at_another_server_with_the_same_token(server: PageServer, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with PageServer(tmp_path / "other") as other:
+        name, _, value = server.cookie.partition("=")
+        other_name = other.cookie.partition("=")[0]
+        assert other_name != name
+        for cookie in (server.cookie, f"{other_name}={value}"):
+            assert other.ask("GET", "/", cookie=cookie).status == 401
+
+
+class Browser:
+    """Follows redirects and keeps cookies as browsers do: by host and path, whatever the port."""
+
+    def __init__(self) -> None:
+        self.cookies = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+
+    def get(self, url: str) -> str:
+        with suppress(urllib.error.HTTPError), self._opener.open(url, timeout=30) as response:
+            response.read()
+            return str(response.url)
+        return ""
+
+
+def test_a_browser_shows_a_sessions_cookie_to_no_other_server(server: PageServer) -> None:
+    browser = Browser()
+    home = browser.get(server.url + server.page.ticket())
+    assert DOOR.match(home.removeprefix(server.url))
+    assert browser.get(home) == home
+    with receiving() as other:
+        for path in ("/", "/at/", "/at/x/", "/runs/x", "/login"):
+            browser.get(other.url + path)
+    assert len(other.received) == 5
+    assert [one.headers["Cookie"] for one in other.received] == [None] * 5
+
+
+def test_a_session_is_good_at_its_own_door_alone(server: PageServer) -> None:
+    seen = server.ask("GET", server.page.ticket(), cookie="")
+    cookie, door = seen.headers["Set-Cookie"].partition(";")[0], seen.headers["Location"]
+    assert f"Path={door.rstrip('/')};" in seen.headers["Set-Cookie"]
+    assert server.ask("GET", door, cookie=cookie).status == 200
+    assert server.ask("GET", door, cookie=server.cookie).status == 401
+    assert server.ask("GET", "/at/x/", cookie=cookie).status == 401
+
+
+def test_all_links_of_a_page_stay_within_its_door(server: PageServer) -> None:
+    seen = server.ask("GET", server.page.ticket(), cookie="")
+    server.cookie, door = seen.headers["Set-Cookie"].partition(";")[0], seen.headers["Location"]
+    run = server.run(topic="x")
+    run.ask("q", "task", "Good?", "x" * 30_000)
+    for path in ("", f"runs/{run.kickoff_id}"):
+        page = Document(server.see(door + path))
+        links = [each["href"] or "" for each in page.all("a")] + [each["action"] or "" for each in page.all("form")]
+        assert len(links) > 2
+        assert {link for link in links if not link.startswith((door, "#main"))} == set()
+        for link in {each["href"] or "" for each in page.all("a")} - {"#main"}:
+            assert server.ask("GET", link).status == 200
+    seen = server.send(f"{door}runs", {"input.topic": "a", "input.audience": "b"})
+    assert seen.headers["Location"].startswith(f"{door}runs/")
+
+
+def test_no_more_than_so_many_sessions_are_kept() -> None:
+    responses = [Response() for _ in range(MOST_SESSIONS + 1)]
+    clock = iter(range(10_000))
+    access = Access(TOKEN, lambda: float(next(clock)))
+    for response in responses:
+        access.open(response)
+    cookies = [response.headers["set-cookie"].partition(";")[0] for response in responses]
+    requests = [Request({"type": "http", "headers": [(b"cookie", cookie.encode())]}) for cookie in cookies]
+    assert [access.session(request) is not None for request in requests] == [False] + [True] * MOST_SESSIONS
 
 
 def test_a_question_that_nobody_answered_in_time_is_not_shown_as_answered(server: PageServer) -> None:
@@ -450,7 +538,7 @@ def test_the_newest_runs_are_listed_and_the_others_behind_a_link(server: PageSer
     assert "number: 0" in server.see("/?runs=200")
 
 
-@pytest.mark.parametrize("limit", ["x", "-1", "0", "\u00b2", "9" * 30])
+@pytest.mark.parametrize("limit", ["x", "-1", "0", "\u00b2", "9" * 30, "9" * 5000])
 def test_a_limit_that_is_none_does_no_harm(server: PageServer, limit: str) -> None:
     server.see("/?runs=" + "".join(f"%{byte:02x}" for byte in limit.encode()))
 

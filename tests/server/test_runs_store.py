@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -9,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from airflow_provider_crewai.server.crew_process.report import Report
 from airflow_provider_crewai.server.runs import Runs
 
 SECONDS = 1.5
@@ -73,3 +77,39 @@ def test_only_processes_since_the_last_answer_count_as_lives(tmp_path: Path) -> 
         db.execute("UPDATE runs SET state = 'PAUSED'")
     runs.requeue(kickoff_id, "PAUSED")
     assert lives_of_the_next_process() == 1
+
+
+WISH = {"url": "http://127.0.0.1:1/x", "authentication": {"strategy": "bearer", "token": "s3cret-of-a-webhook"}}
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILED", "REVOKED"])
+def test_the_webhooks_of_a_run_and_their_passwords_end_with_it_whoever_ends_it(tmp_path: Path, state: str) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_ids = [runs.add({"inputs": {"topic": "x"}, "webhooks": WISH, "meta": {"a": 1}}) for _ in range(2)]
+    for kickoff_id in kickoff_ids:
+        assert "s3cret" not in str(runs.get(kickoff_id))
+        assert Report(str(runs.path), kickoff_id).request == {
+            "inputs": {"topic": "x"},
+            "webhooks": WISH,
+            "meta": {"a": 1},
+        }
+    runs.end(kickoff_ids[0], state, "")
+    with closing(sqlite3.connect(runs.path)) as process_of_the_run, process_of_the_run:
+        process_of_the_run.execute("PRAGMA secure_delete=ON")
+        process_of_the_run.execute("UPDATE runs SET state = ? WHERE kickoff_id = ?", (state, kickoff_ids[1]))
+    runs.tidy_up()
+    for file in tmp_path.iterdir():
+        assert b"s3cret-of-a-webhook" not in file.read_bytes()
+
+
+def test_the_passwords_that_an_earlier_version_kept_go_as_well(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    waiting, ended = runs.add({}), runs.add({})
+    old = json.dumps({"inputs": {"topic": "x"}, "webhooks": WISH})
+    runs.end(ended, "SUCCESS", "")
+    with closing(sqlite3.connect(runs.path)) as db, db:
+        db.execute("UPDATE runs SET request = ?", (old,))
+    again = Runs(runs.path)
+    assert "s3cret" not in str(again.newest(2))
+    for kickoff_id, webhooks in ((waiting, {"webhooks": WISH}), (ended, {})):
+        assert Report(str(runs.path), kickoff_id).request == {"inputs": {"topic": "x"}, **webhooks}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -22,7 +21,6 @@ from starlette.applications import Starlette
 
 from airflow_provider_crewai.client.settings import read_settings
 from airflow_provider_crewai.client.sync import CrewClient
-from airflow_provider_crewai.server import state
 from airflow_provider_crewai.server.access import Bearer
 from airflow_provider_crewai.server.page.access import Access
 from airflow_provider_crewai.wire.model import Kickoff
@@ -82,9 +80,9 @@ def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(s
     assert server.url == second
 
 
-@pytest.mark.parametrize("kept", ["", "99999", "\u00e9"])
+@pytest.mark.parametrize("kept", ["", "99999", "\u00e9", "9" * 5000, "-1"])
 def test_a_port_that_was_kept_badly_is_forgotten(start: Start, tmp_path: Path, kept: str) -> None:
-    (tmp_path / "state").mkdir()
+    (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state" / "port").write_text(kept)
     assert start().ask("GET", "/status/x").status == 200
 
@@ -102,7 +100,7 @@ def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
 
 def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "state" / "token"
-    file.parent.mkdir()
+    file.parent.mkdir(mode=0o700)
     file.touch()
     server = start(token=" ")
     kept = file.read_text().strip()
@@ -113,18 +111,6 @@ def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
     for guard in (Access, partial(Bearer, Starlette())):
         with pytest.raises(ValueError, match="empty"):
             guard("")
-
-
-def test_a_token_that_could_not_be_written_whole_is_none(tmp_path: Path) -> None:
-    file, limit = tmp_path / "token", resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            state.kept_token(file)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert not file.exists()
-    assert state.kept_token(file) == state.kept_token(file)
 
 
 def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tmp_path: Path) -> None:
@@ -151,6 +137,28 @@ def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path
     threading.Timer(1, crew.write_text, (whole,)).start()
     server.wait(client.kickoff(Kickoff(inputs=INPUTS)), "SUCCESS")
     client.close()
+
+
+def test_a_token_comes_from_a_file_and_never_from_the_command_line(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "my token"
+    file.write_text("from-a-file\n")
+    server = start(str(EXAMPLE), "--token-file", str(file))
+    for token, status in (("from-a-file", 200), (TOKEN, 401)):
+        assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {token}"}).status == status
+    for given in (("--token", "s3cret"), ("--token=s3cret",), ("--token",)):
+        said = refusal(str(EXAMPLE), *given)
+        assert "--token-file" in said
+        assert "CREWAI_SERVER_TOKEN" in said
+        assert "s3cret" not in said
+    assert "unrecognized arguments" in refusal(str(EXAMPLE), "--tok", "s3cret")
+
+
+@pytest.mark.parametrize("file", ["", "/nowhere/token"])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, file: str) -> None:
+    (tmp_path / "empty").touch()
+    assert "token" in refusal(
+        str(EXAMPLE), "--state", str(tmp_path / "s"), "--token-file", file or str(tmp_path / "empty")
+    )
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])

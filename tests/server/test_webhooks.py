@@ -27,6 +27,7 @@ from receiver import Answer, receiving
 from airflow_provider_crewai.server.webhooks import Outbox
 
 SECRET = "a-secret-for-tests"
+KEY = b"4fc591b07ae44779c25cff6ebb755ae9eb3f2644d89f6406b90f20d7b3ca3588"
 TOKEN = "a-token-that-must-not-stay"
 TABLE = """
 CREATE TABLE outbox (position INTEGER PRIMARY KEY, kickoff_id TEXT, url TEXT, headers TEXT, body TEXT,
@@ -262,13 +263,14 @@ def test_only_http_is_spoken(database: Database, outbox: Outbox, url: str) -> No
 @pytest.mark.parametrize("answer", [204, 410])
 def test_headers_do_not_stay_once_they_are_of_no_use(database: Database, outbox: Outbox, answer: int) -> None:
     with receiving(Answer(500), Answer(answer)) as receiver:
-        database.send(receiver.url, 1, {"Authorization": f"Bearer {TOKEN}"})
+        database.send(f"{receiver.url}/{TOKEN}", 1, {"Authorization": f"Bearer {TOKEN}"})
         outbox.deliver_due()
         assert TOKEN in database.rows()[0]["headers"]
         database.time_passes()
         outbox.deliver_due()
     assert len(receiver.received) == 2
     assert database.rows()[0]["headers"] == "{}"
+    assert receiver.url == "http://" + database.rows()[0]["url"], "and of the URL the host alone stays"
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert TOKEN.encode() not in database.path.read_bytes()
 
@@ -302,7 +304,7 @@ def test_a_signature_is_made_when_it_is_sent(database: Database, outbox: Outbox)
     stamps = [request.headers["X-Timestamp"] for request in receiver.received]
     assert int(stamps[0]) < int(stamps[1]) <= time.time()
     for request, stamp in zip(receiver.received, stamps, strict=True):
-        digest = hmac.new(SECRET.encode(), stamp.encode() + b"." + request.raw, hashlib.sha256).hexdigest()
+        digest = hmac.new(KEY, stamp.encode() + b"." + request.raw, hashlib.sha256).hexdigest()
         assert request.headers["X-Signature"] == f"sha256={digest}"
         assert request.headers["Authorization"] == TOKEN
 

@@ -129,7 +129,8 @@ def test_a_flows_request_is_signed_and_its_callback_answers_it(shared: Start) ->
         kickoff_id = server.kickoff({"title": "Tides"}, humanInputWebhookUrl=human.url)
         told = human.wait_for(1, seconds=60)[0]
         said = told.headers["X-Timestamp"].encode() + b"." + told.raw
-        signature = hmac.new(TOKEN.encode(), said, hashlib.sha256).hexdigest()
+        key = hmac.new(TOKEN.encode(), b"webhook signature", hashlib.sha256).hexdigest().encode()
+        signature = hmac.new(key, said, hashlib.sha256).hexdigest()
         assert told.headers["X-Signature"] == f"sha256={signature}"
         body = told.json()
         assert (body["event"], body["request"]["flow_id"]) == ("new_request", kickoff_id)

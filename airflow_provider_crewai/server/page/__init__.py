@@ -6,6 +6,7 @@ nothing but our one script file, and that file never makes HTML from a string.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -17,13 +18,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai import times
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
-from airflow_provider_crewai.server.page.access import Access, is_from_here
-from airflow_provider_crewai.server.page.forms import Asked, KickoffForm, answer_of, inputs_of, read_form
+from airflow_provider_crewai.server.page.access import DOOR, Access, door_of, is_from_here
+from airflow_provider_crewai.server.page.forms import (
+    MAX_FORM,
+    MAX_LOGIN,
+    Asked,
+    KickoffForm,
+    answer_of,
+    inputs_of,
+    read_form,
+)
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import FINAL, Question, Runs, StoredRun
 from airflow_provider_crewai.server.status import progress_of
@@ -35,6 +44,7 @@ SHOWN = 20_000
 _TAIL = 16 * 1024
 _WHOLE_LOG = 16 * 1024 * 1024
 _LISTED, _MOST_LISTED = 50, 1000
+_ANY_DOOR = re.compile(r"/at/[^/]*")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -92,18 +102,26 @@ class Page:
     def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
         self._runs = runs
         self._backend = backend
-        self._access = Access(token)
+        self._access = Access(token, database=runs.path)
         self._token_hint = token_hint
         self._templates = _environment()
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """Return what to mount at the root of the server."""
-        run = "/runs/{kickoff_id}"
+        private = self._private_routes()
         return [
             Route("/page/{name}", _static),
             Route("/favicon.ico", _icon),
             Route("/login", self._public(self._log_in_by_ticket)),
             Route("/login", self._public(self._log_in_by_token), methods=["POST"]),
+            # Here a browser with its cookie finds them, and at the root whoever is still to be let in.
+            Mount(DOOR, routes=private),
+            *private,
+        ]
+
+    def _private_routes(self) -> list[BaseRoute]:
+        run = "/runs/{kickoff_id}"
+        return [
             Route("/logout", self._private(self._log_out), methods=["POST"]),
             Route("/", self._private(self._home)),
             Route("/runs", self._private(self._kickoff), methods=["POST"]),
@@ -134,7 +152,7 @@ class Page:
             "limit": limit,
             "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
         }
-        return self._html("home.html", status, asked, **shown, **listed)
+        return self._html("home.html", status, asked.request, asked.session, **shown, **listed)
 
     def _run(self, asked: Asked) -> Response:
         return self._run_with(asked, self._run_of(asked))
@@ -153,7 +171,7 @@ class Page:
             "answered": [each for each in questions if each.answered_at is not None],
             "log": self._backend.log_tail(run.kickoff_id, _TAIL),
         }
-        return self._html("run.html", status, asked, problem=problem, **shown)
+        return self._html("run.html", status, asked.request, asked.session, problem=problem, **shown)
 
     def _text(self, asked: Asked) -> Response:
         run, what = self._run_of(asked), asked.request.path_params["what"]
@@ -185,12 +203,12 @@ class Page:
             return self._home_with(asked, error.detail, error.status_code)
         except ProjectError:
             return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 503)
-        return _see(_address(kickoff_id))
+        return _see(asked.door + _address(kickoff_id))
 
     def _stop(self, asked: Asked) -> Response:
         run = self._run_of(asked)
         if self._backend.stop(run.kickoff_id):
-            return _see(_address(run.kickoff_id))
+            return _see(asked.door + _address(run.kickoff_id))
         return self._run_with(asked, self._run_of(asked), "The run had ended before it could be stopped.", 409)
 
     def _answer(self, asked: Asked) -> Response:
@@ -200,7 +218,7 @@ class Page:
             raise HTTPException(404, "There is no such question.")
         feedback, approved = answer_of(asked)
         if self._backend.answer(question.question_id, feedback, approved=approved):
-            return _see(_address(run.kickoff_id))
+            return _see(asked.door + _address(run.kickoff_id))
         return self._run_with(
             asked,
             run,
@@ -219,27 +237,27 @@ class Page:
         return self._logged_in("/")
 
     def _log_in_by_token(self, asked: Asked) -> Response:
-        # Nothing but a path on this server, whatever the form says.
-        next_page = "/" + urlsplit(asked.said("next")).path.lstrip("/\\")
+        next_page = _inner_path(asked.said("next"))
         if not self._access.knows(asked.said("token")):
             return self._login(asked.request, "That is not the token.", next_page)
         return self._logged_in(next_page)
 
     def _logged_in(self, next_page: str) -> Response:
-        response = _see(next_page)
-        self._access.open(response)
+        response = Response(status_code=303)
+        response.headers["Location"] = quote(self._access.open(response) + next_page, safe="/%")
         return response
 
-    def _log_out(self, _: Asked) -> Response:
+    def _log_out(self, asked: Asked) -> Response:
         response = _see("/login")
-        self._access.close(response)
+        self._access.close(asked.session, response)
         return response
 
     def _login(self, request: Request, problem: str | None = None, next_page: str | None = None) -> Response:
         # A link on another site brings no SameSite=Strict cookie. One from our own page does: it asks once more.
         strange = request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site"
-        shown = {"problem": problem, "hint": self._token_hint, "next": next_page or request.url.path}
-        response = self._html("login.html", 401, None, again=strange and not problem, **shown)
+        shown = {"problem": problem, "hint": self._token_hint, "next": next_page or _inner_path(request.url.path)}
+        again = request.url.path if strange and not problem else None
+        response = self._html("login.html", 401, request, None, again=again, **shown)
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
@@ -250,7 +268,7 @@ class Page:
             session = self._access.session(request)
             if session is None:
                 return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
-            asked = Asked(request, session, await read_form(request))
+            asked = Asked(request, session, await read_form(request, MAX_FORM))
             if request.method == "POST" and not self._access.is_form_key(asked.said("key"), session):
                 raise HTTPException(
                     403, "This form is not from the current session. Go back, reload, and send it again."
@@ -261,7 +279,7 @@ class Page:
 
     def _public(self, handler: Handler) -> Endpoint:
         async def admitted(request: Request) -> Response:
-            return await run_in_threadpool(handler, Asked(request, "", await read_form(request)))
+            return await run_in_threadpool(handler, Asked(request, "", await read_form(request, MAX_LOGIN)))
 
         return self._guarded(admitted)
 
@@ -271,15 +289,15 @@ class Page:
                 _check_sender(request)
                 response = await endpoint(request)
             except HTTPException as error:
-                response = self._html("error.html", error.status_code, None, problem=error.detail)
+                response = self._html("error.html", error.status_code, request, None, problem=error.detail)
             response.headers.update(_HEADERS)
             return response
 
         return guarded
 
-    def _html(self, template: str, status: int, asked: Asked | None, **shown: Any) -> Response:
-        key = self._access.form_key(asked.session) if asked else None
-        html = self._templates.get_template(template).render(shown, now=time.time(), key=key)
+    def _html(self, template: str, status: int, request: Request, session: str | None, **shown: Any) -> Response:
+        key = self._access.form_key(session) if session else None
+        html = self._templates.get_template(template).render(shown, now=time.time(), key=key, door=door_of(request))
         return Response(html.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
 
     # ---- look up ------------------------------------------------------------------------------------
@@ -349,8 +367,20 @@ def _address(kickoff_id: str) -> str:
     return f"/runs/{quote(kickoff_id, safe='')}"
 
 
+def _inner_path(said: str) -> str:
+    """Return the path within the page: nothing but a path on this server, whatever is said, and without a door."""
+    try:
+        path = urlsplit(said).path
+    except ValueError:
+        path = ""
+    return "/" + _ANY_DOOR.sub("", path).lstrip("/\\")
+
+
 def _limit(said: str | None) -> int:
-    return min(int(said), _MOST_LISTED) if said and said.isdecimal() and int(said) else _LISTED
+    if not said or not said.isdecimal():
+        return _LISTED
+    # Python reads no number of thousands of digits.
+    return min(int(said[:9]), _MOST_LISTED) or _LISTED
 
 
 def _open_question(questions: Iterable[Question]) -> Question | None:

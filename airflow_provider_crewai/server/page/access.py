@@ -1,7 +1,8 @@
 """Who may see the page: whoever has the server's token, or a link that it printed.
 
-Nothing is kept but the tickets. A session is signed with a key made from the token, so it survives a restart of the
-server, as runs do, and ends with the token or after a week.
+A browser shows a cookie to every server on this host, whatever its port. So a session's cookie is good only below a
+path that no other server knows, its door: `/at/<door>/…`, to which a login leads. Sessions are kept in the server's
+database, so one survives a restart of the server, as runs do, and ends with a logout, with the token, or after a week.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +24,11 @@ from airflow_provider_crewai.server.access import key_of
 
 TICKET_SECONDS = 600
 SESSION_SECONDS = 7 * 24 * 3600
+MOST_SESSIONS = 100
+DOOR = "/at/{door}"
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS sessions (proof TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
+_BEYOND = "SELECT proof FROM sessions ORDER BY expires DESC LIMIT -1 OFFSET ?"
 
 
 class Access:
@@ -26,17 +36,18 @@ class Access:
 
     :param token: the token that the API wants, too.
     :param now: the clock, in epoch seconds.
+    :param database: the sqlite file that keeps the sessions; by default they end with this object.
     :raises ValueError: the token is empty.
     """
 
-    def __init__(self, token: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, token: str, now: Callable[[], float] = time.time, database: Path | None = None) -> None:
         self._now = now
         self._token = key_of(token)
-        # Slow on purpose: a browser shows the cookie to every server on this host, whatever its port, and none of
-        # them shall be able to guess a token that somebody made up.
-        self._key = hashlib.scrypt(self._token, salt=b"airflow-provider-crewai page", n=2**14, r=8, p=1)
-        # Named after the token, since servers on other ports of this host share the browser's cookies.
-        self.cookie = f"crewai_{self._sign('cookie')[:12]}"
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(database or ":memory:", timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.execute(_SCHEMA)
+        # Named after the state, since servers on other ports of this host share the browser's cookies.
+        self.cookie = f"crewai_{hashlib.sha256(str(database).encode()).hexdigest()[:12]}"
         self._tickets: dict[str, float] = {}
 
     # ---- tickets ------------------------------------------------------------------------------------
@@ -57,38 +68,67 @@ class Access:
 
     # ---- sessions -----------------------------------------------------------------------------------
 
-    def open(self, response: Response) -> None:
-        """Start a session in the browser that gets this response."""
-        session = f"{int(self._now()) + SESSION_SECONDS}.{secrets.token_urlsafe(16)}"
-        cookie = f"{session}.{self._sign(f'session {session}')}"
-        response.set_cookie(self.cookie, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="strict")
+    def open(self, response: Response) -> str:
+        """Start a session in the browser that gets this response; returns the path below which it is good.
 
-    def close(self, response: Response) -> None:
-        """End the session of the browser that gets this response."""
-        response.delete_cookie(self.cookie, httponly=True, samesite="strict")
+        The oldest ones end where there are too many.
+        """
+        session = secrets.token_urlsafe(32)
+        self._change("INSERT INTO sessions VALUES (?, ?)", self._proof(session), self._now() + SESSION_SECONDS)
+        self._change("DELETE FROM sessions WHERE expires <= ?", self._now())
+        self._change(f"DELETE FROM sessions WHERE proof IN ({_BEYOND})", MOST_SESSIONS)  # noqa: S608 - a constant
+        path = DOOR.format(door=_door_of(session))
+        response.set_cookie(self.cookie, session, max_age=SESSION_SECONDS, path=path, httponly=True, samesite="strict")
+        return path
+
+    def close(self, session: str, response: Response) -> None:
+        """End a session, in the browser that gets this response and for whoever else knows of it."""
+        self._change("DELETE FROM sessions WHERE proof = ?", self._proof(session))
+        path = DOOR.format(door=_door_of(session))
+        response.delete_cookie(self.cookie, path=path, httponly=True, samesite="strict")
 
     def session(self, request: Request) -> str | None:
         """Return the session that a request belongs to, or None."""
-        session, _, signature = request.cookies.get(self.cookie, "").rpartition(".")
-        if not self._is_signature(signature, f"session {session}"):
+        session = request.cookies.get(self.cookie, "")
+        door = request.path_params.get("door")
+        if door is not None and not hmac.compare_digest(door.encode("utf-8", "replace"), _door_of(session).encode()):
             return None
-        return session if int(session.partition(".")[0]) > self._now() else None
+        query = "SELECT 1 FROM sessions WHERE proof = ? AND expires > ?"
+        with self._lock:
+            found = self._db.execute(query, (self._proof(session), self._now())).fetchone()
+        return session if found else None
+
+    def _proof(self, session: str) -> str:
+        # What is kept opens nothing, and is worth nothing under another token.
+        return hmac.digest(self._token, session.encode(), "sha256").hex()
+
+    def _change(self, query: str, *values: str | float) -> None:
+        with self._lock:
+            self._db.execute(query, values)
 
     # ---- forms --------------------------------------------------------------------------------------
 
     def form_key(self, session: str) -> str:
         """Return what each form of a session carries: no other page can know it."""
-        return self._sign(f"form {session}")
+        return _made_from(session, "form")
 
     def is_form_key(self, key: str, session: str) -> bool:
         """Tell whether a form came from a page of this session."""
-        return self._is_signature(key, f"form {session}")
+        return hmac.compare_digest(key.encode("utf-8", "replace"), self.form_key(session).encode())
 
-    def _sign(self, text: str) -> str:
-        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
-    def _is_signature(self, signature: str, text: str) -> bool:
-        return hmac.compare_digest(signature.encode(), self._sign(text).encode())
+def door_of(request: Request) -> str:
+    """Return the path of the door that a request came through, which all links of its page begin with; else nothing."""
+    door = request.path_params.get("door")
+    return DOOR.format(door=quote(door, safe="")) if door else ""
+
+
+def _door_of(session: str) -> str:
+    return _made_from(session, "door")[:32]
+
+
+def _made_from(session: str, purpose: str) -> str:
+    return hmac.digest(session.encode(), purpose.encode(), "sha256").hex()
 
 
 def is_from_here(request: Request) -> bool:

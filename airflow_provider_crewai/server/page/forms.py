@@ -11,10 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from airflow_provider_crewai.server.page import words
+from airflow_provider_crewai.server.page.access import door_of
 from airflow_provider_crewai.server.project import Description
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 MAX_FORM = 10 * 1024 * 1024
+MAX_LOGIN = 16 * 1024
+"""Bytes of a form that anybody may send."""
+
 _FIELD = "input."
 
 
@@ -25,6 +29,11 @@ class Asked:
     request: Request
     session: str
     form: dict[str, list[str]] = field(repr=False)
+
+    @property
+    def door(self) -> str:
+        """The path that all links of the answer begin with."""
+        return door_of(self.request)
 
     def said(self, name: str) -> str:
         """Return a field of the form, with the line ends that everybody but HTML forms uses."""
@@ -91,8 +100,10 @@ def answer_of(asked: Asked) -> tuple[str, bool | None]:
     return "\n\n".join(filter(None, parts)), verdict
 
 
-async def read_form(request: Request) -> dict[str, list[str]]:
+async def read_form(request: Request, limit: int) -> dict[str, list[str]]:
     """Read the fields of a form.
+
+    :param limit: bytes.
 
     :raises HTTPException: 413, it is too large; 400, it cannot be read.
     """
@@ -100,8 +111,8 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_FORM:
-            raise HTTPException(413, f"The form is larger than {MAX_FORM} bytes.")
+        if len(body) > limit:
+            raise HTTPException(413, f"The form is larger than {limit} bytes.")
     try:
         return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
