@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,10 +239,12 @@ class _Link:
         self._transport.close()
 
     def _tried(self, request: Request, course: Course) -> Response | CrewError:
+        outer = sys.exception()
         try:
             return self._exchange(request, course.left())
         except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
-            return failure(error, self.settings, sent=course.sent)
+            why = TimeoutError() if course.is_over else _first_cause(error, outer)
+            return failure(why, self.settings, sent=course.sent)
 
     def _exchange(self, request: Request, timeout: float) -> Response:
         proxies = dict.fromkeys(("http", "https"), self.settings.proxy) if self.settings.proxy else {}
@@ -263,3 +266,13 @@ class _Link:
         prepared = requests.Request(request.method, url, headers, data=encode(request)).prepare()
         prepared.url = url  # as it was: `requests` would write it anew
         return prepared
+
+
+def _first_cause(error: Exception, outer: BaseException | None) -> Exception:
+    """Return what failed first: what `requests` and urllib3 say on top of it names their pools and retries.
+
+    :param outer: what our caller is handling just now, which has nothing to do with it.
+    """
+    while isinstance(cause := error.__context__, Exception) and cause is not outer:
+        error = cause
+    return error

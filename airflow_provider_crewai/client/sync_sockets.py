@@ -43,6 +43,11 @@ class Course:
         self._limit = limit
         self._timeout, self._deadline = timeout, time.monotonic() + timeout
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
     def left(self, at_most: float = float("inf")) -> float:
         """Return the seconds that are left.
 
