@@ -233,7 +233,7 @@ class AwaitsRun(BaseOperator):
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
         for remark in ending.run.remarks:
-            self.log.warning("Run %s: %s", wait.kickoff_id, remark)
+            self.log.warning("The answer of run %s %s.", wait.kickoff_id, remark)
         return ending.run.answer
 
 

@@ -165,7 +165,8 @@ def _ended(ending: Ending, crew: Crew, started_at: float | None) -> Outcome:
     code, kickoff_id, run = exit_of_ending(ending), ending.kickoff_id, ending.run
     if run is not None and ending.verdict is Verdict.SUCCEEDED:
         after = "" if started_at is None else f", {duration(ending.at - started_at)} after it was started"
-        return Outcome(code, f"Run {kickoff_id} succeeded{after}.", run.answer, kickoff_id, run)
+        said = [f"Run {kickoff_id} succeeded{after}.", *(f"The answer {remark}." for remark in run.remarks)]
+        return Outcome(code, "\n".join(said), run.answer, kickoff_id, run)
     again = "" if code is Exit.RUN_FAILED else f"Look again: {crew.command('status', kickoff_id, '--wait')}"
     error = error_of(ending, where=crew.where, started_at=started_at, retry=again)
     return Outcome(code, str(error), kickoff_id=kickoff_id, run=run)

@@ -108,7 +108,7 @@ class Outcome:
             "state": run.state.value if run else None,
             "result": run.result if run else None,
             "result_json": run.result_json if run else None,
-            "error": run.error if run else None,
+            "error": run.reason if run else None,
             "progress": asdict(run.progress) if run and run.progress else None,
             "question": asdict(run.question) if run and run.question else None,
             "usage": dict(run.usage) if run else {},

@@ -14,6 +14,7 @@ from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, Run
+from airflow_provider_crewai.wire.words import printable
 
 LINES = "\n\t"
 
@@ -88,11 +89,6 @@ class Progress:
             self._screen.note(f"Run {self._kickoff_id}: {progress(seen)} ({duration(now - self._since)})")
         else:
             self._journal(seen, now)
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Blank what a terminal would obey instead of showing: crews and servers say what they like."""
-    return "".join(sign if sign.isprintable() or sign in keep else " " for sign in text)
 
 
 def _text(answer: JSON) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 from airflow_provider_crewai.client.flows import Reply, Stored
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.wire import words
+from airflow_provider_crewai.wire.body import is_costly
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewProtocolError, CrewTransportError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
 
@@ -155,11 +156,10 @@ class Arriving:
                 raise
             body = b""  # the status says what matters
         whole = max(len(self._body), len(body)) <= self.limit
-        secrets, body = self._settings.secrets, body[: self.limit]
-        for secret in secrets:
-            body = body.replace(secret.encode(), b"***")
-        headers = {name: words.scrub(text, secrets) for name, text in self._headers.items()}
-        return Response(self._status, headers, body, secrets, whole)
+        body = body[: self.limit]
+        if self.limit == LOOK_BODY and is_costly(body):
+            whole = False
+        return Response(self._status, self._headers, body, self._settings.secrets, whole)
 
 
 def _read_headers(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

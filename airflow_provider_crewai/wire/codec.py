@@ -293,13 +293,13 @@ def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     result, result_json = kept = (bodies.storable(came[0]), bodies.storable(came[1]))
     remarks = []
     if kept != came:
-        remarks.append("Its answer holds characters that no database can hold; U+FFFD stands in their place.")
+        remarks.append("holds characters that no database can hold; U+FFFD stands in their place")
     run = replace(run, result=result, result_json=result_json)
     shown = run.answer if isinstance(run.answer, str) else json.dumps(run.answer, ensure_ascii=False)
     if words.scrub(shown, secrets) != shown:
         remarks.append(
-            "Its answer holds a secret of the connection. It is handed on as it came, so whoever sees the answer sees "
-            "the secret: renew it, and see to it that the crew does not learn it."
+            "holds a secret of the connection. It is handed on as it came, so whoever sees the answer sees the secret: "
+            "renew it, and see to it that the crew does not learn it"
         )
     return replace(run, remarks=tuple(remarks))
 

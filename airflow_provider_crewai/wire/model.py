@@ -76,7 +76,7 @@ class Run:
     :param reason: the same in full, printable and without our secrets. It may be megabytes.
     :param result: what a run that succeeded answered, as it came.
     :param result_json: the same as JSON, where the deployment gives it.
-    :param remarks: sentences about the answer that a person should read, such as that it holds the token.
+    :param remarks: what a person should know of the answer, as in "The answer …": that it holds the token, say.
     """
 
     kickoff_id: str

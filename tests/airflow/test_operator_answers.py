@@ -137,7 +137,8 @@ def test_the_log_says_each_change_once_and_never_the_token(airflow: Airflow, cre
         "Run run-1: succeeded",
     ]
     assert TOKEN not in outcome.text
-    assert ti.answer == "Echo: ***"
+    assert ti.answer == "Echo: " + TOKEN
+    assert any("holds a secret of the connection" in line for line in outcome.log)
 
 
 def test_the_log_says_once_that_the_api_has_fallen_silent(airflow: Airflow, crew: ScriptedCrew) -> None:

@@ -426,11 +426,16 @@ def test_a_password_in_extra_is_not_repeated() -> None:
 # ---- the token -------------------------------------------------------------------------------------
 
 
-def test_a_token_that_the_crew_echoes_is_not_printed() -> None:
-    echoing = answer(500, json.dumps({"detail": f"Bearer {TOKEN}"}))
-    with crew(SUCCESS | {"result": f"the token is {TOKEN}"}, inputs=echoing) as server:
+def test_a_token_that_the_crew_echoes_in_an_error_is_not_printed() -> None:
+    with crew(inputs=answer(500, json.dumps({"detail": f"Bearer {TOKEN}"}))) as server:
         assert "***" in call("inputs", *FAST[2:], url=server.url).err
-        assert call("status", "run-1", url=server.url).out == "the token is ***\n"
+
+
+def test_an_answer_that_holds_the_token_is_printed_as_it_came_and_told_of() -> None:
+    with crew(SUCCESS | {"result": f"the token is {TOKEN}"}) as server:
+        done = call("status", "run-1", url=server.url, answers_token=True)
+    assert done.out == f"the token is {TOKEN}\n"
+    assert "holds a secret of the connection" in done.err
 
 
 @pytest.mark.parametrize("empty", [None, "", "  "])

@@ -87,9 +87,13 @@ def call(
     url: str | None = None,
     launch: Sequence[str] = (sys.executable, *MODULE),
     stdin: str = "",
+    answers_token: bool = False,
     **changes: str | None,
 ) -> Done:
-    """Run a command to its end."""
+    """Run a command to its end.
+
+    :param answers_token: whether what the crew answers, which nobody alters, is the token itself.
+    """
     done = subprocess.run(
         command(*arguments, url=url, launch=launch),
         env=environment(**changes),
@@ -99,7 +103,7 @@ def call(
         timeout=240,  # a machine under load: only what hangs is wrong
         check=False,
     )
-    assert TOKEN not in done.stdout + done.stderr
+    assert TOKEN not in done.stderr + ("" if answers_token else done.stdout)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
