@@ -28,7 +28,7 @@ class AirflowApi:
     """Airflow's REST API, as a user who may do everything."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=120, trust_env=False)
         # Where all are admins a token needs no credentials.
         self._http.headers["Authorization"] = f"Bearer {self.get('/auth/token')['access_token']}"
 
@@ -105,7 +105,16 @@ class DagRun:
 
     def tasks(self) -> list[Json]:
         """Answer with all task instances."""
-        return list(self.api.get(f"{self.path}/taskInstances", limit=100)["task_instances"])
+        found: list[Json] = []
+        while True:
+            page = self.api.get(f"{self.path}/taskInstances", limit=100, offset=len(found))
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    def count(self, state: str) -> int:
+        """Answer with the number of task instances in a state."""
+        return int(self.api.get(f"{self.path}/taskInstances", limit=1, state=state)["total_entries"])
 
     def task(self, task_id: str, map_index: int = -1) -> Json:
         """Answer with one task instance: state, try_number, pid, rendered_fields and so on."""
@@ -136,7 +145,11 @@ class DagRun:
 
     def wait(self, patience: float = 300) -> str:
         """Wait until the run has ended; answer with its last state."""
-        return list(self.watch(patience))[-1].run
+
+        def ended() -> str | None:
+            return state if (state := self.state()) in FINAL else None
+
+        return eventually(ended, f"{self.dag_id} to end", patience)
 
     def xcoms(self, task_id: str, map_index: int = -1) -> Json:
         """Answer with all a task instance has pushed, by key."""
@@ -155,16 +168,21 @@ class DagRun:
         content = self.api.get(path, map_index=map_index, full_content=True)["content"]
         return "\n".join(_log_line(entry) for entry in content)
 
-    def clear(self, *task_ids: str, include_downstream: bool = False) -> None:
-        """Run tasks again, as "clear" in the UI does."""
+    def clear(self, *task_ids: str, include_downstream: bool = False, **more: bool) -> None:
+        """Run tasks again, as "clear" in the UI does; `more` are boxes that a newer UI has."""
         body = {
             "dry_run": False,
             "only_failed": False,
             "dag_run_id": self.run_id,
             "task_ids": list(task_ids),
             "include_downstream": include_downstream,
+            **more,
         }
         self.api.call("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
+
+    def clear_all(self) -> None:
+        """Run the whole of it again."""
+        self.api.call("POST", f"{self.path}/clear", {"dry_run": False, "only_failed": False})
 
     def mark_task(self, task_id: str, state: str, map_index: int = -1) -> None:
         """Set the state of a task instance, as "mark as ..." in the UI does."""

@@ -27,7 +27,7 @@ class PrivateAirflow:
     """An Airflow that nothing else shares. Its own interpreter's Airflow, sqlite, all users admins.
 
     `connections` are given to every component as `AIRFLOW_CONN_<ID>`, so they are never in the database. `settings`
-    come on top of `airflow.cfg` as written here. Processes are ours by a mark (see `processes`): nothing else is
+    come on top of `airflow.cfg` as written here; what they name can stand in the folder `modules`. Processes are ours by a mark (see `processes`): nothing else is
     ever signalled.
     """
 
@@ -37,11 +37,13 @@ class PrivateAirflow:
         dags: Path,
         connections: Mapping[str, Mapping[str, object]] | None = None,
         settings: Settings | None = None,
+        modules: Path | None = None,
     ) -> None:
         self.home = home
         self.dags = dags
         self._connections = connections or {}
         self._settings = settings or {}
+        self._modules = modules
         self._family = Family()
         self._components: dict[str, psutil.Process] = {}
         self._forkserver: subprocess.Popen[str] | None = None
@@ -65,7 +67,8 @@ class PrivateAirflow:
     def environment(self) -> dict[str, str]:
         """The environment of every component; good for `airflow` commands too."""
         connections = {f"AIRFLOW_CONN_{id_.upper()}": json.dumps(body) for id_, body in self._connections.items()}
-        return self._family.environment({**outer_environment(), **connections, "AIRFLOW_HOME": str(self.home)})
+        own = {"AIRFLOW_HOME": str(self.home), **({"PYTHONPATH": str(self._modules)} if self._modules else {})}
+        return self._family.environment({**outer_environment(), **connections, **own})
 
     def __enter__(self) -> Self:
         try:

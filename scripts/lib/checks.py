@@ -13,6 +13,7 @@ from pathlib import Path
 
 from environments import AIRFLOW, CHECKOUT, CORE, CREW, OLDEST_CREW
 from stopping import stop_in_order
+from watcher import MARK, new_mark, watch
 
 NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None, 'Airflow is importable here'"
 
@@ -58,6 +59,9 @@ def run(python: Path, *arguments: str, **variables: str) -> bool:
     """Run a command of an environment in the checkout; tell whether it succeeded."""
     # An Airflow home of its own: importing Airflow writes there.
     variables["AIRFLOW_HOME"] = str(CHECKOUT / ".test" / "airflow")
+    # What tests start, and leave behind when they are cut off, ends with us.
+    variables[MARK] = new_mark()
+    watch(variables[MARK])
     environment = {**os.environ, **variables}
     # In a session of its own, so that Ctrl-C reaches it once: a second one keeps pytest from stopping what tests started.
     process = subprocess.Popen((python, *arguments), cwd=CHECKOUT, env=environment, start_new_session=True)

@@ -6,6 +6,7 @@ It also counts: how many kickoffs reached the server, and which runs were stoppe
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -34,15 +35,36 @@ class Exchange:
 
 
 Fault = Callable[[Exchange], Awaitable[web.StreamResponse | None]]
+Refusal = Callable[[str], web.Response | None]
+"""Gets a path, and answers in the server's place or lets the request pass with None."""
 
 
 @dataclass
 class Seen:
-    """What reached the server for one topic."""
+    """What reached the server for one topic: kickoff_ids, and the epoch seconds of what was done to them.
+
+    `stopped` and `ended` (a success was told) have the first time only: a run that two stop is stopped once.
+    """
 
     kickoffs: list[str] = field(default_factory=list)
-    stopped: list[str] = field(default_factory=list)
-    looks: int = 0
+    stopped: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)
+    looked: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> int:
+        """Answer with the number of looks."""
+        return sum(map(len, self.looked.values()))
+
+    @property
+    def started(self) -> int:
+        """Answer with the number of kickoffs."""
+        return len(self.kickoffs)
+
+    @property
+    def left(self) -> int:
+        """Answer with the number of runs that go on: nobody has stopped them, and nobody was told of their end."""
+        return len(set(self.kickoffs) - set(self.stopped) - set(self.ended))
 
 
 class FaultProxy:
@@ -60,6 +82,7 @@ class FaultProxy:
         self._topics: dict[str, str] = {}
         self._seen: dict[str, Seen] = {}
         self._faults: dict[str, Fault] = {}
+        self._refusals: dict[str, Refusal] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -85,6 +108,10 @@ class FaultProxy:
         """Let a fault judge every answer for a topic: it may wait, replace the answer, or let it pass with None."""
         self._faults[topic] = fault
 
+    def set_refusal(self, topic: str, refusal: Refusal) -> None:
+        """Let a refusal judge every request about a run of a topic, before the server hears of it."""
+        self._refusals[topic] = refusal
+
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession()
         application = web.Application(client_max_size=64 * 2**20)
@@ -105,13 +132,23 @@ class FaultProxy:
             return drop(request)
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"detail": "Invalid or missing authentication credentials"}, status=401)
+        if refused := self._refused(request.path):
+            return refused
         exchange = await self._forward(request)
         self._count(exchange)
         fault = self._faults.get(exchange.topic)
         replaced = await fault(exchange) if fault else None
         if replaced is LOST:
             return drop(request)
-        return replaced or web.json_response(exchange.answer, status=exchange.status)
+        answer = replaced or web.json_response(exchange.answer, status=exchange.status)
+        if replaced is None and exchange.answer.get("state") == "SUCCESS":
+            self.seen(exchange.topic).ended.setdefault(exchange.kickoff_id, time.time())
+        return answer
+
+    def _refused(self, path: str) -> web.Response | None:
+        topic = self._topics.get(path.rpartition("/")[2], "")
+        refusal = self._refusals.get(topic)
+        return refusal(path) if refusal else None
 
     async def _forward(self, request: web.Request) -> Exchange:
         sent = await request.read()
@@ -131,9 +168,10 @@ class FaultProxy:
         if exchange.path == "/kickoff":
             seen.kickoffs.append(exchange.kickoff_id)
         elif exchange.path.startswith("/stop/"):
-            seen.stopped.append(exchange.kickoff_id)
+            if exchange.status < 400:
+                seen.stopped.setdefault(exchange.kickoff_id, time.time())
         else:
-            seen.looks += 1
+            seen.looked.setdefault(exchange.kickoff_id, []).append(time.time())
 
 
 LOST = web.Response()

@@ -1,37 +1,37 @@
 """Processes of ours, found again whatever they forked and whoever adopted that since.
 
 Airflow's components fork and their children outlive them, so neither parents nor process groups tell what is ours.
-A mark in the environment does: every descendant inherits it, nobody else has it.
+A mark in the environment does: every descendant inherits it, nobody else has it. Nothing of it outlives us, however we
+end: see `watcher.py`.
 """
 
 import os
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 import psutil
-
-MARK = "HARNESS_FAMILY"
+from watcher import MARK, bears, new_mark, watch
 
 
 class Family:
     """All processes that were started with `environment()`, and all that descend from them."""
 
     def __init__(self) -> None:
-        self._mark = uuid.uuid4().hex
+        self._mark = new_mark()
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Answer with `base` and the mark, as the environment of a new member."""
+        watch(self._mark)
         # Airflow names its processes with setproctitle, which would overwrite the environment that we look for.
         return {**base, MARK: self._mark, "SPT_NOENV": "1"}
 
     def members(self) -> list[psutil.Process]:
         """Find those that are alive."""
         everyone = psutil.process_iter(["environ"])
-        return [process for process in everyone if (process.info["environ"] or {}).get(MARK) == self._mark]
+        return [process for process in everyone if bears((process.info["environ"] or {}).get(MARK, ""), self._mark)]
 
     def end(self, patience: float) -> None:
         """Wait until all have ended by themselves; kill those that take longer."""
