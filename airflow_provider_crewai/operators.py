@@ -267,7 +267,8 @@ class CrewKickoffOperator(AwaitsRun):
         kickoff = self._kickoff(context)
         claim = self._claim(kickoff, client.settings.base_url, store, context)
         check = partial(self._validate, kickoff) if self.validate_inputs else None
-        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check)
+        confirm = partial(self._refuse_an_ended_task, context)
+        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check, confirm)
 
     def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
         from airflow_provider_crewai.client.ledger import Claim, fingerprint

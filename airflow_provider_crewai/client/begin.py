@@ -31,6 +31,7 @@ class Plan:
     :param stop_superseded: whether a run that is replaced while it goes on is stopped first.
     :param stop_cleared: the same where a user cleared the task.
     :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
+    :param confirm: called last before a kickoff; raises where nobody wants the run any more.
     :param patience: seconds for which one call is tried.
     """
 
@@ -40,6 +41,7 @@ class Plan:
     stop_superseded: bool = False
     stop_cleared: bool = False
     check: Check | None = None
+    confirm: Callable[[], None] | None = None
     patience: float = flows.CALL_PATIENCE
 
 
@@ -94,6 +96,8 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision, decision.superseded, say)
+    if plan.confirm:
+        plan.confirm()
     intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
     if error := (yield from _save(intent)):
         raise CrewLedgerError(

@@ -349,7 +349,19 @@ def test_a_clear_to_reattach_that_has_discarded_the_record_stops_the_run(airflow
     assert ti.record is None
 
 
-# ---- between the kickoff and the deferral ----------------------------------------------------------
+# ---- around the kickoff, where Airflow tells the process of nothing --------------------------------
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting"])
+def test_a_task_that_was_ended_before_its_kickoff_starts_nothing(
+    airflow: Airflow, crew: ScriptedCrew, state: str
+) -> None:
+    ti = airflow.task(brief(validate_inputs=True, retries=1))
+    crew.once("/inputs", lambda _: setattr(ti, "state", state))
+    outcome = ti.run()
+    assert crew.kickoffs == []
+    assert ti.record is None
+    assert f"The task is {state} by now" in outcome.text
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting"])
