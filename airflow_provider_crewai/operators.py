@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
@@ -187,6 +188,16 @@ class CrewKickoffOperator(AwaitsRun):
             "survives_clear": store.survives_clear,
         }
 
+    def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
+        """Do the same, and write down that the answer was returned: the next try is one that a user wants."""
+        answer = super().await_run(context, wait, client, **seen)
+        store = store_for(context, durable=self.durable)
+        with suppress(CrewLedgerError):
+            record = _record(store)
+            if record is not None and record.kickoff_id == wait.kickoff_id:
+                store.save(record.after_its_answer().to_json())
+        return answer
+
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
         deadline = self._deadline(context)
@@ -283,6 +294,7 @@ class CrewKickoffOperator(AwaitsRun):
             ti.max_tries or 0,
             dag_run=began.isoformat() if began else "",
             clear_keeps_record=store.survives_clear,
+            clears=getattr(dag_run, "clear_number", None),
         )
 
     def _kickoff(self, context: Context) -> Kickoff:

@@ -50,6 +50,7 @@ class Claim:
         2.11 to 3.4; a clear makes it the tries so far plus `retries`, which the author may have lowered meanwhile).
     :param dag_run: when the Dag run began, as Airflow says it: a Dag run that was deleted and made anew has the same
         names and another beginning.
+    :param clears: how often tasks of the Dag run were cleared, this one or another; None where Airflow does not say.
     :param clear_keeps_record: False where a clear discards the record (Airflow 3.4's task state store, unless the user
         ticks "keep task state").
     """
@@ -60,6 +61,7 @@ class Claim:
     max_tries: int
     dag_run: str = ""
     clear_keeps_record: bool = True
+    clears: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Record:
     :param dag_run: when the Dag run of that attempt began; empty where that is not known.
     :param cleared: whether a worker was told to end because a user cleared the task: `max_tries` does not show each
         clear of a running task (Airflow 2.11 to 3.3).
+    :param clears: how often tasks of the Dag run had been cleared by then.
+    :param answered: whether the task returned the run's answer, after which Airflow has no reason to try it again.
     """
 
     fingerprint: str
@@ -80,11 +84,21 @@ class Record:
     kickoff_id: str | None = None
     dag_run: str = ""
     cleared: bool = False
+    clears: int | None = None
+    answered: bool = False
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
         """Write down that a kickoff is about to be sent."""
-        return cls(claim.fingerprint, claim.crew, claim.try_number, claim.max_tries, at, dag_run=claim.dag_run)
+        return cls(
+            claim.fingerprint,
+            claim.crew,
+            claim.try_number,
+            claim.max_tries,
+            at,
+            dag_run=claim.dag_run,
+            clears=claim.clears,
+        )
 
     def submitted(self, kickoff_id: str) -> Record:
         """Write down which run it started."""
@@ -92,15 +106,32 @@ class Record:
 
     def adopted(self, claim: Claim) -> Record:
         """Write down that this attempt goes on with the run of an earlier one."""
-        return replace(self, try_number=claim.try_number, max_tries=claim.max_tries, cleared=False)
+        return replace(
+            self,
+            try_number=claim.try_number,
+            max_tries=claim.max_tries,
+            cleared=False,
+            clears=claim.clears,
+            answered=False,
+        )
 
     def after_a_clear(self) -> Record:
         """Write down that a user cleared the task while its worker was waiting for the run."""
         return replace(self, cleared=True)
 
+    def after_its_answer(self) -> Record:
+        """Write down that the task returned the run's answer."""
+        return replace(self, answered=True)
+
     def is_cleared(self, claim: Claim) -> bool:
         """Return whether a user cleared the task since this was written."""
-        return self.cleared or self.max_tries != claim.max_tries
+        return self.cleared or self.max_tries != claim.max_tries or self._is_tried_for_a_clear(claim)
+
+    def _is_tried_for_a_clear(self, claim: Claim) -> bool:
+        """Whether some task of the Dag run was cleared since, and Airflow had no reason to try this one by itself."""
+        if self.clears is None or claim.clears is None or self.clears == claim.clears:
+            return False
+        return self.answered or self.max_tries < self.try_number < claim.try_number
 
     def is_of_another_dag_run(self, claim: Claim) -> bool:
         """Return whether the Dag run was deleted and made anew under the same run_id since this was written."""
@@ -143,6 +174,8 @@ class Record:
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
             dag_run=str(stored.get("dag_run", "")),
             cleared=bool(stored.get("cleared", False)),
+            clears=None if stored.get("clears") is None else int(stored["clears"]),  # type: ignore[arg-type]
+            answered=bool(stored.get("answered", False)),
         )
 
 

@@ -209,6 +209,7 @@ class TaskInstance:
     state: str | None = None
     start_date: datetime = LOGICAL_DATE
     dag_run_began: datetime = LOGICAL_DATE
+    dag_run_clears: int = 0
     outcome: Outcome | None = None
 
     def __post_init__(self) -> None:
@@ -243,6 +244,7 @@ class TaskInstance:
     def clear(self) -> None:
         """Do what Airflow does when a user clears the task instance: it may be tried as often as at first, again."""
         self.max_tries = self.try_number + self.task.retries
+        self.dag_run_clears += 1
         self.state = None
 
     def run(self, *, started: timedelta = timedelta(0)) -> Outcome:
@@ -349,6 +351,7 @@ class TaskInstance:
             data_interval_end=LOGICAL_DATE,
             run_after=LOGICAL_DATE,
             start_date=self.dag_run_began,
+            clear_number=self.dag_run_clears,
             end_date=None,
             run_type="manual",
             state="running",

@@ -587,7 +587,7 @@ def test_the_intent_is_written_before_the_kickoff_and_the_id_after_it(airflow: A
     crew.once("/kickoff", lambda _: at_kickoff.append(ti.record))
     ti.finish()
     assert at_kickoff[0]["kickoff_id"] is None
-    assert ti.record == {**at_kickoff[0], "kickoff_id": "run-1"}
+    assert ti.record == {**at_kickoff[0], "kickoff_id": "run-1", "answered": True}
 
 
 def test_without_durability_each_try_starts_a_run_and_nothing_is_recorded(
@@ -780,3 +780,26 @@ def test_without_a_place_for_records_the_log_warns_and_a_retry_starts_a_second_r
     crew.story(success())
     assert ti.finish().state == "success"
     assert len(crew.kickoffs) == 2
+
+
+def test_a_finished_task_is_run_anew_by_a_clear_where_its_retries_were_lowered_by_the_tries_made(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    ti = airflow.task(brief(retries=1))
+    ti.finish()
+    ti.edit(brief(retries=0))
+    ti.clear()
+    assert ti.max_tries == 1, "as it was"
+    assert "Starting a new run: the task was cleared" in ti.finish().text
+    assert len(crew.kickoffs) == 2
+
+
+def test_a_retry_after_another_task_was_cleared_takes_the_run_up(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1, timeout=0.02))
+    ti.run()
+    ti.dag_run_clears += 1
+    crew.now("run-1", success())
+    ti.edit(brief(retries=1))
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 1

@@ -30,6 +30,10 @@ OF_MONDAY_INTENT = replace(INTENT, dag_run="monday")
 OF_MONDAY = OF_MONDAY_INTENT.submitted("run-1")
 TUESDAY = replace(CLAIM, try_number=1, dag_run="tuesday")
 
+BEFORE = replace(RUN, clears=0)
+AFTER = replace(CLAIM, clears=1)
+"""Some task of the Dag run was cleared meanwhile, and `max_tries` stands as it was."""
+
 OVER = (RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED)
 NOT_OVER = (None, *(state for state in RunState if state not in OVER))
 ANY = (*OVER, *NOT_OVER)
@@ -48,6 +52,26 @@ ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], 
     ("a run, cleared", RUN, CLEARED, Rules(), ANY, START),
     ("a run, cleared while its worker ran", RUN.after_a_clear(), CLAIM, Rules(), ANY, START),
     ("a run, cleared while its worker ran, reattach", RUN.after_a_clear(), CLAIM, REATTACH, ADOPTABLE, ADOPT),
+    ("a run, another task was cleared", BEFORE, AFTER, Rules(), ADOPTABLE, ADOPT),
+    ("a run, answered, cleared with fewer retries", BEFORE.after_its_answer(), AFTER, Rules(), ANY, START),
+    ("a run, answered, on a retry", BEFORE.after_its_answer(), replace(CLAIM, clears=0), Rules(), ADOPTABLE, ADOPT),
+    ("a run, answered, clears not known", RUN.after_its_answer(), CLAIM, Rules(), ADOPTABLE, ADOPT),
+    (
+        "a run of the last try, cleared",
+        replace(BEFORE, try_number=4),
+        replace(AFTER, try_number=5),
+        Rules(),
+        ANY,
+        START,
+    ),
+    (
+        "a run of the last try, tried again",
+        replace(RUN, try_number=4),
+        replace(CLAIM, try_number=5),
+        Rules(),
+        ADOPTABLE,
+        ADOPT,
+    ),
     ("a run of a Dag run that was deleted", OF_MONDAY, TUESDAY, Rules("fail", "fail", "reattach"), ANY, START),
     ("an intent of a Dag run that was deleted", OF_MONDAY_INTENT, TUESDAY, Rules(), (None,), START),
     (
@@ -152,7 +176,7 @@ def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: A
     assert record.kickoff_id is None or isinstance(record.kickoff_id, str)
 
 
-@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared"}))
+@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared", "clears", "answered"}))
 def test_a_record_with_a_field_missing_is_an_error(key: str) -> None:
     with pytest.raises(CrewLedgerError):
         Record.from_json({name: value for name, value in STORED.items() if name != key})
