@@ -113,13 +113,19 @@ class _TimedTLS(_Timed, ssl.SSLSocket):
 
 
 class _Answer(http.client.HTTPResponse):
-    """Skips each interim answer (RFC 9110, section 15.2), where the standard library skips 100 alone."""
+    """Skips each interim answer (RFC 9110, section 15.2), and takes no malformed headers.
+
+    The standard library skips 100 alone, and lets malformed headers pass.
+    """
 
     def begin(self) -> None:
         super().begin()
         while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
             self.headers = None  # type: ignore[assignment]  # what it is before an answer was begun
             super().begin()
+        if self.headers.defects:
+            # What follows a malformed line is lost, perhaps how long the body is or when to come back.
+            raise http.client.HTTPException(f"malformed headers: {type(self.headers.defects[0]).__name__}")
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -8,6 +8,7 @@ A *behaviour* is a function that gets the `Wire` of one request and does with it
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import itertools
@@ -72,11 +73,14 @@ class Scripted:
 
     :param script: chooses the behaviour for each request.
     :param tls: a server-side context, for https.
+    :ivar connections: how many were accepted.
+    :ivar ended: how many of them have ended.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
+        self.ended = 0
         self._script = script
         self._tls = tls
         self._server = _Listener(("127.0.0.1", 0), self._serve)
@@ -109,6 +113,8 @@ class Scripted:
                 self._converse(connection, stream, number)
         except (OSError, ValueError):
             return  # The client went away, or did not speak HTTP.
+        finally:
+            self.ended += 1
 
     def _converse(self, connection: socket.socket, stream: Any, number: int) -> None:
         while seen := _read(stream, number):
@@ -131,6 +137,40 @@ class _Listener(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's own
         self._serve(request)
+
+
+class Peer:
+    """A server that speaks no HTTP, on a free loopback port. Use it as a context manager.
+
+    :param behave: gets each connection.
+    """
+
+    def __init__(self, behave: Callable[[socket.socket], None]) -> None:
+        self._behave = behave
+        self._server = _Listener(("127.0.0.1", 0), self._serve)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def __enter__(self) -> Peer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(20)
+        with contextlib.suppress(OSError), connection:
+            self._behave(connection)
 
 
 def _read(stream: Any, connection: int) -> Seen | None:
@@ -209,6 +249,18 @@ def dripping(body: bytes, every: float, *, first: bytes | None = None) -> Behavi
         for byte in body:
             time.sleep(every)
             wire.send(bytes([byte]))
+
+    return behave
+
+
+def without_end(first: bytes, piece: bytes, every: float = 0.02) -> Behaviour:
+    """Send the same piece again and again, until the client hangs up."""
+
+    def behave(wire: Wire) -> None:
+        wire.send(first)
+        while True:
+            wire.send(piece)
+            time.sleep(every)
 
     return behave
 
