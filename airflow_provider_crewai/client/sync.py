@@ -242,6 +242,8 @@ class _Link:
         outer = sys.exception()
         try:
             return self._exchange(request, course.left())
+        except CrewError as error:
+            return error
         except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
             why = TimeoutError() if course.is_over else _first_cause(error, outer)
             return failure(why, self.settings, sent=course.sent)

@@ -296,7 +296,7 @@ def test_a_ca_bundle_that_is_none_sent_nothing(caller: Caller, tmp_path: Path) -
 def test_inputs_that_json_cannot_hold_are_never_sent(caller: Caller, value: Any) -> None:
     request = Request("POST", "/kickoff", {"inputs": {"value": value}}, idempotent=False)
     with Scripted(always(says({}))) as server:
-        never_left(caller, settings_for(server.url), request)
+        assert isinstance(never_left(caller, settings_for(server.url), request), CrewConfigError)
     assert server.seen == []
 
 
