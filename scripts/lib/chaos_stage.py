@@ -101,6 +101,7 @@ class Stage:
 
     def play(self, row: Row) -> bool:
         """Play one row, print its line of the table, and answer with whether it ended as promised."""
+        self.airflow.revive()  # what the row before has broken is that row's alone
         self.topic, self.reached, self.go_on, self.figures = row.name, False, asyncio.Event(), {}
         if row.fault:
             self.proxy.set_fault(self.topic, row.fault(self))

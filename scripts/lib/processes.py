@@ -20,18 +20,18 @@ class Family:
     """All processes that were started with `environment()`, and all that descend from them."""
 
     def __init__(self) -> None:
-        self._mark = new_mark()
+        self.mark = new_mark()
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Answer with `base` and the mark, as the environment of a new member."""
-        watch(self._mark)
+        watch(self.mark)
         # Airflow names its processes with setproctitle, which would overwrite the environment that we look for.
-        return {**base, MARK: self._mark, "SPT_NOENV": "1"}
+        return {**base, MARK: self.mark, "SPT_NOENV": "1"}
 
     def members(self) -> list[psutil.Process]:
         """Find those that are alive."""
         everyone = psutil.process_iter(["environ"])
-        return [process for process in everyone if bears((process.info["environ"] or {}).get(MARK, ""), self._mark)]
+        return [process for process in everyone if bears((process.info["environ"] or {}).get(MARK, ""), self.mark)]
 
     def end(self, patience: float) -> None:
         """Wait until all have ended by themselves; kill those that take longer."""

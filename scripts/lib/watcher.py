@@ -17,7 +17,7 @@ from pathlib import Path
 MARK = "HARNESS_FAMILY"
 """The environment variable with the marks of a process: its own family's, and before it those of whoever started that."""
 PATIENCE = 10.0
-"""Seconds for which what was left may end by itself."""
+"""Seconds after which what was asked to end is killed."""
 
 
 def new_mark() -> str:
@@ -52,17 +52,17 @@ def _marks(environ: Path) -> str:
     return ""
 
 
-def main(mark: str) -> None:
-    """Wait for the end of whoever started us, then see to what is left."""
-    sys.stdin.buffer.read()
-    give_up = time.monotonic() + PATIENCE
+def end(mark: str) -> None:
+    """Ask all that bear a mark to end, and kill those that take long."""
+    what, give_up = signal.SIGTERM, time.monotonic() + PATIENCE
     while left := [each for each in members(mark) if each != os.getpid()]:
-        if time.monotonic() > give_up:
-            for each in left:
-                with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGKILL)
-        time.sleep(0.2)
+        for each in left:
+            with suppress(ProcessLookupError):
+                os.kill(each, what)
+        time.sleep(1)
+        what = signal.SIGKILL if time.monotonic() > give_up else signal.SIGTERM
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.stdin.buffer.read()  # which ends when whoever started us does
+    end(sys.argv[1])
