@@ -10,6 +10,7 @@ it takes no more runs, but stays until those that it started have ended: only a 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import select
@@ -32,7 +33,7 @@ _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 
 def main(settings: Settings) -> int:
     """Load the project, say what it is, then do as the server says. Returns the exit code."""
-    say = _speaker()
+    hear, say = _listener(), _speaker()
     reading = Reading(settings.directory)
     try:
         loaded, settings = running.load(settings)
@@ -43,7 +44,7 @@ def main(settings: Settings) -> int:
     warm = WarmProcess(settings, loaded)
     say(warm.describe(reading))
     reading.stop()
-    warm.serve(say)
+    warm.serve(hear, say)
     return 0
 
 
@@ -62,6 +63,8 @@ class WarmProcess:
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
+        for end in (self._woken, wake):
+            _keep_from_children(end)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of Python's, so that the pipe is written to
 
     def describe(self, reading: Reading) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class WarmProcess:
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
+            os.close(read)
             self._become_child(1, 2)  # of the same group still: whoever ends the loading ends all that takes part in it
             os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
             running.leave(0)
@@ -82,16 +86,16 @@ class WarmProcess:
         described: dict[str, Any] = json.loads(told or b'{"error": "the process that describes it died"}')
         return described
 
-    def serve(self, say: Any) -> None:
-        """Start a run for each line on stdin, until it is closed and all have ended."""
-        inputs: list[Any] = [sys.stdin.fileno(), self._woken]
+    def serve(self, hear: io.RawIOBase, say: Any) -> None:
+        """Start a run for each line that the server writes, until it writes no more and all have ended."""
+        inputs: list[Any] = [hear, self._woken]
         while len(inputs) > 1 or self._runs:
             ready, _, _ = select.select(inputs, [], [])
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._bury()
             if len(inputs) > 1 and inputs[0] in ready:
-                if line := sys.stdin.buffer.raw.readline():  # type: ignore[union-attr]  # raw: select sees no buffer
+                if line := hear.readline():
                     say(self._start(json.loads(line)["run"]))
                 else:
                     inputs.pop(0)
@@ -109,30 +113,33 @@ class WarmProcess:
 
     def _be(self, kickoff_id: str, lock: int) -> NoReturn:
         """Become the run."""
-        folder = self._settings.folder(kickoff_id)
-        log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.setsid()
-        self._become_child(log, log)
-        for _, other in self._runs.values():
-            os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
-        if not self._may_fork:
-            os.set_inheritable(lock, True)
-            run = [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id, str(lock)]
-            os.execv(sys.executable, run)  # noqa: S606 - ourselves
-        running.keep_to_itself(lock)
         code = 1
         try:
+            self._leave_the_parent(kickoff_id)
+            if not self._may_fork:
+                os.set_inheritable(lock, True)
+                run = [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id, str(lock)]
+                os.execv(sys.executable, run)  # noqa: S606 - ourselves
+            running.keep_to_itself(lock)
             code = running.run(self._settings, self._loaded, kickoff_id)
-        finally:
-            running.leave(code)
-        raise AssertionError("unreachable")
+        except BaseException:  # noqa: BLE001 - nobody else will tell of it
+            traceback.print_exc()
+        running.leave(code)
+
+    def _leave_the_parent(self, kickoff_id: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        log = os.open(self._settings.folder(kickoff_id) / "log", flags, 0o600)
+        os.setsid()
+        self._become_child(log, log)
+        os.close(log)
+        for _, other in self._runs.values():
+            os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
 
     def _become_child(self, out: int, err: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (out, 1), (err, 2)):
+        for source, target in ((out, 1), (err, 2)):
             os.dup2(source, target)
 
     def _bury(self) -> None:
@@ -147,7 +154,7 @@ class WarmProcess:
 
 def _locked(settings: Settings, kickoff_id: str) -> int:
     """Take the lock that tells a server, also the next one, that the run lives."""
-    lock = os.open(settings.folder(kickoff_id) / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(settings.folder(kickoff_id) / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -180,6 +187,21 @@ def _described(loaded: Loaded, reading: Reading) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
         traceback.print_exc()
         return {"error": running.words(error)}
+
+
+def _listener() -> io.RawIOBase:
+    """Keep stdin for what the server says; the project and its children find nothing there."""
+    private = os.fdopen(os.dup(0), "rb", buffering=0)  # since select sees no buffer
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.register_at_fork(after_in_child=private.close)
+    return private
+
+
+def _keep_from_children(descriptor: int) -> None:
+    # By a file, since closing it twice, in a child of a child, does nothing.
+    os.register_at_fork(after_in_child=os.fdopen(descriptor, "rb", buffering=0).close)
 
 
 def _speaker() -> Any:
