@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import NoReturn
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
+from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.resume import Answer, read_answer, texts
@@ -59,7 +60,7 @@ def create_app(
             *pages,
         ],
         middleware=[Middleware(LoopbackOnly)],
-        exception_handlers={HTTPException: _http_error, ProjectError: _project_error, MissingInputs: _missing_inputs},
+        exception_handlers=_REFUSALS,
         lifespan=lifespan,
     )
 
@@ -74,27 +75,21 @@ class _Api:
         return _json({"inputs": [*self._launcher.description().inputs]})
 
     async def kickoff(self, request: Request) -> Response:
-        body = _object(await _body(request))
-        if body is None:
-            return PlainTextResponse("Internal Server Error", 500)
-        return await run_in_threadpool(self._kickoff, body)
+        return await run_in_threadpool(self._kickoff, await _body(request))
 
     def status(self, request: Request) -> Response:
         return _json(self._status(self._runs.get(request.path_params["kickoff_id"])))
 
     async def resume(self, request: Request) -> Response:
-        body = _object(await _body(request))
-        if body is None:
-            return PlainTextResponse("Internal Server Error", 500)
-        answer = read_answer(body, strict=self._strict)
+        answer = read_answer(read_object(await _body(request)), strict=self._strict)
         return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
 
     async def feedback(self, request: Request) -> Response:
-        body = _object(await _body(request)) or {}
-        said = texts({"feedback": body.get("feedback")})["feedback"]
+        # Asked first: whoever does not know the address is not listened to.
         question = self._runs.question(request.path_params["question_id"])
         if question is None:
             raise HTTPException(404, "No such request")
+        said = _feedback(await _body(request))
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
             raise HTTPException(409, "This request has been answered already, or its run has ended")
         return _json(_RESUMED)
@@ -106,7 +101,8 @@ class _Api:
         state = self._status(self._runs.get(kickoff_id))["state"]
         raise HTTPException(400, f"Cannot stop execution. Current state: {state}")
 
-    def _kickoff(self, body: JSONObject) -> Response:
+    def _kickoff(self, sent: bytes) -> Response:
+        body = read_object(sent)
         if not isinstance(body.get("inputs") or {}, dict):
             raise HTTPException(422, "inputs must be an object")
         return _json({"kickoff_id": self._launcher.kickoff(body)})
@@ -158,16 +154,10 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _object(body: bytes) -> JSONObject | None:
-    try:
-        value = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def _feedback(sent: bytes) -> str:
+    with suppress(NotJSON):
+        return texts({"feedback": read_object(sent).get("feedback")})["feedback"]
+    return texts({"feedback": None})["feedback"]
 
 
 # ---- refusals -------------------------------------------------------------------------------------
@@ -178,10 +168,28 @@ def _http_error(_: Request, error: Exception) -> Response:
     return _json({"detail": error.detail}, error.status_code, error.headers)
 
 
-def _missing_inputs(_: Request, error: Exception) -> Response:
+def _unusable(_: Request, error: Exception) -> Response:
     return _json({"detail": str(error)}, 422)
+
+
+def _not_json(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("Internal Server Error", 500)  # as live
+
+
+def _gone(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("The request ended before its body did", 400)  # which nobody hears
 
 
 def _project_error(_: Request, error: Exception) -> Response:
     # Of no other 5xx a client may believe that nothing was started; and files may be saved one by one.
     return _json({"detail": str(error)}, 503)
+
+
+_REFUSALS: dict[Any, Any] = {
+    HTTPException: _http_error,
+    ProjectError: _project_error,
+    MissingInputs: _unusable,
+    BeyondBounds: _unusable,
+    NotJSON: _not_json,
+    ClientDisconnect: _gone,
+}

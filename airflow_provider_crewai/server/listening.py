@@ -14,7 +14,7 @@ SECONDS = 20.0
 body, or for its reading of an answer. Everybody is on this machine."""
 
 MAX_HEAD = 32 * 1024
-"""Bytes of a request's line and headers."""
+"""Bytes of a request's line and headers that are kept until they are complete."""
 
 _BACKLOG = 64
 _STOP_WITHIN = 5

@@ -46,7 +46,7 @@ class Backend:
         return self.described
 
     def kickoff(self, request: dict[str, Any]) -> str:
-        if missing := [name for name in self.description().required if name not in request["inputs"]]:
+        if missing := [name for name in self.description().required if name not in (request.get("inputs") or {})]:
             raise MissingInputs(f"Missing inputs: {', '.join(missing)}")
         return self.runs.add(request)
 

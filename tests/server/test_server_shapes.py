@@ -57,11 +57,30 @@ def test_inputs_that_are_no_object_are_refused(server: Server) -> None:
     assert server.ask("POST", "/kickoff", {"inputs": ["topic"]}).status == 422
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"inputs": {"topic": NaN}}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"inputs": {"topic": NaN}}', b"\xff", b"[" * 100])
 def test_invalid_json_is_a_server_error_as_plain_text(server: Server, body: bytes) -> None:
     answer = server.ask("POST", "/kickoff", body)
     assert (answer.status, answer.body) == (500, b"Internal Server Error")
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested more than 200 levels"),
+        ("[" * 200 + "]" * 200, "nested more than 200 levels"),
+        ("9" * 5000, "too many digits"),
+        ("1e400", "too large a number"),
+        ("-1e400", "too large a number"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/kickoff", "/resume"])
+def test_json_that_nobody_can_use_is_refused_before_a_run_is_kept(
+    server: Server, path: str, value: str, words: str
+) -> None:
+    answer = server.ask("POST", path, b'{"inputs": {"topic": %s, "audience": "y"}}' % value.encode())
+    assert answer.status == 422
+    assert words in answer.json()["detail"]
 
 
 def test_a_body_over_the_cap_is_refused(server: Server) -> None:

@@ -20,6 +20,8 @@ _ASKED = "question_id, kind, step, output, feedback, context, approved"
 _OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
 
+_MAX_DEPTH = 200
+
 _T = TypeVar("_T")
 
 
@@ -274,8 +276,25 @@ def _asked(row: sqlite3.Row) -> Asked:
 
 
 def plain(value: Any) -> str:
-    """Write a value as JSON, whatever it is: NaN and Infinity are Python's, and what JSON cannot hold becomes text."""
-    return json.dumps(json.loads(json.dumps(value, default=str, skipkeys=True), parse_constant=lambda _: None))
+    """Write a value as JSON, whatever it is: NaN and Infinity are Python's, and what JSON cannot hold becomes text.
+
+    So does what is nested more than two hundred levels deep: sqlite takes no more than a thousand.
+    """
+    try:
+        text = json.dumps(value, default=str, skipkeys=True)
+        return json.dumps(_flat(json.loads(text, parse_constant=lambda _: None), _MAX_DEPTH))
+    except (ValueError, RecursionError) as error:  # it holds itself, has no end, or a number of thousands of digits
+        return json.dumps(f"<{type(value).__name__}: {type(error).__name__}>")
+
+
+def _flat(value: Any, levels: int) -> Any:
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {name: _flat(inner, levels - 1) for name, inner in value.items()}
+    return [_flat(inner, levels - 1) for inner in value]
 
 
 def _storable(value: Any) -> Any:

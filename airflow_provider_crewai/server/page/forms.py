@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import NoReturn
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from airflow_provider_crewai.server import json_bodies
 from airflow_provider_crewai.server.page import words
 from airflow_provider_crewai.server.page.access import door_of
 from airflow_provider_crewai.server.project import Description
@@ -83,14 +82,11 @@ def inputs_of(asked: Asked) -> JSONObject:
 
 def _json(name: str, said: str) -> JSON:
     try:
-        value: JSON = json.loads(said, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return json_bodies.read(said)
+    except json_bodies.NotJSON as error:
         raise HTTPException(422, f"{name}: this is not JSON ({error}).") from None
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    except json_bodies.BeyondBounds as error:
+        raise HTTPException(422, f"{name}: {error}.") from None
 
 
 def answer_of(asked: Asked) -> tuple[str, bool | None]:
