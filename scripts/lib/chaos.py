@@ -51,17 +51,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("words", nargs="*", metavar="WORD", help="play the rows whose name holds one of these")
     parser.add_argument("--large", action="store_true", help="what shows only at size; needs PostgreSQL")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows instead")
     options = parser.parse_args()
     stop_in_order()
-    airflow = running_airflow()
-    rows = [row for row in (ROWS_AT_SIZE if options.large else ROWS) if airflow >= row.since]
-    chosen = [row for row in rows if not options.words or any(word in row.name for word in options.words)]
+    chosen = rows_with(options.words, ROWS_AT_SIZE if options.large else ROWS)
     if not chosen:
         print(f"scripts/chaos: no row's name holds {' or '.join(map(repr, options.words))}", file=sys.stderr)
         return 2
+    if options.list:
+        print(*(row.name for row in chosen), sep="\n")
+        return 0
     results = play_all(chosen)
     print(f"{sum(results)} of {len(results)} as promised on Airflow {version('apache-airflow')}", flush=True)
     return 0 if all(results) and len(results) == len(chosen) else 1
+
+
+def rows_with(words: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """Choose the rows that can be played on this Airflow and whose name holds one of the words, by default all."""
+    airflow = running_airflow()
+    named = [row for row in rows if not words or any(word in row.name for word in words)]
+    return [row for row in named if airflow >= row.since]
 
 
 def running_airflow() -> tuple[int, int]:

@@ -118,7 +118,7 @@ MARKS = (
         hold_each_first_look,
     ),
 )
-COULD_NOT_KNOW = "discard"
+COULD_NOT_KNOW = "discarded the record"
 CLEARS = (
     Row("cleared while deferred", "deferred", Expected(2, stops=1), clear()),
     Row(
@@ -149,7 +149,7 @@ CLEARS = (
         "reattach",
         Expected(1, says=ADOPTED),
         clear(),
-        on_3_4=Expected(2, says=COULD_NOT_KNOW, stops=None),
+        on_3_4=Expected(2, says=COULD_NOT_KNOW, stops=1),
     ),
     Row(
         "cleared while deferred, on_clear=reattach, task state kept",
