@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,7 +37,9 @@ class Reaper:
         self.count += 1
         if self.count in self.at:
             self.met.append(type(message).__name__)
-            raise Killed(self.met[-1])
+            if threading.current_thread() is threading.main_thread():
+                raise Killed(self.met[-1])
+            sends(signal.SIGUSR1)(message)  # a thread asks; it is the process that dies
 
     def crew(self, asked: Asked) -> None:
         """Kill once the crew has heard it, before its answer comes."""
