@@ -41,6 +41,11 @@ class TaskStateStore:
     def __init__(self, accessor: Any) -> None:
         self._accessor = accessor
 
+    @property
+    def survives_success(self) -> bool:
+        """Whether a later try finds the record after the task has succeeded."""
+        return not conf.getboolean("state_store", "clear_on_success", fallback=False)
+
     def load(self) -> JSON:
         """Return the record, or None."""
         try:
@@ -63,8 +68,7 @@ class TaskStateStore:
 class PathStore:
     """A file for each task instance below a path in object storage: `[crewai] ledger_path`. No clear reaches it."""
 
-    durable = True
-    survives_clear = True
+    durable = survives_clear = survives_success = True
 
     def __init__(self, folder: str, ti: Any) -> None:
         parts = (ti.dag_id, ti.run_id, ti.task_id, str(getattr(ti, "map_index", -1)))
@@ -108,8 +112,7 @@ class PathStore:
 class PathFirst:
     """A path, which decides, with a copy in the task state store, where people see it in Airflow's UI."""
 
-    durable = True
-    survives_clear = True
+    durable = survives_clear = survives_success = True
 
     def __init__(self, path: Store, shown: Store) -> None:
         self._path = path

@@ -293,7 +293,7 @@ class CrewKickoffOperator(AwaitsRun):
             ti.try_number,
             ti.max_tries or 0,
             dag_run=began.isoformat() if began else "",
-            clear_keeps_record=store.survives_clear,
+            clear_keeps_record=store.survives_clear and store.survives_success,
             clears=getattr(dag_run, "clear_number", None),
         )
 

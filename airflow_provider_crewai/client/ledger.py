@@ -51,8 +51,8 @@ class Claim:
     :param dag_run: when the Dag run began, as Airflow says it: a Dag run that was deleted and made anew has the same
         names and another beginning.
     :param clears: how often tasks of the Dag run were cleared, this one or another; None where Airflow does not say.
-    :param clear_keeps_record: False where a clear discards the record (Airflow 3.4's task state store, unless the user
-        ticks "keep task state").
+    :param clear_keeps_record: False where a clear may find no record: Airflow 3.4's task state store, unless the user
+        ticks "keep task state", and with `[state_store] clear_on_success` after a success.
     """
 
     fingerprint: str
@@ -250,7 +250,7 @@ def _nothing_on_record(claim: Claim, rules: Rules) -> str:
         return why
     return (
         f"{why}. If a user cleared the task, Airflow has discarded the record, so a run of an earlier try could not be "
-        "taken up and may still be going on: tick 'keep task state' when you clear, or set [crewai] ledger_path"
+        "taken up and may still be going on: set [crewai] ledger_path, or tick 'keep task state' when you clear"
     )
 
 

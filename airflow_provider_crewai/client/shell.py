@@ -52,6 +52,10 @@ class Store(Protocol):
     durable: bool
     survives_clear: bool
 
+    @property
+    def survives_success(self) -> bool:
+        """Whether a later attempt finds it after the task has succeeded."""
+
     def load(self) -> JSON:
         """Return what was saved, or None.
 
@@ -68,8 +72,7 @@ class Store(Protocol):
 class NoStore:
     """Keeps nothing."""
 
-    durable = False
-    survives_clear = False
+    durable = survives_clear = survives_success = False
 
     def load(self) -> JSON:
         """Return nothing."""

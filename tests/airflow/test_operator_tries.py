@@ -739,6 +739,20 @@ def test_a_record_in_the_ledger_path_outlives_a_clear_that_empties_the_task_stat
     assert len(crew.kickoffs) == 1
 
 
+def test_a_task_that_shall_reattach_says_that_its_record_was_discarded_after_its_success(
+    airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+    ti = airflow.task(brief(on_clear="reattach"))
+    ti.finish()
+    airflow.records.clear()  # as the api-server does
+    ti.clear()
+    crew.story(success())
+    outcome = ti.finish()
+    assert "Airflow has discarded the record" in outcome.text
+    assert len(crew.kickoffs) == 2
+
+
 def test_a_record_from_before_the_ledger_path_was_set_counts(
     airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
