@@ -63,6 +63,7 @@ class Cancellation:
         self.log = log
         self.timeout = on_kill_timeout() - LAST_WORDS if timeout is None else timeout
         self._lack = "nothing was asked yet"
+        self._end = 0.0
 
     async def settle(self) -> None:
         """Stop the run or leave it, and say so. Raises nothing."""
@@ -76,8 +77,9 @@ class Cancellation:
             "ON unless a line below says otherwise.",
             kickoff_id,
         )
+        self._end = asyncio.get_running_loop().time() + self.timeout
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout_at(self._end):
                 self.log.warning(await self._settled())
         except TimeoutError:
             self.log.error("Run %s is not stopped and may go on: %s.", kickoff_id, self._lack)  # noqa: TRY400 - no bug
@@ -97,7 +99,8 @@ class Cancellation:
         self._lack = "too many runs had to be stopped before it"
         async with _Desk.of_this_loop().stopping[self.hook.crewai_conn_id], self.hook as hook:
             self._lack = "the deployment did not answer in time"
-            return await hook.get_async_conn().drive(killing.kill(self.bond.kickoff_id, self.timeout))
+            left = self._end - asyncio.get_running_loop().time()
+            return await hook.get_async_conn().drive(killing.kill(self.bond.kickoff_id, left))
 
     async def _ask_airflow(self) -> Judgement:
         """Ask until it can be told whether the task has left the run."""
