@@ -33,6 +33,7 @@ from airflow_provider_crewai.wire.model import (
     Run,
     RunState,
 )
+from airflow_provider_crewai.wire.values import as_json
 
 STATUS_PATHS = ("/status/{id}", "/{id}/status")
 """The path every live deployment speaks, then the one the reference named until May 2026."""
@@ -95,7 +96,10 @@ def inputs_request() -> Request:
 
 
 def kickoff_request(kickoff: Kickoff) -> Request:
-    """`POST /kickoff`: starts a paid run. There is no idempotency key, so it must never be repeated blindly."""
+    """`POST /kickoff`: starts a paid run. There is no idempotency key, so it must never be repeated blindly.
+
+    :raises CrewConfigError: it holds what JSON cannot hold; names the path.
+    """
     body: JSONObject = {"inputs": kickoff.inputs}
     if kickoff.meta is not None:
         body["meta"] = kickoff.meta
@@ -106,7 +110,7 @@ def kickoff_request(kickoff: Kickoff) -> Request:
         "generateArtifact": kickoff.generate_artifact,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
-    return Request("POST", "/kickoff", body, idempotent=False)
+    return Request("POST", "/kickoff", _as_json(body), idempotent=False)
 
 
 def status_request(kickoff_id: str, path: str = STATUS_PATHS[0]) -> Request:
@@ -118,6 +122,8 @@ def resume_request(resumption: Resumption) -> Request:
     """`POST /resume` in both spellings at once: live wants camelCase, the reference says snake_case.
 
     Unknown keys are ignored by the service, and the webhooks are sent again since it forgets them.
+
+    :raises CrewConfigError: it holds what JSON cannot hold; names the path.
     """
     body: JSONObject = {
         "executionId": resumption.kickoff_id,
@@ -129,12 +135,16 @@ def resume_request(resumption: Resumption) -> Request:
     }
     if resumption.approve is not None:
         body["isApprove"] = body["is_approve"] = resumption.approve
-    return Request("POST", "/resume", body | _hooks(resumption.hooks), idempotent=False)
+    return Request("POST", "/resume", _as_json(body | _hooks(resumption.hooks)), idempotent=False)
 
 
 def stop_request(kickoff_id: str) -> Request:
     """`POST /stop/{kickoff_id}`: not in the published reference (crewAI PR #5208), so best effort only."""
     return Request("POST", f"/stop/{_quoted(kickoff_id)}")
+
+
+def _as_json(body: JSONObject) -> JSONObject:
+    return {key: as_json(value, key) for key, value in body.items()}
 
 
 def _quoted(kickoff_id: str) -> str:

@@ -1,0 +1,155 @@
+"""What can JSON hold? One walk that turns a Python value into JSON, or says where and why it cannot.
+
+What a Dag hands over is seldom written by its author alone: Airflow's rendering puts in lazy sequences, other tasks
+put in numbers of numpy's, dates and sets. What has one meaning in JSON becomes that; all else is refused, with a cure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import UserString
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+
+from airflow_provider_crewai.wire.errors import CrewConfigError
+from airflow_provider_crewai.wire.model import JSON
+
+MAX_DEPTH = 64
+"""How deep lists and objects may stand in one another. MySQL takes 100 levels of JSON, and Airflow adds some."""
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+
+_BINARY = (bytes, bytearray, memoryview)
+_CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    ((date, time), "write `.isoformat()` behind it"),
+    (timedelta, "write `.total_seconds()` behind it"),
+    ((set, frozenset), "a set has no order: pass `sorted(…)` of it"),
+    (Decimal, "pass `str(…)` or `float(…)` of it"),
+    (_BINARY, "write `.decode()` behind it, or encode it as base64"),
+    (Iterator, "pass `list(…)` of it"),
+)
+_CURES_BY_METHOD = {
+    "model_dump": '`.model_dump(mode="json")`',  # pydantic
+    "tolist": "`.tolist()`",  # numpy and pandas
+    "to_dict": "`.to_dict()`",
+}
+
+
+def as_json(value: object, name: str) -> JSON:
+    """Return the value as JSON: sequences become lists, mappings objects, enums their values, numpy's numbers plain.
+
+    :param name: what the value is called in a complaint, which appends the path to the part that is wrong.
+    :raises CrewConfigError: a part of it has no one meaning in JSON, or cannot be stored or sent.
+    """
+    return _json(value, name, 0)
+
+
+def check_written(value: object, name: str) -> None:
+    """Refuse what no rendering can mend: texts, numbers, keys and depth that nothing can store.
+
+    Only plain containers are entered, so a reference that Airflow resolves later is not touched.
+
+    :raises CrewConfigError: there is such a part; names its path.
+    """
+    _check(value, name, 0)
+
+
+def cannot_be_stored(text: str) -> bool:
+    """Whether a text holds what no database and no log takes: NUL, or half a character."""
+    return _UNSENDABLE.search(text) is not None
+
+
+def _json(value: object, path: str, depth: int) -> JSON:
+    if isinstance(value, Enum):
+        value = value.value
+    elif getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # a number of numpy's
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str | UserString | int | float):
+        return _scalar(value, path)
+    _check_depth(path, depth)
+    if isinstance(value, Mapping):
+        return {_key(key, path): _json(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, _BINARY):
+        return [_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    raise _refused(path, f"is a {type(value).__name__} that JSON cannot hold: {_cure(value)}")
+
+
+def _check(value: object, path: str, depth: int) -> None:
+    if isinstance(value, str | float | int):
+        _scalar(value, path)
+    elif isinstance(value, dict):
+        _check_depth(path, depth)
+        for key, item in value.items():
+            _check(item, f"{path}[{_key(key, path)!r}]", depth + 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        _check_depth(path, depth)
+        for index, item in enumerate(value):
+            _check(item, f"{path}[{index}]", depth + 1)
+
+
+def _scalar(value: str | UserString | float, path: str) -> JSON:
+    if isinstance(value, float):
+        return _finite(value, path)
+    if isinstance(value, int):
+        return _whole(value, path)
+    return _text(str(value) if isinstance(value, UserString) else str.__str__(value), path)
+
+
+def _text(text: str, path: str) -> str:
+    if found := _UNSENDABLE.search(text):
+        raise _refused(path, f"holds {_named(found[0])} at character {found.start() + 1}")
+    return text
+
+
+def _named(character: str) -> str:
+    if character == "\0":
+        return "a NUL character (no database takes it; remove it with `.replace(chr(0), '')`)"
+    return f"half a character (the lone surrogate U+{ord(character):04X}; decode its bytes with errors='replace')"
+
+
+def _finite(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise _refused(path, f"is {value}, which is no number in JSON: pass None or a text")
+    return float(value)
+
+
+def _whole(value: int, path: str) -> int:
+    try:
+        str(value)
+    except ValueError:  # Python writes no more than 4,300 digits
+        raise _refused(path, "is a number of several thousand digits: pass it as a text") from None
+    return value if isinstance(value, bool) else int(value)
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise _refused(path, f"has the key {key!r}; JSON wants texts as keys: pass `str(…)` of it")
+    return _text(str.__str__(key), f"a key of {path}")
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        start = path.partition("[")[0]
+        raise _refused(start, f"holds lists or objects more than {MAX_DEPTH} deep in one another (or holds itself)")
+
+
+def _cure(value: object) -> str:
+    for kind, cure in _CURES:
+        if isinstance(value, kind):
+            return cure
+    if dataclasses.is_dataclass(value):
+        return "pass `dataclasses.asdict(…)` of it"
+    for method, call in _CURES_BY_METHOD.items():
+        if hasattr(value, method):
+            return f"write {call} behind it"
+    return "pass a text, a number, a list or an object"
+
+
+def _refused(path: str, why: str) -> CrewConfigError:
+    return CrewConfigError(f"{path} {why}. Nothing was sent.")
