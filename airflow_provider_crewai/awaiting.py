@@ -21,6 +21,7 @@ from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watc
 from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON
+from airflow_provider_crewai.written import checked
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
@@ -89,6 +90,11 @@ class AwaitsRun(BaseOperator):
         self.unreachable_timeout = unreachable_timeout
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map the task; what cannot be stored is refused when the Dag is parsed, as it is without mapping."""
+        return checked(super().partial(**kwargs))
 
     @property
     def awaits_human(self) -> bool:

@@ -12,6 +12,7 @@ from airflow_provider_crewai._compat import Context
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
@@ -19,6 +20,7 @@ from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.terminated import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
+from airflow_provider_crewai.written import check_fields
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
@@ -35,15 +37,18 @@ class CrewKickoffOperator(AwaitsRun):
     Pushes `kickoff_id` to XCom before it waits, and returns the crew's `result_json` where there is one, else
     its text. A retry takes up the run of an earlier try instead of paying for a second one.
 
-    :param inputs: the crew's inputs: an object, or a template that renders to a JSON object. Values keep
-        their JSON types.
+    :param inputs: the crew's inputs: an object, another task's output, or a template that renders to a JSON
+        object. Values keep their JSON types; outputs of mapped tasks become lists. A template that renders to nothing
+        is refused.
     :param meta: echoed by the crew in its webhooks. Names of the Dag, run, task, map index and try are added
         under `airflow`.
     :param task_webhook_url: told of each crew task that ends.
     :param step_webhook_url: told of each step of an agent.
     :param crew_webhook_url: told of the run's success.
     :param human_input_webhook: told when the crew waits for a human: a URL, or an object with `url` and
-        `authentication`.
+        `authentication`. `conn://ID` as URL, here and in the other webhooks, takes URL and credentials from the Airflow
+        connection ID, read just before the kickoff: the whole URL as host, and a token as password, or a login with its
+        password.
     :param webhooks: streaming events: an object with `events`, `url`, `realtime`, `authentication`.
     :param restore_from_state_id: the kickoff_id of an earlier flow run whose state to start from.
     :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
@@ -80,7 +85,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def __init__(
         self,
-        inputs: JSONObject | str | None = None,
+        inputs: JSONObject | str | None = "{}",
         *,
         meta: JSONObject | None = None,
         task_webhook_url: str | None = None,
@@ -118,13 +123,15 @@ class CrewKickoffOperator(AwaitsRun):
         self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
         self.kill_policy = on_kill
         self.stop_superseded = stop_superseded
+        check_fields(self.task_id, vars(self), self.template_fields)
+        self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
         self._killed = False
 
     @property
     def awaits_human(self) -> bool:
         """Whether somebody is told when the crew waits for a human."""
-        return bool(self.human_input_webhook)
+        return bool(self.human_input_webhook) and not is_nothing(self.human_input_webhook)
 
     def execute(self, context: Context) -> JSON:
         """Start the run or take up an earlier one, then wait for it.
@@ -268,18 +275,25 @@ class CrewKickoffOperator(AwaitsRun):
 
         if isinstance(error, CrewMayHaveStarted):
             error.rerun = self.rules.on_orphaned_kickoff == "rerun"
-        where = f"connection {self.crewai_conn_id!r}"
+        where = f"connection {self.crewai_conn_id!r} (task {self.task_id!r})"
         error.args = (no_run(error, where=where, retried=may_retry(error), earlier=earlier),)
         self.fail(error)
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan
+        from airflow_provider_crewai.client.rendered import doubts
+        from airflow_provider_crewai.client.webhooks import with_connections
+        from airflow_provider_crewai.webhook_connections import endpoint
 
         kickoff = self._kickoff(context)
+        for doubt in doubts(kickoff.inputs, self._written or frozenset()):
+            self.log.warning(doubt)
         claim = self._claim(kickoff, client.settings.base_url, store, context)
         check = partial(self._validate, kickoff) if self.validate_inputs else None
         confirm = partial(self._refuse_an_ended_task, context)
-        return Plan(kickoff, claim, self.rules, self.stop_superseded, self.kill_policy == "stop", check, confirm)
+        seal = partial(with_connections, read=endpoint)
+        stop_cleared = self.kill_policy == "stop"
+        return Plan(kickoff, claim, self.rules, self.stop_superseded, stop_cleared, check, confirm, seal=seal)
 
     def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
         from airflow_provider_crewai.client.ledger import Claim, fingerprint
@@ -298,18 +312,23 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def _kickoff(self, context: Context) -> Kickoff:
-        from airflow_provider_crewai.client.inputs import as_object
+        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, as_url
+        from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
 
         return Kickoff(
-            inputs=as_object(self.inputs),
+            inputs={} if self._takes_none(context) else as_inputs(self.inputs),
             meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
-            task_webhook_url=self.task_webhook_url,
-            step_webhook_url=self.step_webhook_url,
-            crew_webhook_url=self.crew_webhook_url,
-            human_input_webhook=_hook_of(self.human_input_webhook),
-            webhooks=as_object(self.webhooks, "webhooks") or None,
-            restore_from_state_id=self.restore_from_state_id,
+            task_webhook_url=as_url(self.task_webhook_url, "task_webhook_url"),
+            step_webhook_url=as_url(self.step_webhook_url, "step_webhook_url"),
+            crew_webhook_url=as_url(self.crew_webhook_url, "crew_webhook_url"),
+            human_input_webhook=as_human_input_webhook(self.human_input_webhook),
+            webhooks=as_webhooks(self.webhooks),
+            restore_from_state_id=as_id(self.restore_from_state_id, "restore_from_state_id"),
         )
+
+    def _takes_none(self, context: Context) -> bool:
+        # A mapped task is made anew from what was rendered: None comes from another task there, not from the author.
+        return self._written is None and _map_index(context) < 0
 
     def _validate(self, kickoff: Kickoff, listed: CrewInputs) -> None:
         from airflow_provider_crewai.client.inputs import check_names
@@ -355,12 +374,6 @@ def _check_words(task_id: str, *words: str) -> None:
         if word not in get_args(meant):
             either = " or ".join(map(repr, get_args(meant)))
             raise ValueError(f"Task {task_id!r}: {name} is {word!r}; set it to {either}.")
-
-
-def _hook_of(webhook: str | JSONObject | None) -> str | JSONObject | None:
-    from airflow_provider_crewai.client.inputs import as_object
-
-    return as_object(webhook, "human_input_webhook") if isinstance(webhook, dict) else webhook
 
 
 def _tags(context: Context) -> JSONObject:

@@ -13,6 +13,7 @@ from airflow_provider_crewai._compat import (
     Context,
 )
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of, try_began
+from airflow_provider_crewai.client.rendered import as_id
 from airflow_provider_crewai.client.watch import Verdict
 from airflow_provider_crewai.failing import fail
 from airflow_provider_crewai.wire.errors import (
@@ -23,9 +24,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunTimedOut,
 )
 from airflow_provider_crewai.wire.model import JSON
-
-NOT_PUSHED = (None, "", "None")
-"""What a template makes of an XCom that is not there, natively or as text."""
+from airflow_provider_crewai.written import check_fields
 
 
 class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
@@ -50,6 +49,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         super().__init__(**kwargs)
         self.kickoff_id = kickoff_id
         self.human_input = human_input
+        check_fields(self.task_id, vars(self), self.template_fields)
 
     @property
     def awaits_human(self) -> bool:
@@ -61,14 +61,19 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
 
         :return: the crew's answer.
         """
-        if self.kickoff_id in NOT_PUSHED:
-            self.fail(self._nothing_to_wait_for())
-        return self.await_run(context, self.recall(context))
+        try:
+            wait = self.recall(context)
+        except CrewError as error:
+            self.fail(error)
+        return self.await_run(context, wait)
 
     def recall(self, context: Context) -> Wait:
-        """Return the run to wait for; its age is counted from the sensor's start, which is all it knows."""
+        """Return the run to wait for; its age is counted from the sensor's start, which is all it knows.
+
+        :raises CrewConfigError: what was rendered is no kickoff_id.
+        """
         deadline = deadline_of(context, self.timeout, self.execution_timeout)
-        return Wait(self.kickoff_id, try_began(context), deadline)
+        return Wait(self._run(), try_began(context), deadline)
 
     def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:  # noqa: ARG002 - the operator's
         """Say what a retry will do, or that there is none."""
@@ -99,8 +104,14 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     def _has_retry_policy(self) -> bool:
         return getattr(self, "retry_policy", None) is not None
 
-    def _nothing_to_wait_for(self) -> CrewConfigError:
-        return CrewConfigError(
-            f"Task {self.task_id!r}: kickoff_id rendered to {self.kickoff_id!r}; does the task that starts the run "
-            f"push it? Nothing was looked at over connection {self.crewai_conn_id!r}. It is not retried."
-        )
+    def _run(self) -> str:
+        try:
+            kickoff_id = as_id(self.kickoff_id, "kickoff_id")
+        except CrewConfigError as error:
+            raise CrewConfigError(f"Task {self.task_id!r}: {error} It is not retried.") from None
+        if kickoff_id is None:
+            raise CrewConfigError(
+                f"Task {self.task_id!r}: kickoff_id rendered to {self.kickoff_id!r}; does the task that starts the run "
+                f"push it? Nothing was looked at over connection {self.crewai_conn_id!r}. It is not retried."
+            )
+        return kickoff_id

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from airflow_provider_crewai.client.inputs import as_object
+from airflow_provider_crewai.client.rendered import as_object
 from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff
 

@@ -22,6 +22,11 @@ from airflow_provider_crewai.wire.errors import (
 from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Run
 
 Check = Callable[[CrewInputs], None]
+Seal = Callable[[Kickoff], Kickoff]
+
+
+def _as_it_is(kickoff: Kickoff) -> Kickoff:
+    return kickoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Plan:
     :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
     :param confirm: called last before a kickoff; raises where nobody wants the run any more.
     :param patience: seconds for which one call is tried.
+    :param seal: puts in what only the kickoff itself may hold, such as a webhook's credentials; called just before
+        a new run is started.
     """
 
     kickoff: Kickoff
@@ -43,6 +50,7 @@ class Plan:
     check: Check | None = None
     confirm: Callable[[], None] | None = None
     patience: float = flows.CALL_PATIENCE
+    seal: Seal = _as_it_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision, decision.superseded, say)
+    kickoff = plan.seal(plan.kickoff)
     if plan.confirm:
         plan.confirm()
     intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
@@ -103,16 +112,16 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
         raise CrewLedgerError(
             f"{error} Without it a crash could start a second run, so nothing was sent. A retry tries again."
         )
-    kickoff_id = yield from _kickoff(plan, earlier)
+    kickoff_id = yield from _kickoff(plan, kickoff, earlier)
     if error := (yield from _save(intent.submitted(kickoff_id))):
         # The run exists and we know it: failing now would be worse than going on without the record.
         say(f"Run {kickoff_id} was started, but that could not be recorded yet ({error}).")
     return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
 
 
-def _kickoff(plan: Plan, earlier: Record | None) -> flows.Flow[str]:
+def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow[str]:
     try:
-        return (yield from flows.kickoff(plan.kickoff, plan.patience))
+        return (yield from flows.kickoff(kickoff, plan.patience))
     except CrewMayHaveStarted:
         raise
     except CrewError:

@@ -1,49 +1,11 @@
-"""Are these inputs what the crew wants? Checked before money is spent."""
+"""Are these the inputs that the crew lists? Asked before money is spent."""
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable
-from typing import Any
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
-from airflow_provider_crewai.wire.model import JSONObject
-
-
-def as_object(inputs: Any, name: str = "inputs") -> JSONObject:
-    """Return the inputs as a JSON object; text is read as JSON, None is an empty object.
-
-    :param name: what they are called in the complaint.
-    :raises CrewConfigError: they are not a JSON object; names the value that is not JSON.
-    """
-    if isinstance(inputs, str):
-        try:
-            inputs = json.loads(inputs)
-        except ValueError as error:
-            raise CrewConfigError(
-                f"{name} is a text that is not JSON ({error}). Pass an object, or a template that renders to one. "
-                "Nothing was sent."
-            ) from None
-    if inputs is None:
-        return {}
-    if not isinstance(inputs, dict):
-        raise CrewConfigError(f"{name} is a {type(inputs).__name__}, not a JSON object. Nothing was sent.")
-    for key, value in inputs.items():
-        _check(key, value, name)
-    return inputs
-
-
-def _check(key: Any, value: Any, name: str) -> None:
-    if not isinstance(key, str):
-        raise CrewConfigError(f"{name} has the key {key!r}; JSON wants texts as keys. Nothing was sent.")
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CrewConfigError(
-            f"{name}[{key!r}] is a {type(value).__name__} that JSON cannot hold ({error}). Pass a text, a number, a "
-            "list or an object, such as value.isoformat() for a date. Nothing was sent."
-        ) from None
 
 
 def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +16,13 @@ from scripted_crew import INPUTS, ScriptedCrew, error
 
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewInputError
+
+
+@dataclass
+class Topic:
+    """A value of somebody's own."""
+
+    name: str
 
 
 def kickoff_of(airflow: Airflow, crew: ScriptedCrew, task: Any, **life: Any) -> dict[str, Any]:
@@ -128,15 +137,17 @@ def test_a_mapped_task_starts_one_run_for_each_item_and_each_keeps_its_own_recor
     ("arguments", "complaint"),
     [
         ({"inputs": {"topic": "Tides", "since": datetime(2026, 1, 1, tzinfo=UTC)}}, "inputs['since'] is a datetime"),
-        ({"inputs": {"topic": {"deep": {1, 2}}}}, "inputs['topic']"),
-        ({"inputs": {"share": float("nan")}}, "inputs['share'] is a float"),
-        ({"inputs": {1: "one"}}, "inputs has the key 1"),
+        ({"inputs": {"topic": {"deep": {1, 2}}}}, "inputs['topic']['deep'] is a set"),
+        ({"inputs": {"rows": [{}, {"when": timedelta(1)}]}}, "inputs['rows'][1]['when'] is a timedelta"),
+        ({"inputs": {"price": Decimal("1.1")}}, "inputs['price'] is a Decimal"),
+        ({"inputs": {"scan": b"bytes"}}, "inputs['scan'] is a bytes"),
+        ({"inputs": {"topic": Topic("Tides")}}, "inputs['topic'] is a Topic"),
         ({"inputs": "Tides"}, "inputs is a text that is not JSON"),
         ({"inputs": '["Tides"]'}, "inputs is a list"),
-        ({"inputs": "7"}, "inputs is a int"),
+        ({"inputs": "7"}, "inputs is the number 7"),
         ({"meta": {"at": datetime(2026, 1, 1, tzinfo=UTC)}}, "meta['at'] is a datetime"),
     ],
-    ids=["datetime", "set", "nan", "key", "text", "list", "number", "meta"],
+    ids=["datetime", "set", "timedelta", "decimal", "bytes", "dataclass", "text", "list", "number", "meta"],
 )
 def test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent(
     airflow: Airflow, crew: ScriptedCrew, arguments: dict[str, Any], complaint: str
