@@ -230,6 +230,7 @@ class AwaitsRun(BaseOperator):
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
         from airflow_provider_crewai.times import duration
+        from airflow_provider_crewai.xcom import hand_over
 
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"
@@ -240,7 +241,7 @@ class AwaitsRun(BaseOperator):
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
         for remark in ending.run.remarks:
             self.log.warning("The answer of run %s %s.", wait.kickoff_id, remark)
-        return ending.run.answer
+        return hand_over(self, ending.run.answer)
 
 
 def deadline_of(context: Context, timeout: Limit, execution_timeout: timedelta | None) -> float | None:

@@ -1,0 +1,96 @@
+"""Whether the next task can be given an answer as it is, or only its text.
+
+Airflow reads some keys of an XCom as orders to build an object, and its processes, APIs and databases each take less
+than JSON allows. An answer is the words of a model: it must not build anything, nor fail a task whose run is paid for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from airflow_provider_crewai.wire.model import JSON
+from airflow_provider_crewai.wire.values import MAX_DEPTH, cannot_be_stored
+
+SERIALISERS_WORDS = frozenset(
+    {
+        "__classname__",
+        "__version__",
+        "__data__",
+        "__id__",
+        "__cache__",
+        # The older ones, which are still obeyed, and which triggers and Dags are stored with.
+        "__type",
+        "__var",
+        "__source",
+    }
+)
+"""The keys by which Airflow 2.11 to 3.4 marks an object of Python's: `airflow.serialization`, `airflow.sdk.serde`."""
+
+LOWEST, HIGHEST = -(2**63), 2**64 - 1
+"""Whole numbers that Airflow's processes pass on to one another (msgpack)."""
+
+RESERVED_KEYS = frozenset({"return_value", "kickoff_id"})
+"""XComs that the task pushes anyway."""
+
+KEY_LENGTH = 250
+"""Characters of an XCom's key, in the narrowest of the databases."""
+
+
+def hand_over(task: Any, answer: JSON) -> JSON:
+    """Return what the task returns for a crew's answer: the answer, or its text where Airflow would not keep it.
+
+    With `multiple_outputs` each value of an object becomes an XCom of its own; where the answer does not allow that,
+    it is returned whole. Either is said in the task's log.
+    """
+    if why := _why_text(answer):
+        task.log.warning("The crew's answer is returned as its text, since it %s. Read it by json.loads().", why)
+        # In a thread, whose stack is empty: the answer may be as deep as the decoder could just bear.
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(json.dumps, answer).result()
+    if getattr(task, "multiple_outputs", False) and not _is_in_parts(answer):
+        task.log.warning("multiple_outputs does not fit the crew's answer, which is returned whole.")
+        task.multiple_outputs = False
+    return answer
+
+
+def _why_text(answer: JSON) -> str | None:
+    return next((why for value, depth in _parts(answer) if (why := _why(value, depth))), None)
+
+
+def _parts(answer: JSON) -> Iterator[tuple[JSON, int]]:
+    """Walk over all values and keys; not recursive, since an answer may be deeper than the stack."""
+    left: list[tuple[JSON, int]] = [(answer, 1)]
+    while left:
+        value, depth = left.pop()
+        yield value, depth
+        if depth > MAX_DEPTH:
+            continue
+        if isinstance(value, dict):
+            left += [(key, depth) for key in value]
+            left += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            left += [(item, depth + 1) for item in value]
+
+
+def _why(value: JSON, depth: int) -> str | None:
+    if depth > MAX_DEPTH:
+        return f"is more than {MAX_DEPTH} levels deep"
+    if isinstance(value, str) and cannot_be_stored(value):
+        return "holds a NUL character or half a character"
+    if isinstance(value, dict) and (words := SERIALISERS_WORDS & value.keys()):
+        return f"has a key that Airflow takes for its own ({', '.join(sorted(words))})"
+    if isinstance(value, int | float) and not (LOWEST <= value <= HIGHEST):
+        return "holds a number beyond 64 bits"  # PostgreSQL hands 1e20 back as a whole number
+    return None
+
+
+def _is_in_parts(answer: JSON) -> bool:
+    return isinstance(answer, dict) and all(map(_is_a_name, answer))
+
+
+def _is_a_name(key: str) -> bool:
+    # It becomes a part of a path.
+    return key.replace("-", "_").isidentifier() and len(key) <= KEY_LENGTH and key not in RESERVED_KEYS
