@@ -113,7 +113,7 @@ class _Api:
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
         question = self._runs.open_question(run.kickoff_id) if waits and not self._strict else None
-        return status_of(run, self._runs.steps(run.kickoff_id), question)
+        return status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question)
 
     def _resume(self, answer: Answer) -> Response:
         question = self._asked(answer)

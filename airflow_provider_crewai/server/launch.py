@@ -210,7 +210,7 @@ class Launcher:
             self._runs.requeue(run.kickoff_id, "PAUSED")
 
     def _how_far(self, run: StoredRun) -> str:
-        steps = self._runs.steps(run.kickoff_id)
+        steps = self._runs.steps(run.kickoff_id, outputs=False)
         done, total = sum(step.ended_at is not None for step in steps), run.answer.get("total")
         if not steps:
             return "before it began its first task"

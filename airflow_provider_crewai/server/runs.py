@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_crewai.server.beginnings import title
 from airflow_provider_crewai.wire.model import JSONObject
 
 FINAL = ("SUCCESS", "FAILED", "REVOKED")
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS runs (
     lives INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
     started_at REAL,
-    ended_at REAL
+    ended_at REAL,
+    title TEXT
 );
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, position);
 CREATE TABLE IF NOT EXISTS steps (
@@ -119,6 +121,23 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run as a list shows it: without what may be large.
+
+    :param status: the beginning of its sentence.
+    :param title: its inputs in a line.
+    """
+
+    kickoff_id: str
+    state: str
+    status: str | None
+    title: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A crew task or flow method that a run has begun. `output` is what it yielded, or None."""
 
@@ -170,7 +189,7 @@ class Runs:
         # What is deleted must not stay in the file, since it may be a webhook's password.
         self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(_SCHEMA)
-        self._part_from_wishes()
+        self._catch_up()
 
     # ---- read -------------------------------------------------------------------------------------
 
@@ -184,6 +203,14 @@ class Runs:
         """Return the runs kicked off last, the newest first."""
         return [_stored(row) for row in self._all(_SELECT + "ORDER BY position DESC LIMIT ?", limit)]
 
+    def listed(self, limit: int) -> list[ListedRun]:
+        """Return the runs kicked off last, the newest first, as a list shows them."""
+        query = (
+            "SELECT kickoff_id, state, substr(status, 1, 1000) AS status, coalesce(title, '') AS title, created_at, "
+            "started_at, ended_at FROM runs ORDER BY position DESC LIMIT ?"
+        )
+        return [ListedRun(**row) for row in self._all(query, limit)]
+
     def under_way(self) -> list[StoredRun]:
         """Return the runs that have, or should have, a process."""
         return [_stored(row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
@@ -192,9 +219,13 @@ class Runs:
         """Return the runs that wait for a human, with a process or without."""
         return [_stored(row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
 
-    def steps(self, kickoff_id: str) -> list[Step]:
-        """Return what a run has begun, in order."""
-        query = "SELECT name, agent, started_at, ended_at, output FROM steps WHERE kickoff_id = ? ORDER BY position"
+    def steps(self, kickoff_id: str, *, outputs: bool = True) -> list[Step]:
+        """Return what a run has begun, in order.
+
+        :param outputs: whether to read what they yielded, which may be large.
+        """
+        output = "output" if outputs else "NULL AS output"
+        query = f"SELECT name, agent, started_at, ended_at, {output} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
         return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
 
     def questions(self, kickoff_id: str) -> list[Question]:
@@ -231,8 +262,9 @@ class Runs:
         with self._at_once():
             if webhooks:
                 self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
-            query = "INSERT INTO runs (kickoff_id, request, created_at) VALUES (?, ?, ?)"
-            self._db.execute(query, (kickoff_id, json.dumps(rest), time.time()))
+            query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
+            values = (kickoff_id, json.dumps(rest), time.time(), _storable(title(request.get("inputs"))))
+            self._db.execute(query, values)
         return kickoff_id
 
     def claimable(self, slots: int) -> bool:
@@ -333,16 +365,21 @@ class Runs:
         with closing(sqlite3.connect(self.path, timeout=0.1)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _part_from_wishes(self) -> None:
-        # Earlier versions kept the whole request.
-        for row in self._all("SELECT kickoff_id, state, request FROM runs WHERE request LIKE '%ebhook%'"):
-            rest, webhooks = _parted(json.loads(row["request"]))
-            with self._at_once():
-                if webhooks and row["state"] not in FINAL:
-                    values = (row["kickoff_id"], json.dumps(webhooks))
-                    self._db.execute("INSERT OR IGNORE INTO wishes VALUES (?, ?)", values)
-                query = "UPDATE runs SET request = ? WHERE kickoff_id = ?"
-                self._db.execute(query, (json.dumps(rest), row["kickoff_id"]))
+    def _catch_up(self) -> None:
+        # Earlier versions kept the whole request, and no title.
+        if "title" not in {row["name"] for row in self._all("PRAGMA table_info(runs)")}:
+            self._db.execute("ALTER TABLE runs ADD COLUMN title TEXT")
+        for row in self._all("SELECT kickoff_id FROM runs WHERE title IS NULL"):
+            self._catch_up_with(row["kickoff_id"])
+
+    def _catch_up_with(self, kickoff_id: str) -> None:
+        (row,) = self._all("SELECT state, request FROM runs WHERE kickoff_id = ?", kickoff_id)
+        request, webhooks = _parted(json.loads(row["request"]))
+        with self._at_once():
+            if webhooks and row["state"] not in FINAL:
+                self._db.execute("INSERT OR IGNORE INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
+            values = (json.dumps(request), _storable(title(request.get("inputs"))), kickoff_id)
+            self._db.execute("UPDATE runs SET request = ?, title = ? WHERE kickoff_id = ?", values)
 
     @contextmanager
     def _at_once(self) -> Iterator[None]:

@@ -108,7 +108,7 @@ def test_the_passwords_that_an_earlier_version_kept_go_as_well(tmp_path: Path) -
     old = json.dumps({"inputs": {"topic": "x"}, "webhooks": WISH})
     runs.end(ended, "SUCCESS", "")
     with closing(sqlite3.connect(runs.path)) as db, db:
-        db.execute("UPDATE runs SET request = ?", (old,))
+        db.execute("UPDATE runs SET request = ?, title = NULL", (old,))
     again = Runs(runs.path)
     assert "s3cret" not in str(again.newest(2))
     for kickoff_id, webhooks in ((waiting, {"webhooks": WISH}), (ended, {})):

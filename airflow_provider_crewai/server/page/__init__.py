@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai import times
+from airflow_provider_crewai.server.beginnings import beginning, title, whole
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
 from airflow_provider_crewai.server.page.access import DOOR, Access, door_of, is_from_here
@@ -34,7 +35,7 @@ from airflow_provider_crewai.server.page.forms import (
     read_form,
 )
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.runs import FINAL, Question, Runs, StoredRun
+from airflow_provider_crewai.server.runs import FINAL, ListedRun, Question, Runs, StoredRun
 from airflow_provider_crewai.server.status import progress_of
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
@@ -143,7 +144,7 @@ class Page:
     def _home_with(self, asked: Asked, problem: str | None = None, status: int = 200) -> Response:
         described, broken = self._described()
         limit = _limit(asked.request.query_params.get("runs"))
-        runs = self._runs.newest(limit + 1)
+        runs = self._runs.listed(limit + 1)
         form = KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
         shown = {"project": described, "broken": broken, "problem": problem, "form": form}
         listed = {
@@ -186,11 +187,11 @@ class Page:
             "question": lambda: self._judged(which),
         }
         try:
-            whole = words.text(sources[kind]())
+            text = whole(sources[kind]())
         except (LookupError, ValueError):
             raise HTTPException(404, "There is no such text.") from None
         # Replaced, since a lone surrogate has no encoding.
-        return PlainTextResponse(whole.encode("utf-8", "replace"))
+        return PlainTextResponse(text.encode("utf-8", "replace"))
 
     # ---- act ----------------------------------------------------------------------------------------
 
@@ -312,9 +313,10 @@ class Page:
         described, _ = self._described()
         return _task_names(described)
 
-    def _progress(self, run: StoredRun) -> Progress | None:
-        # Of a run that has ended nobody wants to know.
-        return None if run.state in FINAL else words.progress(progress_of(run, self._runs.steps(run.kickoff_id)))
+    def _progress(self, listed: ListedRun) -> Progress | None:
+        # Of a run that has ended, or has not begun, nobody wants to know.
+        run = None if listed.state in (*FINAL, "PENDING") else self._runs.get(listed.kickoff_id)
+        return words.progress(progress_of(run, self._runs.steps(run.kickoff_id, outputs=False))) if run else None
 
     def _run_of(self, asked: Asked) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])
@@ -403,8 +405,8 @@ def _environment() -> jinja2.Environment:
         "moment": times.moment,
         "output": words.output,
         "size": words.size,
-        "text": words.text,
-        "titled": words.titled,
+        "beginning": beginning,
+        "title": title,
         "usage": words.usage,
         "address": _address,
     }

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from airflow_provider_crewai.server import json_bodies
-from airflow_provider_crewai.server.page import words
+from airflow_provider_crewai.server.beginnings import whole
 from airflow_provider_crewai.server.page.access import door_of
 from airflow_provider_crewai.server.project import Description
 from airflow_provider_crewai.wire.model import JSON, JSONObject
@@ -53,7 +53,7 @@ class KickoffForm:
     def __init__(self, project: Description | None, asked: Asked, earlier: JSONObject) -> None:
         known = project or Description("", "", [])
         self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
-        self.whole = asked.said("inputs") or words.text(known.defaults | earlier)
+        self.whole = asked.said("inputs") or whole(known.defaults | earlier)
         self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
 
     @staticmethod
@@ -62,7 +62,7 @@ class KickoffForm:
         if _FIELD + name in asked.form:
             return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
         value = earlier.get(name, project.defaults.get(name))
-        return _Field(name, words.text(value), not isinstance(value, str | None), is_required)
+        return _Field(name, whole(value), not isinstance(value, str | None), is_required)
 
 
 def inputs_of(asked: Asked) -> JSONObject:

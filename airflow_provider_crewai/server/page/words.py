@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from airflow_provider_crewai.server.beginnings import beginning
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 STATES = {
@@ -25,6 +25,7 @@ _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in 
 _UNPRINTABLE = dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
 _VISIBLE = _CONTROLS | _UNPRINTABLE
 _MEGABYTE = 1_000_000
+_NAME = 1000
 
 
 def visible(value: Any) -> Any:
@@ -32,28 +33,17 @@ def visible(value: Any) -> Any:
     return _TERMINAL.sub("", value).translate(_VISIBLE) if type(value) is str else value
 
 
-def text(value: JSON) -> str:
-    """Return text as it is, nothing for None, and any other value as JSON for people."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, indent=2, ensure_ascii=False)
-
-
 def line(value: JSON, length: int) -> str:
     """Return the beginning of a value in one line."""
-    whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    words = " ".join(_TERMINAL.sub("", whole[: 4 * length]).split())
-    return words if len(words) <= length and len(whole) <= 4 * length else words[: length - 1].rstrip() + "…"
+    head = beginning(value, 4 * length, indent=None)
+    words = " ".join(_TERMINAL.sub("", head[: 4 * length]).split())
+    return words if len(words) <= length and len(head) <= 4 * length else words[: length - 1].rstrip() + "…"
 
 
-def titled(inputs: JSON) -> str:
-    """Return a run's inputs in one line, which is what tells it from the others."""
-    named = inputs.items() if isinstance(inputs, dict) else ()
-    return " · ".join(f"{line(name, 30)}: {line(value, 60)}" for name, value in list(named)[:4])
-
-
-def size(value: str) -> str:
-    """Write how long a text is."""
+def size(value: JSON) -> str:
+    """Write how long a text is; nothing of other values, which would have to be written for that."""
+    if not isinstance(value, str):
+        return ""
     if len(value) >= _MEGABYTE:
         return f"{len(value) / _MEGABYTE:.1f} million characters"
     return f"{len(value):,} characters"
@@ -64,7 +54,7 @@ def progress(said: JSONObject | None) -> Progress | None:
     if said is None:
         return None
     completed, total = (_count(said.get(key)) for key in ("completed", "total"))
-    current, agent = (text(said.get(key)) or None for key in ("current", "current_agent"))
+    current, agent = (beginning(said.get(key), _NAME) or None for key in ("current", "current_agent"))
     return Progress(completed, total, current, agent)
 
 
