@@ -170,6 +170,8 @@ def _unsendable(kickoff_id: str) -> str | None:
         return "is no text"
     if not kickoff_id.strip(". "):
         return "holds nothing but dots" if kickoff_id.strip() else "is empty"
+    if words.is_an_order(kickoff_id):
+        return "holds an order to log viewers"
     sign = next((sign for sign in kickoff_id if not sign.isprintable()), None)
     if sign is None:
         return None

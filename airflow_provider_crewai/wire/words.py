@@ -22,6 +22,9 @@ MAX_LINES = 30
 """Lines of the longest words that are shown: a screen."""
 
 _INDENT = "    "
+_ESCAPES = "%\\&"
+"""How a sign begins that a URL, JSON or HTML has escaped."""
+
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 """What sets a terminal's colours (CSI), its title or a link (OSC)."""
 
@@ -66,10 +69,17 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in keep else " " for sign in shown)
 
 
+def is_an_order(text: str) -> bool:
+    """Whether a log viewer or a CI would obey the text instead of showing it."""
+    return _COMMAND.search(text) is not None
+
+
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Replace secrets by `***`, also where JSON, a URL or HTML has escaped their signs."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = _spellings(secret).sub("***", text)
+        text = text.replace(secret, "***")
+        if any(sign in text for sign in _ESCAPES) and any(map(_is_escaped, secret)):
+            text = _spellings(secret).sub("***", text)
     return text
 
 
@@ -98,6 +108,11 @@ def _broken(marker: re.Match[str]) -> str:
     return " ".join(marker[0])
 
 
+def _is_escaped(sign: str) -> bool:
+    """Whether anybody writes the sign in another way."""
+    return not (sign.isalnum() or sign in "-._~")
+
+
 @lru_cache(maxsize=64)
 def _spellings(secret: str) -> re.Pattern[str]:
     return re.compile("".join(map(_spelling, secret)))
@@ -105,7 +120,7 @@ def _spellings(secret: str) -> re.Pattern[str]:
 
 def _spelling(sign: str) -> str:
     """Write a pattern for a sign as it is and as it is escaped, once or more often."""
-    if sign.isalnum() or sign in "-._~":  # nobody escapes these
+    if not _is_escaped(sign):
         return re.escape(sign)
     code = ord(sign)
     name = html.entities.codepoint2name.get(code, f"#{code}")
