@@ -39,7 +39,6 @@ _KEY = re.compile(rf"{_SPACE}({_STRING}){_SPACE}:{_SPACE}", re.DOTALL)
 _FLAT = re.compile(rf"(?:{_STRING}|[^\s,:\[\]{{}}\"]++)(?={_SPACE}[,}}])", re.DOTALL)
 _TOKEN = re.compile(rf'{_STRING}|[\[{{]++|[\]}}]++|"', re.DOTALL)
 _NEXT = re.compile(rf"{_SPACE}([,}}])")
-_LONG_NUMBER = re.compile(r"(?<!\d)\d{308}|[eE]\+?\d{3}")
 _BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
@@ -94,15 +93,17 @@ def words_of_page(text: str) -> str:
 
 
 def _loads(text: str) -> JSON:
-    if _LONG_NUMBER.search(text):
-        value: JSON = json.loads(text, strict=False, parse_constant=str, parse_int=_int, parse_float=_float)
-    else:
-        value = json.loads(text, strict=False, parse_constant=str)
+    try:
+        value: JSON = json.loads(text, strict=False, parse_constant=str, parse_float=_float)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer of more than 4,300 digits
+        value = json.loads(text, strict=False, parse_constant=str, parse_float=_float, parse_int=_int)
     return value
 
 
 def _int(digits: str) -> int | str:
-    with suppress(ValueError):  # Python reads 4,300 digits
+    with suppress(ValueError):
         return int(digits)
     return digits
 

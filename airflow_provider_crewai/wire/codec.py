@@ -74,7 +74,7 @@ _LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 MAX_ID = 256
 """Characters of an id. Those seen are UUIDs or of 24 characters; a path of some thousand is refused on the way."""
 
-_ERROR_BODY = 64 * 1024
+_ERROR_BODY = 16 * 1024
 """Bytes of an error's body that are read."""
 
 _DETAIL = 500
@@ -260,11 +260,11 @@ def read_stop(response: Response) -> bool:
     """
     if response.status == 400 and (state := _why_not_stopped(response)):
         if state is RunState.NOT_FOUND:
-            raise _api_error(response, errors.CrewUnknownRun)
+            raise _api_error(response, errors.CrewUnknownRun, _detail(response))
         if state.is_final:
             return False
     if response.status in (404, 405):
-        raise _api_error(response, errors.CrewNotFound)
+        raise _api_error(response, errors.CrewNotFound, _detail(response))
     _raise_for_status(response)
     if response.body.strip():
         _object(response)  # a gateway's page with a 200 stopped nothing
@@ -410,7 +410,6 @@ def _raise_for_status(response: Response) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    detail = _detail(response)
     if 300 <= status < 400:
         # Never followed: the token would go to whoever the redirect names.
         where = words.line(response.headers.get("location", ""), secrets=response.secrets) or "nowhere"
@@ -422,10 +421,11 @@ def _raise_for_status(response: Response) -> None:
     kind = _STATUS_ERRORS.get(status)
     if kind is None:
         kind = errors.CrewServerError if status >= 500 else errors.CrewApiError
+    detail = _detail(response)
     if _speaks_of_quota(status, detail) and not (status == 429 and "retry-after" in response.headers):
         # Who says when to come back speaks of a rate, whatever the words.
         kind = errors.CrewQuotaError
-    raise _api_error(response, kind)
+    raise _api_error(response, kind, detail)
 
 
 def _speaks_of_quota(status: int, detail: str) -> bool:
@@ -433,8 +433,7 @@ def _speaks_of_quota(status: int, detail: str) -> bool:
     return 401 < status < 500 and bool(_QUOTA.search(detail)) and "missing" not in detail.lower()
 
 
-def _api_error(response: Response, kind: type[errors.CrewApiError]) -> errors.CrewApiError:
-    detail = _detail(response)
+def _api_error(response: Response, kind: type[errors.CrewApiError], detail: str) -> errors.CrewApiError:
     message = f"HTTP {response.status}: {detail}" if detail else f"HTTP {response.status} without a text"
     retry_after = response.headers.get("retry-after")
     if retry_after is not None:
