@@ -165,7 +165,7 @@ class CrewKickoffOperator(AwaitsRun):
         """Stop the run if a user has ended or cleared the task since it began: Airflow will refuse to defer it."""
         state = ask_state_if_cheap(context["ti"])
         if is_refused(state):
-            self._termination(client, kickoff_id, context).settle_for(state)
+            self._termination(client, kickoff_id, context).settle_for(state, "The task cannot defer")
             raise CrewTaskKilled(f"The task is {state} by now, so it does not wait for run {kickoff_id}.")
 
     def _refuse_an_ended_task(self, context: Context) -> None:

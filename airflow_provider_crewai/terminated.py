@@ -71,10 +71,13 @@ class Termination:
         within(HANDLER_PATIENCE, self._settle, None)
 
     def _settle(self) -> None:
-        self.settle_for(ask_state(self.ti))
+        self.settle_for(ask_state(self.ti), "The task's process is told to end")
 
-    def settle_for(self, state: str | None) -> None:
-        """Do the same, where the task's state is known."""
+    def settle_for(self, state: str | None, occasion: str) -> None:
+        """Do the same, where the task's state is known.
+
+        :param occasion: what has happened, for the log.
+        """
         left = is_left_by_user(state)
         # Read before the stop only where it decides.
         on_record = self._is_on_record() if left and self.on_clear == "reattach" else True
@@ -83,7 +86,7 @@ class Termination:
         said = self._stopped() if ended and self.policy == "stop" else self._left(ended=ended)
         if left:
             self._write_down()
-        self.log.warning("The task's process is told to end: %s.", why)
+        self.log.warning("%s: %s.", occasion, why)
         self.log.warning(said)
 
     def _stopped(self) -> str:

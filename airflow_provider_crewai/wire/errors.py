@@ -47,7 +47,7 @@ class CrewConnectionUnreadable(CrewConfigError):
 
 
 class CrewTaskKilled(CrewError):
-    """The process was told to end before it sent the kickoff. Nothing was sent."""
+    """The task was ended: its process sends no kickoff any more, and waits for no run."""
 
 
 class CrewTooLate(CrewError):
