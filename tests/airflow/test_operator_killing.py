@@ -173,7 +173,7 @@ def test_a_task_that_is_killed_before_it_kicks_off_starts_nothing(
     crew.once(at, turned_away)
     outcome = ti.run()
     assert isinstance(outcome.error, errors.CrewTaskKilled)
-    assert "The crew was not started over connection 'crewai_default': The task" in outcome.text
+    assert "The crew was not started over connection 'crewai_default' (task 'brief'): The task" in outcome.text
     assert "told to end before it knew its run" in outcome.text
     assert len(crew.kickoffs) == (at == "/kickoff"), "what was turned away is not sent again"
     assert ti.record is None
