@@ -106,7 +106,7 @@ def pip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     checkout = tmp_path_factory.mktemp("checkout")
     for name in ("airflow_provider_crewai", "example_dags"):
         shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, checkout)
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)

@@ -59,6 +59,22 @@ def test_a_receiver_that_was_down_is_told_by_the_next_server(start: Start) -> No
         assert back.wait_for(1, seconds=60)[0].json()["kickoff_id"] == kickoff_id
 
 
+def test_a_webhooks_password_is_gone_from_the_disk_soon_after_its_run_has_ended(start: Start) -> None:
+    server = start()
+    with receiving() as stream, receiving() as crews:
+        secret = {"authentication": {"strategy": "bearer", "token": "s3cret-of-a-webhook"}}
+        wish = {"events": ["crew_kickoff_completed"], "url": stream.url, "realtime": True}
+        url = f"{crews.url}/?key=s3cret-of-a-webhook"
+        kickoff_id = server.kickoff(webhooks=wish | secret, crewWebhookUrl=url)
+        server.wait(kickoff_id, "SUCCESS")
+        assert stream.wait_for(1)[0].headers["Authorization"] == "Bearer s3cret-of-a-webhook"
+        crews.wait_for(1)
+    deadline = time.monotonic() + 30
+    while found := [str(file) for file in server.state.rglob("*") if file.is_file() and b"s3cret" in file.read_bytes()]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+
 FAILING = {
     "the webhook": "CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT the_disk_is_full(); END",
     "the result": "CREATE TRIGGER full BEFORE UPDATE OF state ON runs BEGIN SELECT the_disk_is_full(); END",
