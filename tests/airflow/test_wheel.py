@@ -68,7 +68,7 @@ def test_its_metadata_say_what_it_is_for(wheel: zipfile.ZipFile) -> None:
     metadata = Parser().parsestr(wheel.read(f"{DIST_INFO}/METADATA").decode())
     assert metadata["Name"] == "airflow-provider-crewai"
     assert metadata["Version"] == __version__
-    assert set(metadata["Requires-Python"].split(",")) == {">=3.11", "<3.14"}
+    assert set(metadata["Requires-Python"].split(",")) == {">=3.11"}
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
     assert "Your first Dag" in metadata.get_payload()
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
