@@ -15,6 +15,8 @@ from airflow_provider_crewai.operators import CrewKickoffOperator
     start_date=pendulum.datetime(2026, 1, 5, tz="UTC"),
     catchup=False,
     max_active_runs=1,
+    # Each run costs money: it starts by itself only once somebody has switched it on, whatever the site's default.
+    is_paused_upon_creation=True,
     params={"audience": "the data team"},
     tags=["crewai"],
 )

@@ -131,11 +131,25 @@ class Airflow:
 
     @answer.register
     def _(self, message: comms.GetXComSequenceSlice) -> Any:
+        return comms.XComSequenceSliceResult(root=self._of_all_instances(message))
+
+    @answer.register
+    def _(self, message: comms.GetXComCount) -> Any:
+        return comms.XComCountResponse(len=len(self._of_all_instances(message)))
+
+    @answer.register
+    def _(self, message: comms.GetXComSequenceItem) -> Any:
+        found = self._of_all_instances(message)
+        if not -len(found) <= message.offset < len(found):
+            return comms.ErrorResponse(error=ErrorType.XCOM_NOT_FOUND, detail={"offset": message.offset})
+        return comms.XComSequenceIndexResult(root=found[message.offset])
+
+    def _of_all_instances(self, message: Any) -> list[Any]:
         wanted = (message.dag_id, message.run_id, message.task_id)
         found = {
-            key[3]: value for (key, name), value in self.xcoms.items() if key[:3] == wanted and name == message.key
+            key[3]: value for (key, name), value in self.xcoms.items() if (*key[:3], name) == (*wanted, message.key)
         }
-        return comms.XComSequenceSliceResult(root=[found[index] for index in sorted(found)])
+        return [found[index] for index in sorted(found)]
 
     @answer.register
     def _(self, message: comms.DeleteXCom) -> Any:
