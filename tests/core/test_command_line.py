@@ -27,6 +27,7 @@ from support.command_line import (
     interrupt,
     running,
 )
+from support.hostile import PAYLOADS, faults
 from support.server import Behaviour, Scripted, answer, hang_up, in_turn, reset, says, silence
 
 from airflow_provider_crewai.cli.outcome import OF_VERDICT, Exit, exit_of_error, exit_of_state
@@ -331,11 +332,16 @@ def test_one_line_that_is_written_again_on_a_terminal() -> None:
     assert rest == [""]
 
 
-def test_what_a_crew_says_gives_no_orders_to_a_terminal() -> None:
-    evil = "\x1b]0;owned\x07\x1b[2J\u202e"
-    with crew(running(1, evil), {"state": "FAILED", "status": evil}) as server:
+@pytest.mark.parametrize("name", [name for name in PAYLOADS if "token" not in name])
+def test_what_a_crew_says_gives_no_orders_to_a_terminal(name: str) -> None:
+    said = PAYLOADS[name]
+    asks = {"state": "PAUSED", "human_input": {"task_id": "t-1", "message": said}}
+    with crew(running(1, said), asks, {"state": said}, {"state": "FAILED", "status": said}) as server:
         _, shown = on_a_terminal(server, *KICKOFF, *WAIT)
-    assert not set("\x1b\x07\u202e") & set(shown)
+    lines = shown.replace("\r\n", "\n").replace("\r", "\n")
+    assert "Run run-1 failed: " in lines
+    assert not [*faults(lines)]
+    assert len(lines) < 6_000
 
 
 def test_an_outage_is_told_once() -> None:
