@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HANDLER_PATIENCE = 4.7
-"""Seconds for which the handler waits: Airflow kills the process after five."""
+HANDLER_PATIENCE = 4.5
+"""Seconds for which the handler waits until the run is seen to: Airflow kills the process after five."""
 
-SPEAK_PATIENCE = 0.5
-"""Seconds for which the handler waits for a line of the log."""
+SPEAK_PATIENCE = 0.3
+"""Seconds for which the handler waits for the log."""
 
 
 class Termination:
@@ -68,16 +68,32 @@ class Termination:
 
     def settle(self) -> None:
         """Stop the run if its task is over, else leave it. Called in a signal handler, with five seconds to go."""
-        within(HANDLER_PATIENCE, self._settle, None)
+        acted = threading.Event()
 
-    def _settle(self) -> None:
-        self.settle_for(ask_state(self.ti), "The task's process is told to end")
+        def settle() -> None:
+            try:
+                told = self._act(ask_state(self.ti))
+            finally:
+                acted.set()
+            self._tell("The task's process is told to end", *told)
+
+        thread = threading.Thread(target=settle, daemon=True)
+        thread.start()
+        acted.wait(HANDLER_PATIENCE)
+        thread.join(SPEAK_PATIENCE)
 
     def settle_for(self, state: str | None, occasion: str) -> None:
-        """Do the same, where the task's state is known.
+        """Do the same where no signal came, and the task's state is known.
 
         :param occasion: what has happened, for the log.
         """
+        self._tell(occasion, *self._act(state))
+
+    def _tell(self, occasion: str, why: str, said: str) -> None:
+        self.log.warning("%s: %s.", occasion, why)
+        self.log.warning(said)
+
+    def _act(self, state: str | None) -> tuple[str, str]:
         left = is_left_by_user(state)
         # Read before the stop only where it decides.
         on_record = self._is_on_record() if left and self.on_clear == "reattach" else True
@@ -86,8 +102,7 @@ class Termination:
         said = self._stopped() if ended and self.policy == "stop" else self._left(ended=ended)
         if left:
             self._write_down()
-        self.log.warning("%s: %s.", occasion, why)
-        self.log.warning(said)
+        return why, said
 
     def _stopped(self) -> str:
         return self.client.in_a_hurry().kill(self.kickoff_id)
