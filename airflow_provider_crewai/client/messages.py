@@ -13,6 +13,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
+    CrewNotACrew,
     CrewNotFound,
     CrewRunAuthLost,
     CrewRunError,
@@ -96,7 +97,7 @@ def _trouble(ending: Ending) -> str:
     match ending.verdict:
         case Verdict.AUTH_LOST:
             return f"the connection {'stopped working' if ending.seen_alive else 'does not work'}: {error}"
-        case Verdict.UNWATCHABLE if isinstance(ending.error, CrewNotFound):
+        case Verdict.UNWATCHABLE if isinstance(ending.error, CrewNotFound | CrewNotACrew):
             return f"no crew answers there ({error})"
         case Verdict.UNWATCHABLE:
             return error
@@ -148,7 +149,7 @@ def advice(error: CrewError) -> str:
     match error:
         case CrewAuthError():
             return f"The crew refused the token ({error}). Copy the Bearer token from the crew's page again."
-        case CrewNotFound():
+        case CrewNotFound() | CrewNotACrew():
             return f"Something answers there, but it is no crew ({error}). Set the host to the crew's own URL."
         case _:
             return str(error)

@@ -42,10 +42,16 @@ def test_a_crew_without_inputs_is_right_too(airflow: Airflow, crew: ScriptedCrew
         (error(401, "Not authenticated"), "The crew refused the token (HTTP 401: Not authenticated). Copy the Bearer"),
         (error(403, "Forbidden"), "The crew refused the token (HTTP 403: Forbidden)."),
         (error(404, "Not Found"), "Something answers there, but it is no crew (HTTP 404: Not Found). Set the host"),
+        (error(405, "No"), "Something answers there, but it is no crew (HTTP 405: No). Set the host"),
+        (Answer(200, b"<html><h1>Hello</h1></html>"), "it is no crew (HTTP 200, but not JSON: 'Hello'). Set the host"),
+        (
+            Answer(200, {"status": "ok"}),
+            "it is no crew (HTTP 200, but nothing under 'inputs': '{\"status\": \"ok\"}').",
+        ),
         (Answer(302, b"", {"Location": "https://app.example/login"}), "redirected to https://app.example/login"),
         (error(503, "asleep", Retry_After="60"), "The crew cannot be asked for its inputs: HTTP 503: asleep"),
     ],
-    ids=["401", "403", "404", "redirect", "503"],
+    ids=["401", "403", "404", "405", "a page", "another API", "redirect", "503"],
 )
 def test_a_connection_that_does_not_work_says_what_to_do(
     airflow: Airflow, crew: ScriptedCrew, answer: Answer, says: str
