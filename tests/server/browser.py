@@ -45,11 +45,13 @@ class Window:
     """A browser window with nobody logged in, that notes what must never happen.
 
     :param origin: the only one that may be asked for anything.
+    :param door: the path that its session is good below.
     """
 
     browser: Any
     origin: str
     options: dict[str, Any] = field(default_factory=dict)
+    door: str = ""
 
     def __enter__(self) -> Window:
         self.context = self.browser.new_context(**self.options)
@@ -67,7 +69,7 @@ class Window:
         self.context.close()
 
     def go(self, path: str) -> None:
-        self.page.goto(self.origin + path)
+        self.page.goto(self.origin + ("" if path.startswith("/login") else self.door) + path)
 
     def is_clean(self) -> bool:
         """Tell that no script but ours ran, nothing was refused, and nobody else was asked."""

@@ -20,6 +20,9 @@ NO_SCRIPT = {"java_script_enabled": False}
 BOTH = pytest.mark.parametrize("options", [{}, NO_SCRIPT], ids=["with script", "without script"])
 
 
+DOOR = re.compile(r"/at/[0-9a-f]{32}(?=/)")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with browsing() as one:
@@ -40,6 +43,7 @@ def window(browser: Any, server: PageServer) -> Iterator[Window]:
 
 def logged_in(window: Window, server: PageServer, path: str = "/") -> Any:
     window.go(server.page.ticket())
+    window.door = DOOR.search(window.page.url)[0]
     if path != "/":
         window.go(path)
     return window.page
@@ -50,7 +54,7 @@ def test_a_link_logs_in_once(browser: Any, server: PageServer, options: dict[str
     ticket = server.page.ticket()
     with Window(browser, server.url, options) as window:
         window.go(ticket)
-        assert window.page.url == server.url + "/"
+        assert DOOR.sub("", window.page.url) == server.url + "/"
         assert window.page.get_by_role("heading", name="brief").is_visible()
         window.page.get_by_role("button", name="Log out").click()
         window.go(ticket)
@@ -70,7 +74,7 @@ def test_the_token_logs_in_and_leads_where_one_wanted_to_go(
         assert window.page.get_by_role("alert").inner_text() == "That is not the token."
         window.page.get_by_label("Token").fill(TOKEN)
         window.page.get_by_role("button", name="Log in").click()
-        assert window.page.url == f"{server.url}/runs/{run.kickoff_id}"
+        assert DOOR.sub("", window.page.url) == f"{server.url}/runs/{run.kickoff_id}"
         assert window.page.get_by_role("heading", name="topic: AI agents").is_visible()
 
 
@@ -107,7 +111,7 @@ def test_a_form_kicks_off(browser: Any, server: PageServer, options: dict[str, A
         page.get_by_role("textbox", name="topic").fill("the \u5c71\nand the sea")
         page.get_by_role("button", name="Kick off", exact=True).click()
         run = server.runs.newest(1)[0]
-        assert page.url == f"{server.url}/runs/{run.kickoff_id}"
+        assert page.url == f"{server.url}{window.door}/runs/{run.kickoff_id}"
         assert run.request["inputs"] == {"topic": "the \u5c71\nand the sea", "lines": 4}
         assert page.get_by_text("Waiting for a free slot").is_visible()
 
@@ -262,7 +266,7 @@ def test_without_a_script_a_run_is_followed_by_reloads_unless_it_asks(browser: A
     reload = "meta[http-equiv=refresh]"
     with Window(browser, server.url, NO_SCRIPT) as window:
         page = logged_in(window, server, f"/runs/{run.kickoff_id}")
-        assert page.locator(reload).get_attribute("content") == f"5; url=/runs/{run.kickoff_id}"
+        assert page.locator(reload).get_attribute("content") == f"5; url={window.door}/runs/{run.kickoff_id}"
         run.ask("q", "task", "Good?")
         page.get_by_label("Your feedback").wait_for()
         assert page.locator(reload).count() == 0, "it would take away what somebody types"
@@ -370,6 +374,22 @@ def test_a_link_on_another_site_finds_one_logged_in(window: Window, server: Page
         page.goto(f"http://localhost:{elsewhere.port}/")
         page.get_by_role("link").click()
         page.get_by_role("heading", name="topic: AI agents").wait_for()
+
+
+def test_a_bookmark_of_another_page_finds_one_logged_in_until_one_logs_out(window: Window, server: PageServer) -> None:
+    run = server.run(topic="AI agents")
+    page = logged_in(window, server)
+    door, window.door = window.door, ""
+    for path, heading in ((f"/runs/{run.kickoff_id}", "topic: AI agents"), ("/", "brief")):
+        window.go(path)
+        page.get_by_role("heading", name=heading, exact=True).wait_for()
+        assert page.url == server.url + door + path
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Token").wait_for()
+    for _ in range(2):
+        window.go("/")
+        page.wait_for_timeout(300)
+        page.get_by_label("Token").wait_for()
 
 
 def test_a_link_on_another_site_lets_nobody_else_in(window: Window, server: PageServer) -> None:

@@ -1,7 +1,8 @@
 """Who may see the page: whoever has the server's token, or a link that it printed.
 
 A browser shows a cookie to every server on this host, whatever its port. So a session's cookie is good only below a
-path that no other server knows, its door: `/at/<door>/…`, to which a login leads. Sessions are kept in the server's
+path that no other server knows, its door: `/at/<door>/…`, to which a login leads. (A bookmark of a page at the root
+finds the way back by our script, from a storage that belongs to one port.) Sessions are kept in the server's
 database, so one survives a restart of the server, as runs do, and ends with a logout, with the token, or after a week.
 """
 

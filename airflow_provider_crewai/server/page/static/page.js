@@ -75,4 +75,18 @@ function wait() {
   if (document.documentElement.dataset.refresh) setTimeout(look, pause);
 }
 
+// The session's cookie is good below its door alone, which a bookmark of another page does not name. What is kept here
+// no other server sees: unlike a cookie, it belongs to this port.
+function findDoor() {
+  const here = location.pathname.match(/^\/at\/[0-9a-f]{32}(?=\/)/)?.[0];
+  const isLogin = document.getElementById("token") !== null;
+  const known = localStorage.getItem("door");
+  if (here && !isLogin) localStorage.setItem("door", here);
+  else if (here && here === known) localStorage.removeItem("door");
+  else if (!here && isLogin && known && location.pathname !== "/login") {
+    location.replace(known + location.pathname + location.search);
+  }
+}
+
+findDoor();
 wait();
