@@ -38,7 +38,7 @@ def _checked_kind(kind: Any) -> Any:
         __slots__ = ()
 
         def _expand(self, expand_input: Any, **how: Any) -> Any:
-            self._expand_called = True  # or Airflow warns that nobody did
+            self._expand_called = True  # type: ignore[misc]  # a slot of Airflow's, which warns where nobody expands
             mapped = expand_input.value
             for values in (self.kwargs, *([mapped] if isinstance(mapped, Mapping) else _plain_items(mapped))):
                 check_fields(self.kwargs["task_id"], values, self.operator_class.template_fields)

@@ -194,7 +194,7 @@ def _kind(value: JSON) -> str:
         case bool() | None:
             return f"{value}"
         case _:
-            return f"the number {value}"
+            return f"the number {str(value)[:60]}"
 
 
 def _refused(name: str, why: str) -> CrewConfigError:

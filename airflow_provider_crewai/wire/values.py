@@ -21,6 +21,7 @@ from airflow_provider_crewai.wire.model import JSON
 MAX_DEPTH = 64
 """How deep lists and objects may stand in one another. MySQL takes 100 levels of JSON, and Airflow adds some."""
 
+_LONGEST_PATH = 200
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 _BINARY = (bytes, bytearray, memoryview)
@@ -74,7 +75,7 @@ def _json(value: object, path: str, depth: int) -> JSON:
         return _scalar(value, path)
     _check_depth(path, depth)
     if isinstance(value, Mapping):
-        return {_key(key, path): _json(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items()}
+        return {_key(key, path): _json(item, _below(path, key), depth + 1) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, _BINARY):
         return [_json(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise _refused(path, f"is a {type(value).__name__} that JSON cannot hold: {_cure(value)}")
@@ -86,7 +87,7 @@ def _check(value: object, path: str, depth: int) -> None:
     elif isinstance(value, dict):
         _check_depth(path, depth)
         for key, item in value.items():
-            _check(item, f"{path}[{_key(key, path)!r}]", depth + 1)
+            _check(item, _below(path, _key(key, path)), depth + 1)
     elif isinstance(value, list | tuple | set | frozenset):
         _check_depth(path, depth)
         for index, item in enumerate(value):
@@ -129,7 +130,7 @@ def _whole(value: int, path: str) -> int:
 
 def _key(key: object, path: str) -> str:
     if not isinstance(key, str):
-        raise _refused(path, f"has the key {key!r}; JSON wants texts as keys: pass `str(…)` of it")
+        raise _refused(path, f"has a {type(key).__name__} as key, and JSON wants texts: pass `str(…)` of it")
     return _text(str.__str__(key), f"a key of {path}")
 
 
@@ -151,5 +152,10 @@ def _cure(value: object) -> str:
     return "pass a text, a number, a list or an object"
 
 
+def _below(path: str, key: str) -> str:
+    return f"{path}[{key!r}]" if len(path) < _LONGEST_PATH else path
+
+
 def _refused(path: str, why: str) -> CrewConfigError:
-    return CrewConfigError(f"{path} {why}. Nothing was sent.")
+    shown = path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
+    return CrewConfigError(f"{shown} {why}. Nothing was sent.")

@@ -270,7 +270,7 @@ UNSTORABLE = [
     ({"inputs": "{{ ds }}\0"}, "inputs holds a NUL character"),
     ({"inputs": {"share": float("nan")}}, "inputs['share'] is nan"),
     ({"inputs": {"share": float("-inf")}}, "inputs['share'] is -inf"),
-    ({"inputs": {1: "one"}}, "inputs has the key 1"),
+    ({"inputs": {1: "one"}}, "inputs has a int as key"),
     ({"meta": {"a": "\0"}}, "meta['a'] holds a NUL character"),
     ({"webhooks": {"url": "\0"}}, "webhooks['url'] holds a NUL character"),
     ({"crewai_conn_id": "x\0"}, "crewai_conn_id holds a NUL character"),
