@@ -18,7 +18,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewServerError,
     CrewTransportError,
 )
-from airflow_provider_crewai.wire.words import line
+from airflow_provider_crewai.wire.words import line, listing
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
@@ -157,7 +157,7 @@ class CrewHook(BaseHook):
             names = _inputs_at_once(settings).names
         except CrewError as error:
             return False, f"The crew cannot be asked for its inputs: {_cure(error, settings)}"
-        wants = ", ".join(names) if names else "no inputs"
+        wants = listing(names) or "no inputs"
         return True, f"The crew at {settings.base_url} answers. It takes: {wants}."
 
 

@@ -20,6 +20,7 @@ from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.terminated import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
+from airflow_provider_crewai.wire.words import listing
 from airflow_provider_crewai.written import check_fields
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ class CrewKickoffOperator(AwaitsRun):
         missing = check_names(kickoff.inputs, listed.names)
         if missing:
             # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
-            self.log.warning("The crew also lists these inputs, which are not given: %s", ", ".join(missing))
+            self.log.warning("The crew also lists these inputs, which are not given: %s", listing(missing))
 
     def _deadline(self, context: Context) -> float | None:
         return deadline_of(context, self.timeout, self.execution_timeout)

@@ -18,6 +18,7 @@ from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdic
 from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
 from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
+from airflow_provider_crewai.wire.words import listing
 
 APPROVED = "Approved."
 """What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
@@ -98,7 +99,7 @@ def _validate(crew: Crew, kickoff: Kickoff, screen: Screen) -> None:
     missing = check_names(kickoff.inputs, crew.client.get_inputs().names, unchecked="use --no-validate")
     if missing:
         # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
-        screen.say(f"The crew also lists these inputs, which are not given: {', '.join(missing)}")
+        screen.say(f"The crew also lists these inputs, which are not given: {listing(missing)}")
 
 
 def _no_run(error: CrewError, crew: Crew) -> str:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
+from airflow_provider_crewai.wire.words import listing
 
 
 def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
@@ -31,9 +32,9 @@ def check_names(
     given, wanted = list(given), list(wanted)
     misses = near_misses(given, wanted)
     if misses:
-        meant = ", ".join(f"{right!r} instead of {wrong!r}" for wrong, right in misses.items())
+        meant = listing(f"{right!r} instead of {wrong!r}" for wrong, right in misses.items())
         raise CrewConfigError(
-            f"The crew takes {', '.join(wanted)}. Did you mean {meant}? Nothing was sent; mend the inputs, or "
+            f"The crew takes {listing(wanted)}. Did you mean {meant}? Nothing was sent; mend the inputs, or "
             f"{unchecked} if the name is right."
         )
     return [name for name in wanted if name not in given]

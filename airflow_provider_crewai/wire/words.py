@@ -49,6 +49,11 @@ def line(text: str, limit: int = LINE, secrets: Iterable[str] = ()) -> str:
     return _fit(text, limit, secrets, _one_line)
 
 
+def listing(names: Iterable[str], limit: int = 500) -> str:
+    """Make one line of names, however many there are."""
+    return line(", ".join(names), limit)
+
+
 def paragraphs(text: str, limit: int = PARAGRAPHS, secrets: Iterable[str] = ()) -> str:
     """Make some printable lines. All but the first are indented, so that none is taken for a line of its own.
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_crewai.wire.words import MAX_LINES, line, paragraphs, printable, scrub
+from airflow_provider_crewai.wire.words import MAX_LINES, line, listing, paragraphs, printable, scrub
 
 TOKEN = "pk/ab+c=d&e<f>'~secret"
 WILD = st.one_of(
@@ -119,3 +119,9 @@ def test_a_megabyte_of_anything_is_made_a_line_in_a_moment(part: str) -> None:
     line(part * 1_000_000, secrets=[TOKEN])
     paragraphs(part * 1_000_000, secrets=[TOKEN])
     assert time.process_time() - began < 0.5
+
+
+def test_any_number_of_names_is_one_line() -> None:
+    assert listing(["topic", "audience"]) == "topic, audience"
+    assert listing(f"name {number}" for number in range(10_000)).endswith("…")
+    assert len(listing(["x"] * 10_000)) == 500
