@@ -6,7 +6,7 @@ import logging
 
 from airflow_provider_crewai.wire.words import line, printable
 
-_LONGEST = 1000
+_LONGEST = 600
 
 
 class OneLine(logging.Formatter):

@@ -267,7 +267,7 @@ def test_whatever_is_logged_is_one_printable_line(text: str) -> None:
     assert written.count("\n") == 2
     for line in written.splitlines():
         assert line.isprintable()
-        assert len(line) < 1200
+        assert len(line) < 700
         assert "::error" not in line
 
 
