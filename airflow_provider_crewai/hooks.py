@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai._compat import BaseHook, aget_connection
 from airflow_provider_crewai.client.fields import called
+from airflow_provider_crewai.client.rendered import as_text
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.lookups import Lookups
 from airflow_provider_crewai.wire.errors import (
@@ -92,12 +93,13 @@ class CrewHook(BaseHook):
         :raises CrewConnectionUnreadable: Airflow does not give it.
         :raises CrewConfigError: it cannot be used; names the field.
         """
+        conn_id = _named(self.crewai_conn_id)
         try:
-            connection = self.get_connection(self.crewai_conn_id)
+            connection = self.get_connection(conn_id)
         except Exception as error:
-            raise _unreadable(self.crewai_conn_id, error) from error
+            raise _unreadable(conn_id, error) from error
         _ = connection.extra_dejson  # has Airflow mask what is secret in it, and hides what is no JSON
-        return _settings(self.crewai_conn_id, connection)
+        return _settings(conn_id, connection)
 
     def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew wants: a hint, since a flow requires none of what it lists.
@@ -107,12 +109,15 @@ class CrewHook(BaseHook):
         return self._client.get_inputs()
 
     def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run, which costs money, and return its kickoff_id.
+        """Start a run, which costs money, and return its kickoff_id. A webhook may be a connection: `conn://ID`.
 
         :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
         :raises CrewError: it was not started.
         """
-        return self._client.kickoff(kickoff)
+        from airflow_provider_crewai.client.webhooks import with_connections
+        from airflow_provider_crewai.webhook_connections import endpoint
+
+        return self._client.kickoff(with_connections(kickoff, endpoint))
 
     def get_status(self, kickoff_id: str) -> Run:
         """Look at a run.
@@ -204,12 +209,13 @@ class AsyncCrewHook(BaseHook):
         return self._settings
 
     async def _read(self) -> Settings:
+        conn_id = _named(self.crewai_conn_id)
         try:
-            connection, _ = await aget_connection(self.crewai_conn_id, type(self))
+            connection, _ = await aget_connection(conn_id, type(self))
         except Exception as error:
-            raise _unreadable(self.crewai_conn_id, error) from error
+            raise _unreadable(conn_id, error) from error
         # In a thread, since to read a CA bundle takes some 50 ms, for which all triggers would wait.
-        return await asyncio.to_thread(_settings, self.crewai_conn_id, connection)
+        return await asyncio.to_thread(_settings, conn_id, connection)
 
     async def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew wants; see `CrewHook.get_inputs`."""
@@ -217,7 +223,10 @@ class AsyncCrewHook(BaseHook):
 
     async def kickoff(self, kickoff: Kickoff) -> str:
         """Start a run; see `CrewHook.kickoff`. Never from a trigger: a trigger is run again after a restart."""
-        return await self.get_async_conn().kickoff(kickoff)
+        from airflow_provider_crewai.client.webhooks import with_connections
+        from airflow_provider_crewai.webhook_connections import endpoint
+
+        return await self.get_async_conn().kickoff(await asyncio.to_thread(with_connections, kickoff, endpoint))
 
     async def get_status(self, kickoff_id: str) -> Run:
         """Look at a run; see `CrewHook.get_status`."""
@@ -235,6 +244,13 @@ class AsyncCrewHook(BaseHook):
         """Wait for a run; see `CrewHook.wait`."""
         client = self.get_async_conn()
         return await (client.wait(watch, observe) if observe else client.wait(watch))
+
+
+def _named(conn_id: object) -> str:
+    # It may have come out of a template: digits as a number, or nothing at all.
+    if (name := as_text(conn_id, "crewai_conn_id")) is None:
+        raise CrewConfigError(f"crewai_conn_id rendered to {conn_id!r}, which names no connection. Nothing was sent.")
+    return name
 
 
 def _settings(conn_id: str, connection: Any) -> Settings:

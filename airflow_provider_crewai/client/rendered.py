@@ -117,7 +117,9 @@ def as_inputs(value: object, name: str = "inputs") -> JSONObject:
     read = as_object(value, name)
     for path, text in _texts(read, name):
         if found := _LAZY.search(text):
-            raise _refused(path, f"holds {found[0]!r} instead of the values: {_CURE}")
+            raise _refused(
+                path, f"holds {found[0]!r} instead of the values: {_CURE.replace('| tojson', '| list | tojson')}"
+            )
     return read
 
 

@@ -83,6 +83,15 @@ def test_every_example_dag_succeeds(
     assert crew.kickoffs
 
 
+def test_an_example_dag_with_a_schedule_starts_nothing_by_itself_when_examples_are_loaded(
+    deploy: Callable[[str, str], Any],
+) -> None:
+    dags = [deploy(file.name, file.read_text()) for file in EXAMPLE_DAGS]
+    scheduled = [dag for dag in dags if dag.timetable.can_be_scheduled]
+    assert scheduled
+    assert all(dag.is_paused_upon_creation for dag in scheduled)
+
+
 def test_a_deferred_task_of_a_dag_comes_back_for_its_answer_and_a_failed_crew_fails_the_dag(
     crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
 ) -> None:

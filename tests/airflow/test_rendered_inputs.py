@@ -321,3 +321,22 @@ def test_what_nothing_can_store_is_refused_when_a_template_gives_it(
 ) -> None:
     outcome = run(airflow, lambda: {"inputs": {"a": "{{ dag_run.conf['a'] }}"}}, conf={"a": rendered})
     refused(outcome, crew, "inputs['a'] holds ")
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+@pytest.mark.parametrize("given", [" 2026 ", 2026, "{{ 2026 }}\n"])
+def test_the_id_of_a_connection_is_what_it_spells(
+    airflow: Airflow, crew: ScriptedCrew, given: Any, deferrable: bool
+) -> None:
+    airflow.connections = {"2026": crew.connection}
+    crew.story("RUNNING", {"state": "SUCCESS", "result": "done"})
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE, render_template_as_native_obj=True):
+        ti = airflow.task(brief(crewai_conn_id=given, deferrable=deferrable))
+    assert ti.finish().state == "success"
+
+
+@pytest.mark.parametrize("given", [None, "", "None", "{{ none }}"])
+def test_no_other_connection_is_taken_where_none_is_named(airflow: Airflow, crew: ScriptedCrew, given: Any) -> None:
+    refused(airflow.task(brief(crewai_conn_id=given)).finish(), crew, "crewai_conn_id rendered to ")
+    assert airflow.task(sensor(crewai_conn_id=given)).finish().state == "failed"
+    assert crew.asked == []
