@@ -12,7 +12,7 @@ from fault_proxy import FaultProxy
 
 CONNECTION = "crewai_default"
 MAPPED = 50
-FEW = 4
+FEW = 2
 
 Act = Callable[[Stage, DagRun], None]
 
@@ -85,6 +85,8 @@ def clear_under_a_new_triggerer(stage: Stage, run: DagRun) -> None:
     looks = stage.seen.looks
     eventually(lambda: stage.seen.looks > looks or None, "the trigger to look again", patience=90)
     run.clear(TASK)
+    eventually(lambda: stage.seen.stopped or None, "the old run to be stopped")
+    stage.release()
 
 
 def wait_until_it_waits(stage: Stage, run: DagRun, state: str) -> None:

@@ -129,7 +129,11 @@ CLEARS = (
         since=(3, 4),
     ),
     Row(
-        "cleared while deferred, triggerer just started", "deferred", Expected(2, stops=1), clear_under_a_new_triggerer
+        "cleared while deferred, triggerer just started",
+        "deferred",
+        Expected(2, stops=1),
+        clear_under_a_new_triggerer,
+        hold_run,
     ),
     Row("whole Dag run cleared while deferred", "deferred", Expected(2, stops=1), clear_the_dag_run),
     Row("cleared while waiting in a worker", "sync", Expected(2, stops=1), clear("running")),

@@ -141,9 +141,16 @@ class FaultProxy:
         if replaced is LOST:
             return drop(request)
         answer = replaced or web.json_response(exchange.answer, status=exchange.status)
-        if replaced is None and exchange.answer.get("state") == "SUCCESS":
-            self.seen(exchange.topic).ended.setdefault(exchange.kickoff_id, time.time())
+        self._count_ends(exchange, answer, told=replaced is None)
         return answer
+
+    def _count_ends(self, exchange: Exchange, answer: web.StreamResponse, *, told: bool) -> None:
+        """Note that a client has stopped a run, or was told of its success."""
+        seen, now = self.seen(exchange.topic), time.time()
+        if exchange.path.startswith("/stop/") and answer.status < 400:
+            seen.stopped.setdefault(exchange.kickoff_id, now)
+        if told and exchange.answer.get("state") == "SUCCESS":
+            seen.ended.setdefault(exchange.kickoff_id, now)
 
     def _refused(self, path: str) -> web.Response | None:
         topic = self._topics.get(path.rpartition("/")[2], "")
@@ -167,10 +174,7 @@ class FaultProxy:
         seen = self.seen(exchange.topic)
         if exchange.path == "/kickoff":
             seen.kickoffs.append(exchange.kickoff_id)
-        elif exchange.path.startswith("/stop/"):
-            if exchange.status < 400:
-                seen.stopped.setdefault(exchange.kickoff_id, time.time())
-        else:
+        elif exchange.path.startswith("/status/"):
             seen.looked.setdefault(exchange.kickoff_id, []).append(time.time())
 
 

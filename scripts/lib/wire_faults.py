@@ -36,11 +36,14 @@ def hold_each_first_look(stage: Stage) -> Fault:
 
 
 def hold_run(stage: Stage) -> Fault:
-    """Let the run go on until the row lets it end: until then a success reads as running."""
+    """Let the run go on until the row lets it end: until then a success reads as running, and can be stopped."""
 
     async def fault(exchange: Exchange) -> web.StreamResponse | None:
-        over = is_look(exchange) and is_success(exchange)
-        return web.json_response({"state": "RUNNING"}) if over and not stage.go_on.is_set() else None
+        if stage.go_on.is_set():
+            return None
+        if exchange.path.startswith("/stop/"):
+            return web.json_response({"status": "stopped"})
+        return web.json_response({"state": "RUNNING"}) if is_look(exchange) and is_success(exchange) else None
 
     return fault
 

@@ -66,7 +66,7 @@ chaos_dag("slow_log", deferrable=False, retries=0, pre_execute=write_slowly)
 
 with DAG("chaos_few", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")):
     CrewKickoffOperator.partial(task_id="crew", deferrable=True, retries=1).expand(
-        inputs=[{**TOPIC, "audience": f"reader {number}"} for number in range(4)]
+        inputs=[{**TOPIC, "audience": f"reader {number}"} for number in range(2)]
     )
 
 with DAG("chaos_mapped", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")):
