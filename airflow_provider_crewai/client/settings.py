@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import html
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_crewai.client import addresses, proxies, trust
 from airflow_provider_crewai.client.fields import LABELS, OPTIONS, Complaint, wrong
@@ -373,19 +372,13 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
-    """Return what no word may hold: the token, the headers' values that are secrets, the proxy's credentials."""
+    """Return what no word may hold: the token, the headers' values that are secrets, the proxy's credentials.
+
+    How each may be escaped where a server repeats it is known to `wire.words.scrub`.
+    """
     long_headers = [value for value in settings.headers.values() if len(value) >= LONG_HEADER]
     plain = [settings.token, *settings.secret_headers.values(), *long_headers, *_credentials(settings.proxy or "")]
-    spelt = {spelling for secret in plain if len(secret) >= SHORTEST_SECRET for spelling in _spellings(secret)}
-    return tuple(sorted(spelt, key=lambda spelling: (-len(spelling), spelling)))
-
-
-def _spellings(secret: str) -> set[str]:
-    """Return how a secret may stand in a text that was decoded once: as itself, in a URL, in JSON, in HTML."""
-    in_urls = {quote(secret, safe=safe) for safe in ("", "/", _IN_USERINFO)}
-    lower = {re.sub("%..", lambda escape: escape[0].lower(), url) for url in in_urls}
-    in_json = json.dumps(secret)[1:-1]
-    return {secret, *in_urls, *lower, in_json, in_json.replace("/", r"\/"), html.escape(secret)}
+    return tuple(sorted({secret for secret in plain if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True))
 
 
 def _credentials(proxy: str) -> list[str]:

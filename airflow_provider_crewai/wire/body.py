@@ -45,6 +45,12 @@ _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 _MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
+class Source(str):
+    """The JSON of a value as it came, since it is nested too deep to be read."""
+
+    __slots__ = ()
+
+
 def text_of(body: bytes) -> str:
     """Decode a body. UTF-8, UTF-16 and UTF-32 are told apart as JSON's own standard says."""
     return body.decode(json.detect_encoding(body), "replace")
@@ -77,7 +83,7 @@ def read_head(text: str) -> JSONObject:
 def storable(value: JSON) -> JSON:
     """Replace NUL and lone surrogates by U+FFFD: no log, JSON column or XCom can hold them."""
     if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
+        return _UNSTORABLE.sub("\ufffd", str(value))
     if isinstance(value, list):
         return [storable(item) for item in value]
     if isinstance(value, dict):
@@ -121,7 +127,7 @@ def _is_deep(text: str) -> bool:
 
 
 def _source_if_deep(source: str) -> JSON:
-    return source if _is_deep(source) else _loads(source)
+    return Source(source) if _is_deep(source) else _loads(source)
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:

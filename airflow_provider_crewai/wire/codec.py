@@ -47,7 +47,7 @@ _STATES = {
     RunState.STOPPED: "revoked stopped cancelled canceled aborted",
     RunState.NOT_FOUND: "not_found",
 }
-_STATE_OF_WORD = {word: state for state, words in _STATES.items() for word in words.split()}
+_STATE_OF_WORD = {word: state for state, spelt in _STATES.items() for word in spelt.split()}
 
 _STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
     400: errors.CrewInputError,
@@ -304,6 +304,8 @@ def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     came = (_result(body.get("result")), body.get("result_json"))
     result, result_json = kept = (bodies.storable(came[0]), bodies.storable(came[1]))
     remarks = []
+    if any(isinstance(value, bodies.Source) for value in came):
+        remarks.append(f"is nested more than {bodies.MAX_DEPTH} levels deep, so its JSON is handed on as a text")
     if kept != came:
         remarks.append("holds characters that no database can hold; U+FFFD stands in their place")
     run = replace(run, result=result, result_json=result_json)
@@ -447,7 +449,7 @@ def _unpromised(
     if not response.whole:
         return errors.CrewAnswerTooLarge(
             f"HTTP {response.status}, but the answer is too long to be read here, and its beginning does not tell "
-            "the state of the run"
+            "what was asked"
         )
     said = words.line(_plain(bodies.text_of(response.body)), secrets=response.secrets)
     return kind(f"HTTP {response.status}, but {why}: {said!r}")

@@ -128,8 +128,9 @@ def _spelling(sign: str) -> str:
     if not _is_escaped(sign):
         return re.escape(sign)
     code = ord(sign)
-    name = html.entities.codepoint2name.get(code, f"#{code}")
+    names = [name[:-1] for name, meant in html.entities.html5.items() if meant == sign and name[-1] == ";"]
+    entities = "|".join([*names, f"#0{{0,6}}{code}", f"#x0{{0,6}}{code:x}"])
     in_url = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in sign.encode("utf-8", "surrogatepass"))
-    in_html = f"&(?:amp;){{0,3}}(?:{name}|#0{{0,6}}{code}|#x0{{0,6}}{code:x});"
+    in_html = f"&(?:amp;){{0,3}}(?:{entities});"
     in_json = rf"\\{{1,3}}(?:u{code:04x}|x{code:02x})"
     return rf"(?:\\{{0,3}}{re.escape(sign)}|(?i:{in_url}|{in_html}|{in_json}))"

@@ -144,7 +144,9 @@ def test_the_log_says_each_change_once_and_never_the_token(airflow: Airflow, cre
 def test_the_log_says_once_that_the_api_has_fallen_silent(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING", "RUNNING", success())
     down = error(502, "Bad Gateway")
-    crew.once("/status", Answer(body={"state": "RUNNING"}), down, down, down, Answer(body={"state": "RUNNING"}), LOST, LOST)
+    crew.once(
+        "/status", Answer(body={"state": "RUNNING"}), down, down, down, Answer(body={"state": "RUNNING"}), LOST, LOST
+    )
     outcome = airflow.task(brief()).finish()
     assert [line.partition(" (")[0] for line in outcome.log if line.startswith("Run run-1: ")] == [
         "Run run-1: running",

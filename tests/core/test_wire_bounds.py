@@ -20,6 +20,7 @@ from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewError, C
 from airflow_provider_crewai.wire.model import JSON, Response, Run, RunState
 
 DEEP = "[" * 90_000 + "]" * 90_000
+NESTED = '{"a":' * 300 + "1" + "}" * 300
 
 
 def status(text: str | bytes, *, whole: bool = True) -> Run:
@@ -35,7 +36,7 @@ def status(text: str | bytes, *, whole: bool = True) -> Run:
     [
         (f'"result":"A text.","result_json":{DEEP}', DEEP),
         (f'"result":{DEEP}', DEEP),
-        ('"result":' + '{"a":' * 300 + "1" + "}" * 300, '{"a":' * 300 + "1" + "}" * 300),
+        (f'"result":{NESTED}', NESTED),
         ('"result":{"n":' + "9" * 5_000 + "}", {"n": "9" * 5_000}),
         ('"result":[1e999,-1e999,NaN,Infinity]', ["1e999", "-1e999", "NaN", "Infinity"]),
         ('"result":[1.5,12345678901234567890123,-0.0]', [1.5, 12345678901234567890123, -0.0]),
@@ -50,6 +51,8 @@ def test_a_run_that_succeeded_has_succeeded_whatever_it_answered(said: str, answ
     for text in (f'{{"state":"SUCCESS",{said}}}', f'{{{said},"state":"SUCCESS"}}'):
         run = status(text)
         assert (run.state, run.answer) == (RunState.SUCCEEDED, answer)
+        assert type(run.answer) is type(answer)
+        assert [remark[:9] for remark in run.remarks] == (["is nested"] if answer in (DEEP, NESTED) else [])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])

@@ -32,6 +32,7 @@ ESCAPED: dict[str, Callable[[str], str]] = {
     "in JSON within JSON": lambda text: json.dumps(json.dumps(text).replace("/", "\\/"))[1:-1],
     "in HTML": html.escape,
     "in HTML, twice": lambda text: html.escape(html.escape(text)),
+    "in HTML by name": lambda text: text.replace("/", "&sol;").replace("=", "&equals;").replace("+", "&plus;"),
     "in HTML by code": lambda text: text.replace("/", "&#47;").replace("+", "&#x2B;").replace("=", "&#061;"),
     "as Python writes bytes": lambda text: text.replace("'", "\\'").replace("=", "\\x3d"),
 }
