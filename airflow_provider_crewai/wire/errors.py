@@ -12,7 +12,8 @@ CrewError
   CrewApiError(status)          an answer that is an error
     CrewAuthError               401, 403
     CrewInputError              400, 422
-    CrewNotFound                404, 410
+    CrewNotFound                404, 405, 410
+      CrewRedirected            3xx, which is never followed: the URL is no crew's
       CrewUnknownRun            a run to be stopped that the deployment does not know
     CrewRateLimited             429
     CrewQuotaError              any 4xx that speaks of a limit or quota
@@ -101,7 +102,11 @@ class CrewInputError(CrewApiError):
 
 
 class CrewNotFound(CrewApiError):
-    """404 or 410: no such path on this deployment."""
+    """404, 405 or 410: no such path on this deployment."""
+
+
+class CrewRedirected(CrewNotFound):
+    """3xx: the URL leads elsewhere, as to a page to log in. Never followed, since the token would go along."""
 
 
 class CrewUnknownRun(CrewNotFound):
