@@ -172,7 +172,7 @@ async def _exchange(session: aiohttp.ClientSession, settings: Settings, request:
         allow_redirects=False,
         trace_request_ctx=course,
     ) as got:
-        arriving = Arriving(settings, got.status, got.raw_headers)
+        arriving = Arriving(settings.secrets + request.secrets, got.status, got.raw_headers)
         async for chunk in got.content.iter_any():
             if not arriving.take(chunk):
                 got.close()  # what is left would have to be read before the connection could be used again

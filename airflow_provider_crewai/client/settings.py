@@ -18,14 +18,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_crewai.client import addresses, proxies, trust
 from airflow_provider_crewai.client.fields import LABELS, OPTIONS, Complaint, wrong
+from airflow_provider_crewai.wire import words
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
-
-SHORTEST_SECRET = 8
-"""Characters from which on a secret is taken out of words: a shorter one would take parts of common words with it."""
 
 LONG_HEADER = 20
 """Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
@@ -378,7 +376,7 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     """
     long_headers = [value for value in settings.headers.values() if len(value) >= LONG_HEADER]
     plain = [settings.token, *settings.secret_headers.values(), *long_headers, *_credentials(settings.proxy or "")]
-    return tuple(sorted({secret for secret in plain if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True))
+    return tuple(sorted({secret for secret in plain if len(secret) >= words.SHORTEST_SECRET}, key=len, reverse=True))
 
 
 def _credentials(proxy: str) -> list[str]:

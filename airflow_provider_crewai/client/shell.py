@@ -128,14 +128,15 @@ def failure(error: Exception, settings: Settings, *, sent: bool) -> CrewError:
 class Arriving:
     """An answer while it arrives: how much of it is taken, and what becomes of it.
 
+    :param secrets: what must not be shown of it.
     :param limit: bytes of a good answer that are taken. Of an error only the first words are ever shown.
     :raises CrewTransportError: the head leaves open what the body is, so that each library would guess for itself.
     """
 
     def __init__(
-        self, settings: Settings, status: int, headers: Iterable[tuple[bytes, bytes]], limit: int = LOOK_BODY
+        self, secrets: tuple[str, ...], status: int, headers: Iterable[tuple[bytes, bytes]], limit: int = LOOK_BODY
     ) -> None:
-        self._settings = settings
+        self._secrets = secrets
         self._status = status
         self._headers = _read_headers(status, headers)
         self._good = 200 <= status < 300  # noqa: PLR2004 - the HTTP statuses of success
@@ -162,7 +163,7 @@ class Arriving:
         body = body[: self.limit]
         if self.limit == LOOK_BODY and is_costly(body):
             whole = False
-        return Response(self._status, self._headers, body, self._settings.secrets, whole)
+        return Response(self._status, self._headers, body, self._secrets, whole)
 
 
 def _read_headers(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -252,7 +252,8 @@ class _Link:
         proxies = dict.fromkeys(("http", "https"), self.settings.proxy) if self.settings.proxy else {}
         with self._transport.send(self._prepared(request), stream=True, timeout=timeout, proxies=proxies) as got:
             headers = ((name.encode(), value.encode("latin-1")) for name, value in got.raw.headers.iteritems())
-            arriving = Arriving(self.settings, got.status_code, headers, MAX_BODY)
+            secrets = self.settings.secrets + request.secrets
+            arriving = Arriving(secrets, got.status_code, headers, MAX_BODY)
             for chunk in got.raw.stream(CHUNK, decode_content=False):
                 if not arriving.take(chunk):
                     break

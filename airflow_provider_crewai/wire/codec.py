@@ -110,7 +110,7 @@ def kickoff_request(kickoff: Kickoff) -> Request:
         "generateArtifact": kickoff.generate_artifact,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
-    return Request("POST", "/kickoff", _as_json(body), idempotent=False)
+    return Request("POST", "/kickoff", _as_json(body), idempotent=False, secrets=_credentials(kickoff))
 
 
 def status_request(kickoff_id: str, path: str = STATUS_PATHS[0]) -> Request:
@@ -135,7 +135,8 @@ def resume_request(resumption: Resumption) -> Request:
     }
     if resumption.approve is not None:
         body["isApprove"] = body["is_approve"] = resumption.approve
-    return Request("POST", "/resume", _as_json(body | _hooks(resumption.hooks)), idempotent=False)
+    body |= _hooks(resumption.hooks)
+    return Request("POST", "/resume", _as_json(body), idempotent=False, secrets=_credentials(resumption.hooks))
 
 
 def stop_request(kickoff_id: str) -> Request:
@@ -188,6 +189,14 @@ def _hooks(kickoff: Kickoff) -> JSONObject:
         "webhooks": kickoff.webhooks,
     }
     return {key: value for key, value in hooks.items() if value is not None}
+
+
+def _credentials(kickoff: Kickoff) -> tuple[str, ...]:
+    """Return the tokens and passwords of webhooks: a deployment may repeat the body that it refuses."""
+    hooks = (kickoff.human_input_webhook, kickoff.webhooks)
+    signed = (hook.get("authentication") for hook in hooks if isinstance(hook, dict))
+    found = (each.get(key) for each in signed if isinstance(each, dict) for key in ("token", "password"))
+    return tuple(text for text in found if isinstance(text, str) and len(text) >= words.SHORTEST_SECRET)
 
 
 # ---- answers --------------------------------------------------------------------------------------

@@ -155,12 +155,17 @@ class CrewInputs:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `idempotent` says whether it may be sent twice without harm."""
+    """What to send.
+
+    :param idempotent: whether it may be sent twice without harm.
+    :param secrets: what must not be shown where its answer repeats the body: the credentials of webhooks.
+    """
 
     method: str
     path: str
     body: JSONObject | None = field(default=None, repr=False)
     idempotent: bool = True
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

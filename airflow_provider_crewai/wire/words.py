@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+SHORTEST_SECRET = 8
+"""Characters from which on a secret is taken out of words: a shorter one would take parts of common words with it."""
+
 LINE = 200
 """Characters of one line."""
 

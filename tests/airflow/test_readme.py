@@ -423,10 +423,10 @@ def functions(module: str) -> set[str]:
 
 
 def scenarios() -> set[str]:
-    """Return the names of the scenarios of `scripts/chaos`."""
-    tree = ast.parse((CHECKOUT / "scripts" / "lib" / "chaos.py").read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Scenario"]
+    """Return the names of the rows of `scripts/chaos`."""
+    files = [CHECKOUT / "scripts" / "lib" / name for name in ("chaos_rows.py", "chaos_at_size.py")]
+    calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Row"]
     return {call.args[0].value for call in made if isinstance(call.args[0], ast.Constant)}  # type: ignore[misc]
 
 

@@ -17,7 +17,8 @@ from requests.utils import get_auth_from_url, should_bypass_proxies
 from yarl import URL
 
 from airflow_provider_crewai.client.fields import LABELS, OPTIONS
-from airflow_provider_crewai.client.settings import SHORTEST_SECRET, Settings, read_settings
+from airflow_provider_crewai.client.settings import Settings, read_settings
+from airflow_provider_crewai.wire import words
 from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.words import scrub
 
@@ -485,5 +486,5 @@ def test_a_secret_is_searched_for_where_it_is_long_enough_to_be_one(token: str) 
     settings = attempt(password=token)
     if isinstance(settings, CrewConfigError):
         return
-    assert (settings.token in settings.secrets) is (len(settings.token) >= SHORTEST_SECRET)
-    assert all(len(secret) >= SHORTEST_SECRET for secret in settings.secrets)
+    assert (settings.token in settings.secrets) is (len(settings.token) >= words.SHORTEST_SECRET)
+    assert all(len(secret) >= words.SHORTEST_SECRET for secret in settings.secrets)

@@ -602,3 +602,14 @@ def test_a_body_is_the_same_bytes_from_either_shell() -> None:
         for caller in CALLERS:
             one(caller, settings_for(server.url), request)
     assert [seen.json for seen in server.seen] == [request.body, request.body]
+
+
+def test_the_credentials_of_a_webhook_are_not_shown_where_the_deployment_repeats_them(caller: Caller) -> None:
+    kickoff = Kickoff(human_input_webhook={"url": "https://me", "authentication": {"token": "hook-secret-1"}},
+                      webhooks={"url": "https://me", "authentication": {"username": "me", "password": "hook/secret-2"}})  # fmt: skip
+    refusal = says({"detail": {"input": ["hook-secret-1", "hook/secret-2"]}}, status=422)
+    with Scripted(always(refusal)) as server:
+        error = caller(lambda: settings_for(server.url), flows.kickoff(kickoff, 0.1))[0]
+    assert isinstance(error, CrewError)
+    assert "***" in str(error)
+    assert "secret" not in str(error)
