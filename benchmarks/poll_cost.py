@@ -108,7 +108,7 @@ def ask(environment: dict[str, str], who: str, scenario: tuple[float, ...]) -> d
 def surroundings(folder: str, certificate: Path, port: int) -> dict[str, str]:
     """Answer with the environment of a measurement: an Airflow home of its own, and connections to the server."""
     connections = {
-        "crewai_default": {"conn_type": "crewai", "host": f"https://localhost:{port}", "password": "token"},
+        "crewai_default": {"conn_type": "crewai", "host": f"https://localhost:{port}", "password": "a-token"},
         "dbt_default": {"conn_type": "dbt_cloud", "login": "1", "host": f"localhost:{port}", "password": "token"},
         "databricks_default": {"conn_type": "databricks", "host": "localhost", "port": port, "password": "token"},
     }
