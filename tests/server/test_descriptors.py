@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,10 @@ def test_no_process_of_a_project_holds_what_the_server_and_the_warm_process_spea
 
 def ends(pid: int) -> set[str]:
     """Pipes and sockets of a process."""
-    links = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    links = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.add(str(each.readlink()))
     return {link for link in links if link.startswith(("pipe:", "socket:"))}
 
 
