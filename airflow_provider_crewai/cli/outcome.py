@@ -74,8 +74,6 @@ def exit_of_error(error: errors.CrewError, *, once: bool = False) -> Exit:
             return Exit.MAY_HAVE_STARTED
         case errors.CrewConfigError() | errors.CrewInputError():
             return Exit.WRONG_USE
-        case errors.CrewRedirected():
-            return Exit.UNREACHABLE  # as ever: a code never changes
         case errors.CrewNotFound():
             return Exit.NOT_FOUND
         case _:

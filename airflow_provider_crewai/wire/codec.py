@@ -424,7 +424,7 @@ def _raise_for_status(response: Response) -> None:
     if 300 <= status < 400:
         # Never followed: the token would go to whoever the redirect names.
         where = words.line(response.headers.get("location", ""), secrets=response.secrets) or "nowhere"
-        raise errors.CrewRedirected(
+        raise errors.CrewApiError(
             f"HTTP {status}: redirected to {where}. Redirects are not followed with the token; set the connection's "
             "host to the crew's own URL.",
             status=status,

@@ -12,8 +12,7 @@ CrewError
   CrewApiError(status)          an answer that is an error
     CrewAuthError               401, 403
     CrewInputError              400, 422
-    CrewNotFound                404, 405, 410
-      CrewRedirected            3xx, which is never followed: the URL is no crew's
+    CrewNotFound                404, 410
       CrewUnknownRun            a run to be stopped that the deployment does not know
     CrewRateLimited             429
     CrewQuotaError              any 4xx that speaks of a limit or quota
@@ -102,11 +101,7 @@ class CrewInputError(CrewApiError):
 
 
 class CrewNotFound(CrewApiError):
-    """404, 405 or 410: no such path on this deployment."""
-
-
-class CrewRedirected(CrewNotFound):
-    """3xx: the URL leads elsewhere, as to a page to log in. Never followed, since the token would go along."""
+    """404 or 410: no such path on this deployment."""
 
 
 class CrewUnknownRun(CrewNotFound):

@@ -26,7 +26,6 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "token": (errors.CrewAuthError("401", status=401), NEVER),
     "inputs": (errors.CrewInputError("422", status=422), NEVER),
     "wrong URL": (errors.CrewNotFound("404", status=404), NEVER),
-    "redirect": (errors.CrewRedirected("302", status=302), NEVER),
     "unknown run": (errors.CrewUnknownRun("400", status=400), NEVER),
     "no crew": (errors.CrewNotACrew("a page"), NEVER),
     "quota": (errors.CrewQuotaError("402", status=402), NEVER),

@@ -15,13 +15,7 @@ from support.values import TEXTS, WILD_TEXTS, as_bytes, is_storable, json_values
 
 from airflow_provider_crewai.client.messages import progress
 from airflow_provider_crewai.wire import codec
-from airflow_provider_crewai.wire.errors import (
-    CrewApiError,
-    CrewConfigError,
-    CrewError,
-    CrewProtocolError,
-    CrewRedirected,
-)
+from airflow_provider_crewai.wire.errors import CrewApiError, CrewConfigError, CrewError, CrewProtocolError
 from airflow_provider_crewai.wire.model import Kickoff, Progress, Question, Response, Run, RunState
 
 READERS: dict[str, Callable[[Response], Any]] = {
@@ -275,7 +269,7 @@ def test_a_missing_input_named_quota_is_no_spent_plan() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_error_that_names_its_target(status: int) -> None:
     error = read("kickoff", Response(status, {"location": "https://elsewhere.example"}))
-    assert isinstance(error, CrewRedirected)
+    assert isinstance(error, CrewApiError)
     assert "https://elsewhere.example" in str(error)
 
 
