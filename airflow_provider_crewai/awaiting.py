@@ -6,9 +6,10 @@ The operator and the sensor both wait through this one class, so they cannot dri
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeGuard
 
 from airflow_provider_crewai._compat import (
     TRIGGER_FAILED,
@@ -17,10 +18,10 @@ from airflow_provider_crewai._compat import (
     Context,
     default_deferrable,
 )
-from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.client.watch import CENTURY, Ending, Patience, Sight, Verdict, Watch
 from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
 from airflow_provider_crewai.wire.errors import CrewError
-from airflow_provider_crewai.wire.model import JSON
+from airflow_provider_crewai.wire.model import JSON, RunState
 from airflow_provider_crewai.written import checked
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ MAX_DEFERRALS = 5
 BACKSTOP = 900.0
 """Seconds after the deadline at which Airflow itself ends a deferral. Ours must always come first."""
 
+FARTHEST_BACKSTOP = 365 * 86400.0
+"""Seconds: a deadline beyond has no backstop, since not each database of Airflow can hold it (MySQL: until 2038)."""
 
 HEAD_START = 10.0
 """Seconds by which our deadline comes before Airflow's `execution_timeout`, at most."""
@@ -49,6 +52,8 @@ class Wait:
     :param deadline: epoch second at which we stop waiting, or None.
     :param seen_alive: whether the run is known to exist.
     :param deferrals: how often the task has deferred for it.
+    :param last_state: what was last seen of the run, or None.
+    :param last_at: when that was, epoch seconds.
     """
 
     kickoff_id: str
@@ -56,6 +61,31 @@ class Wait:
     deadline: float | None
     seen_alive: bool = False
     deferrals: int = 0
+    last_state: str | None = None
+    last_at: float | None = None
+
+    @property
+    def last(self) -> Sight | None:
+        """What was last seen of the run."""
+        if self.last_at is None or self.last_state not in tuple(RunState):
+            return None
+        return Sight(RunState(self.last_state), self.last_at)
+
+    def seen(self, last: Sight | None) -> Wait:
+        """Note what was last seen of the run; what was seen before stays where nothing was."""
+        return replace(self, last_state=last.state.value, last_at=last.at) if last else self
+
+    def told(self, event: Mapping[str, Any]) -> Wait:
+        """Note what a trigger saw. Its event may be of an older or a newer version."""
+        ended = event.get("ending") if event.get("ending") in ENDED else None
+        known = replace(self, seen_alive=self.seen_alive or bool(event.get("seen_alive")))
+        if (state := event.get("state") or ended) is None:
+            return known
+        return replace(known, last_state=state, last_at=event.get("at") or time.time())
+
+
+ENDED = ("succeeded", "failed", "stopped")
+"""The endings that are states of the run, too."""
 
 
 class AwaitsRun(BaseOperator):
@@ -64,7 +94,8 @@ class AwaitsRun(BaseOperator):
     :param crewai_conn_id: the connection of type `crewai`.
     :param poll_interval: seconds, the shortest wait between two looks at the run.
     :param max_poll_interval: seconds, the longest.
-    :param unreachable_timeout: seconds for which the API may fail to answer before the task gives up.
+    :param unreachable_timeout: seconds for which the API may fail to answer before the task gives up; None waits for
+        ever.
     :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
         `[operators] default_deferrable`.
     """
@@ -78,11 +109,12 @@ class AwaitsRun(BaseOperator):
         crewai_conn_id: str = DEFAULT_CONN_ID,
         poll_interval: float = 2.0,
         max_poll_interval: float = 60.0,
-        unreachable_timeout: float = 900.0,
+        unreachable_timeout: float | None = 900.0,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_limit(self.task_id, "execution_timeout", self.execution_timeout)
         _check_intervals(self.task_id, poll_interval, max_poll_interval, unreachable_timeout)
         self.crewai_conn_id = crewai_conn_id
         self.poll_interval = poll_interval
@@ -101,6 +133,11 @@ class AwaitsRun(BaseOperator):
         """Whether somebody is told when the crew waits for a human."""
         raise NotImplementedError
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether what may get better ends no wait before the deadline."""
+        return False
+
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
         raise NotImplementedError
@@ -109,7 +146,11 @@ class AwaitsRun(BaseOperator):
         """Raise the error in the form that tells Airflow what to do next."""
         raise NotImplementedError
 
-    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:
+    def on_record(self, ending: Ending, context: Context) -> bool | None:
+        """Whether a retry finds this run again; None where nothing is recorded."""
+        raise NotImplementedError
+
+    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
         """Say what a retry will do."""
         raise NotImplementedError
 
@@ -158,9 +199,11 @@ class AwaitsRun(BaseOperator):
         step = client.drive(look_once(watch, client.dialect, journal))
         if isinstance(step, Ending):
             return step
-        if self.deferrable and wait.deferrals < MAX_DEFERRALS:
+        # Nor for a run that was seen to end, whose answer alone is missing: a trigger would fire at once.
+        if self.deferrable and not watch.ended and wait.deferrals < MAX_DEFERRALS:
             self.before_deferral(client, wait.kickoff_id, context)
-            self._defer(replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1), context)
+            seen = replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1).seen(watch.last)
+            self._defer(seen, context)
         return client.wait(watch, journal)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
@@ -169,17 +212,30 @@ class AwaitsRun(BaseOperator):
         :return: the crew's answer.
         """
         event = event or {}
-        # `dag.test()` drops what a deferral carries (seen with Airflow 3.3.2).
-        known = Wait(**wait) if wait else self.recall(context)
-        known = replace(known, seen_alive=known.seen_alive or bool(event.get("seen_alive")))
+        known = self._carried(wait, context).told(event)
         since = event.get("since")
         match event.get("ending"):
             case Verdict.UNREACHABLE:
                 return self.await_run(context, known, missing_since=since)
+            case Verdict.AUTH_LOST:
+                return self.await_run(context, known, denied_since=since)
             case Verdict.LOST:
                 return self.await_run(context, known, unknown_since=since)
+            case Verdict.TOO_LARGE:
+                self.log.info("Run %s answers more than a triggerer takes: this task looks itself.", known.kickoff_id)
+                return self.await_run(context, replace(known, deferrals=MAX_DEFERRALS))
             case _:
                 return self.await_run(context, known)
+
+    def _carried(self, carried: dict[str, Any], context: Context) -> Wait:
+        """Read what a deferral carried. `dag.test()` drops it (Airflow 3.3.2), and a newer version may carry more."""
+        known = {field.name for field in fields(Wait)}
+        if unknown := sorted(carried.keys() - known):
+            self.log.warning("Left out what this version does not know of the deferral: %s", ", ".join(unknown))
+        try:
+            return Wait(**{name: value for name, value in carried.items() if name in known})
+        except TypeError:
+            return self.recall(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Come back from a deferral; where the trigger itself failed, read the run instead of failing with it."""
@@ -205,8 +261,16 @@ class AwaitsRun(BaseOperator):
             deadline=wait.deadline,
             unreachable_timeout=self.unreachable_timeout,
             human_input=self.awaits_human,
+            silent=self.is_silent,
         )
-        return Watch(wait.kickoff_id, patience, started_at=wait.started_at, seen_alive=wait.seen_alive, **seen)
+        return Watch(
+            wait.kickoff_id,
+            patience,
+            started_at=wait.started_at,
+            seen_alive=wait.seen_alive,
+            last=wait.last,
+            **seen,
+        )
 
     def _defer(self, wait: Wait, context: Context) -> NoReturn:
         from airflow_provider_crewai.triggers import CrewStatusTrigger
@@ -222,10 +286,12 @@ class AwaitsRun(BaseOperator):
             unreachable_timeout=self.unreachable_timeout,
             human_input=self.awaits_human,
             seen_alive=wait.seen_alive,
+            silent=self.is_silent,
             **self.trigger_arguments(context),
         )
-        backstop = None if wait.deadline is None else timedelta(seconds=wait.deadline - time.time() + BACKSTOP)
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop)
+        self.defer(
+            trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=_backstop(wait.deadline)
+        )
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
@@ -235,8 +301,11 @@ class AwaitsRun(BaseOperator):
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"
             started_at = wait.started_at if self.knows_the_start else None
-            retry = self.retry_text(ending.verdict, wait.kickoff_id, context)
-            self.fail(error_of(ending, where=where, started_at=started_at, retry=retry))
+            on_record = self.on_record(ending, context)
+            retry = self.retry_text(ending, on_record=on_record)
+            error = error_of(ending, where=where, started_at=started_at, retry=retry)
+            error.retry_helps = bool(on_record) and not ending.leads_to_no_crew
+            self.fail(error)
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
         for remark in ending.run.remarks:
@@ -244,13 +313,18 @@ class AwaitsRun(BaseOperator):
         return hand_over(self, ending.run.answer)
 
 
-def deadline_of(context: Context, timeout: Limit, execution_timeout: timedelta | None) -> float | None:
+def deadline_of(task: AwaitsRun, context: Context, timeout: Limit) -> float | None:
     """Return the epoch second at which the task stops waiting, or None.
 
     It is anchored to the task instance's start date, which Airflow keeps over deferrals: `execution_timeout`
     is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time. Where Airflow does
     enforce it, it kills; so ours comes a moment before, to look once more and to say what is true.
+
+    :raises ValueError: somebody has set a limit since the Dag was parsed, such as a policy of the site, that is none.
     """
+    execution_timeout = task.execution_timeout
+    check_limit(task.task_id, "timeout", timeout, zero=True)
+    check_limit(task.task_id, "execution_timeout", execution_timeout)
     limits = [] if timeout is None else [_seconds(timeout)]
     if execution_timeout is not None:
         limit = _seconds(execution_timeout)
@@ -264,26 +338,47 @@ def try_began(context: Context) -> float:
     return float(start.timestamp()) if start else time.time()
 
 
-def check_limit(task_id: str, name: str, limit: Limit) -> None:
+def _backstop(deadline: float | None) -> timedelta | None:
+    """Return how long Airflow lets a deferral go on: a little longer than we do, or for ever."""
+    left = FARTHEST_BACKSTOP if deadline is None else deadline - time.time() + BACKSTOP
+    return None if left >= FARTHEST_BACKSTOP else timedelta(seconds=left)
+
+
+def check_limit(task_id: str, name: str, limit: object, *, zero: bool = False) -> None:
     """Refuse what is no limit, when the Dag is parsed.
 
-    :raises ValueError: it is none; names the task and the argument.
+    :param zero: whether 0 is one.
+    :raises ValueError: it is none, or lies beyond what clocks, calendars and JSON can hold; names the task and the
+        argument.
     """
-    if limit is None or (isinstance(limit, int | float | timedelta) and _seconds(limit) > 0):
+    if limit is None:
         return
-    raise ValueError(f"Task {task_id!r}: {name} is {limit!r}; set it to seconds above 0, a timedelta, or None.")
+    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    if not _is_number(seconds) or not (0 < seconds <= CENTURY or (zero and seconds == 0)):
+        raise ValueError(
+            f"Task {task_id!r}: {name} is {limit!r}; set it to seconds above 0, a timedelta, or None. A century is the "
+            "most; None waits for ever."
+        )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _seconds(limit: float | timedelta) -> float:
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 
-def _check_intervals(task_id: str, shortest: float, longest: float, unreachable: float) -> None:
-    if shortest <= 0:
-        raise ValueError(f"Task {task_id!r}: poll_interval is {shortest}; set it to seconds above 0.")
+def _check_intervals(task_id: str, shortest: float, longest: float, unreachable: float | None) -> None:
+    def refuse(name: str, value: object, instead: str) -> None:
+        raise ValueError(f"Task {task_id!r}: {name} is {value!r}; set it to {instead}.")
+
+    for name, value in {"poll_interval": shortest, "max_poll_interval": longest}.items():
+        if not _is_number(value) or not 0 < value <= CENTURY:
+            refuse(name, value, "seconds above 0, a century at most")
     if longest < shortest:
         raise ValueError(
             f"Task {task_id!r}: poll_interval ({shortest}) is above max_poll_interval ({longest}); raise that, too."
         )
-    if unreachable < 0:
-        raise ValueError(f"Task {task_id!r}: unreachable_timeout is {unreachable}; set it to seconds, 0 or more.")
+    if unreachable is not None and not (_is_number(unreachable) and 0 <= unreachable <= CENTURY):
+        refuse("unreachable_timeout", unreachable, "seconds, 0 or more, a century at most; None waits for ever")

@@ -15,18 +15,25 @@ NEVER_BETTER = (
     errors.CrewNotACrew,
     errors.CrewQuotaError,
     errors.CrewChangedInputs,
-    errors.CrewRunAuthLost,
-    errors.CrewRunUnwatchable,
 )
-"""Errors that a retry meets again: somebody has to mend something first."""
+"""Errors of a start that a retry meets again: somebody has to mend something first."""
+
+FREE_OR_NEVER = (errors.CrewRunAuthLost, errors.CrewRunUnwatchable, errors.CrewAnswerNotFetched)
+"""Errors of a wait that somebody may mend between two tries: worth a retry that costs nothing, and no second run."""
 
 
 def may_retry(error: errors.CrewError) -> bool:
     """Whether a retry can help, and does no harm."""
-    if isinstance(error, errors.CrewMayHaveStarted):
-        return error.rerun
-    # Missing, or out of reach for a moment: Airflow does not say which, and a retry that reads it again is free.
-    return isinstance(error, errors.CrewConnectionUnreadable) or not isinstance(error, NEVER_BETTER)
+    match error:
+        case errors.CrewMayHaveStarted():
+            return error.rerun
+        case errors.CrewRunError() if isinstance(error, FREE_OR_NEVER):
+            return error.retry_helps
+        case errors.CrewConnectionUnreadable():
+            # Missing, or out of reach for a moment: Airflow does not say which, and a retry that reads it is free.
+            return True
+        case _:
+            return not isinstance(error, NEVER_BETTER)
 
 
 def fail(error: errors.CrewError, *, has_retry_policy: bool) -> NoReturn:

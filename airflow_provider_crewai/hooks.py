@@ -81,7 +81,7 @@ class CrewHook(BaseHook):
     def _client(self) -> CrewClient:
         from airflow_provider_crewai.client.sync import CrewClient
 
-        return CrewClient(self.settings)
+        return CrewClient(self.settings, say=self.log.warning)
 
     def get_conn(self) -> CrewClient:
         """Return the client behind this hook, made once. It reads the connection when it first sends."""
@@ -193,7 +193,7 @@ class AsyncCrewHook(BaseHook):
         if self._client is None:
             from airflow_provider_crewai.client.aio import AsyncCrewClient
 
-            self._client = AsyncCrewClient(self.settings)
+            self._client = AsyncCrewClient(self.settings, say=self.log.warning)
         return self._client
 
     async def settings(self) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -13,7 +14,7 @@ from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadl
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
-from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
 from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
@@ -145,7 +146,7 @@ class CrewKickoffOperator(AwaitsRun):
         if not self.wait_for_completion:
             self._awaited = None
             return begun.kickoff_id
-        wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True)
+        wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True).seen(begun.last)
         return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
@@ -223,17 +224,16 @@ class CrewKickoffOperator(AwaitsRun):
             )
         return Wait(str(kickoff_id), try_began(context), deadline, seen_alive=True)
 
-    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:
+    def on_record(self, ending: Ending, context: Context) -> bool | None:
+        """Whether a retry finds this run again; None where nothing is recorded."""
+        return _is_on_record(store_for(context, durable=self.durable), ending)
+
+    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
         """Say what a retry will do."""
         from airflow_provider_crewai.client.messages import retry_text
 
         return retry_text(
-            verdict,
-            kickoff_id,
-            self.crewai_conn_id,
-            on_record=_is_on_record(store_for(context, durable=self.durable), kickoff_id),
-            on_clear=self.rules.on_clear,
-            on_kill=self.kill_policy,
+            ending, self.crewai_conn_id, on_record=on_record, on_clear=self.rules.on_clear, on_kill=self.kill_policy
         )
 
     def fail(self, error: CrewError) -> NoReturn:
@@ -246,7 +246,7 @@ class CrewKickoffOperator(AwaitsRun):
         store = store_for(context, durable=self.durable)
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
-        client = self._beginning = CrewClient(self.hook().settings, store=store)
+        client = self._beginning = CrewClient(self.hook().settings, store=store, say=self.log.warning)
         try:
             begun = self._start(client, self._planned(client, store, context))
             self._awaited = client, begun.kickoff_id, context
@@ -286,15 +286,21 @@ class CrewKickoffOperator(AwaitsRun):
         from airflow_provider_crewai.client.webhooks import with_connections
         from airflow_provider_crewai.webhook_connections import endpoint
 
-        kickoff = self._kickoff(context)
+        kickoff, limit = self._kickoff(context), self._deadline(context)
         for doubt in doubts(kickoff.inputs, self._written or frozenset()):
             self.log.warning(doubt)
-        claim = self._claim(kickoff, client.settings.base_url, store, context)
-        check = partial(self._validate, kickoff) if self.validate_inputs else None
-        confirm = partial(self._refuse_an_ended_task, context)
-        seal = partial(with_connections, read=endpoint)
-        stop_cleared = self.kill_policy == "stop"
-        return Plan(kickoff, claim, self.rules, self.stop_superseded, stop_cleared, check, confirm, seal=seal)
+        deadline = math.inf if limit is None else limit
+        return Plan(
+            kickoff,
+            self._claim(kickoff, client.connect(deadline), store, context),
+            self.rules,
+            stop_superseded=self.stop_superseded,
+            stop_cleared=self.kill_policy == "stop",
+            check=partial(self._validate, kickoff) if self.validate_inputs else None,
+            confirm=partial(self._refuse_an_ended_task, context),
+            seal=partial(with_connections, read=endpoint),
+            deadline=deadline,
+        )
 
     def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
         from airflow_provider_crewai.client.ledger import Claim, fingerprint
@@ -340,7 +346,7 @@ class CrewKickoffOperator(AwaitsRun):
             self.log.warning("The crew also lists these inputs, which are not given: %s", listing(missing))
 
     def _deadline(self, context: Context) -> float | None:
-        return deadline_of(context, self.timeout, self.execution_timeout)
+        return deadline_of(self, context, self.timeout)
 
 
 def _record(store: Store) -> Record | None:
@@ -350,18 +356,24 @@ def _record(store: Store) -> Record | None:
     return None if stored is None else Record.from_json(stored)
 
 
-def _is_on_record(store: Store, kickoff_id: str) -> bool | None:
+def _is_on_record(store: Store, ending: Ending) -> bool | None:
     """Whether a retry finds the run; None where nothing is recorded. Written now, where that failed before."""
     if not store.durable:
         return None
     try:
-        record = _record(store)
-        if record is not None and record.kickoff_id is None:
-            record = record.submitted(kickoff_id)
+        known = _record(store)
+        record = known and _brought_up_to_date(known, ending)
+        if record is not None and record != known:
             store.save(record.to_json())
     except CrewLedgerError:
         return False
-    return record is not None and record.kickoff_id == kickoff_id
+    return record is not None and record.kickoff_id == ending.kickoff_id
+
+
+def _brought_up_to_date(record: Record, ending: Ending) -> Record:
+    if record.kickoff_id is None:
+        record = record.submitted(ending.kickoff_id)
+    return record.left_unread() if ending.lacks_a_reason else record
 
 
 def _check_words(task_id: str, *words: str) -> None:

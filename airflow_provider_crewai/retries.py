@@ -17,10 +17,10 @@ MAX_DELAY = 6 * 3600.0
 class CrewRetryPolicy(RetryPolicy):
     """Retries what can get better, at once fails what cannot, and leaves failed runs to the author's choice.
 
-    Configuration, token, inputs, quota: no retry. A kickoff that may have started: none either, but where the task's
-    `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API, record or connection out
-    of reach, run not ended in time: a retry, which takes the run up again. A run that failed: a retry (a new, paid run)
-    only where the crew's own words hold one of `retry_failures`.
+    Before there is a run, configuration, token, inputs, quota: no retry. A kickoff that may have started: none either,
+    but where the task's `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API,
+    record, connection, token or answer out of reach, run not ended in time: a retry, which takes the run up again. A
+    run that failed: a retry (a new, paid run) only where the crew's own words hold one of `retry_failures`.
 
     :param retry_failures: words, compared without case, such as `rate limit`. Empty: a failed run is not retried.
     """

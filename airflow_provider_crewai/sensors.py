@@ -12,10 +12,10 @@ from airflow_provider_crewai._compat import (
     BaseSensorOperator,
     Context,
 )
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, deadline_of, try_began
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
 from airflow_provider_crewai.client.rendered import as_id
-from airflow_provider_crewai.client.watch import Verdict
-from airflow_provider_crewai.failing import fail
+from airflow_provider_crewai.client.watch import Ending, Verdict
+from airflow_provider_crewai.failing import fail, may_retry
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewError,
@@ -35,10 +35,12 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
 
     :param kickoff_id: the run, usually a template or another task's output.
     :param human_input: whether somebody is told when the crew waits for a human. Deployments report a run
-        that waits as unknown, so without this such a run counts as lost after a minute.
+        that waits as unknown, so without this such a run counts as lost after a minute; with it, until the timeout.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
-        `unreachable_timeout` and `deferrable`, and Airflow's `BaseSensorOperator` for `timeout` (seconds) and
-        `soft_fail`. The sensor paces itself by the run's age: `mode` and `poke_interval` have no effect.
+        `unreachable_timeout` and `deferrable`, and Airflow's `BaseSensorOperator` for `timeout` (seconds),
+        `soft_fail` (skips after the timeout, and where a retry cannot help), `never_fail` (skips after any error)
+        and `silent_fail` (nothing that may get better ends it before the timeout). The sensor paces itself by the
+        run's age: `mode` and `poke_interval` have no effect.
     """
 
     template_fields: Sequence[str] = ("kickoff_id", "crewai_conn_id")
@@ -46,6 +48,8 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     knows_the_start: ClassVar[bool] = False
 
     def __init__(self, *, kickoff_id: str, human_input: bool = False, **kwargs: Any) -> None:
+        # Before Airflow makes a timedelta of it, which complains of what it cannot hold without naming it.
+        check_limit(kwargs.get("task_id", ""), "timeout", kwargs.get("timeout"), zero=True)
         super().__init__(**kwargs)
         self.kickoff_id = kickoff_id
         self.human_input = human_input
@@ -55,6 +59,11 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     def awaits_human(self) -> bool:
         """Whether somebody is told when the crew waits for a human."""
         return self.human_input
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether what may get better ends no wait before the timeout."""
+        return bool(self.silent_fail)
 
     def execute(self, context: Context) -> JSON:
         """Wait for the run.
@@ -72,31 +81,44 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
 
         :raises CrewConfigError: what was rendered is no kickoff_id.
         """
-        deadline = deadline_of(context, self.timeout, self.execution_timeout)
+        deadline = deadline_of(self, context, self.timeout)
         return Wait(self._run(), try_began(context), deadline)
 
-    def retry_text(self, verdict: Verdict, kickoff_id: str, context: Context) -> str:  # noqa: ARG002 - the operator's
+    def on_record(self, ending: Ending, context: Context) -> bool:  # noqa: ARG002 - the operator's depend on them
+        """Whether a retry finds this run again: always, since it is told of it."""
+        return True
+
+    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's
         """Say what a retry will do, or that there is none."""
-        if self.soft_fail:
-            return "The sensor is skipped, as soft_fail says; clear it to look again."
-        match verdict:
+        over = ending.verdict in (Verdict.TIMED_OUT, Verdict.FAILED, Verdict.STOPPED) or ending.leads_to_no_crew
+        if self.never_fail or (self.soft_fail and over):
+            option = "never_fail" if self.never_fail else "soft_fail"
+            return f"The sensor is skipped, as {option} says; clear it to look again."
+        match ending.verdict:
             case Verdict.TIMED_OUT:
                 return "The sensor is not retried after its timeout; clear it to look again."
             case Verdict.FAILED | Verdict.STOPPED if not self._has_retry_policy:
                 return "The sensor is not retried, since a retry would find the same; it starts no run."
-            case Verdict.AUTH_LOST | Verdict.UNWATCHABLE if not self._has_retry_policy:
+            case Verdict.UNWATCHABLE if ending.leads_to_no_crew and not self._has_retry_policy:
                 return "The sensor is not retried; clear it once the connection works, to look again."
             case _:
                 return "A retry looks at the same run again; the sensor starts none."
 
     def fail(self, error: CrewError) -> NoReturn:
-        """Raise the error in the form that tells Airflow what to do next."""
-        if self.soft_fail:
+        """Raise the error in the form that tells Airflow what to do next.
+
+        Airflow's own sensors skip with `soft_fail` after their timeout and after an `AirflowFailException`, and retry
+        after any other error; with `never_fail` they skip after all of them (2.11 to 3.4).
+        """
+        timed_out = isinstance(error, CrewRunTimedOut)
+        # The operator's retry starts another run; this one would find the same run ended again.
+        for_good = isinstance(error, CrewRunFailed | CrewRunStopped) or not may_retry(error)
+        if self.never_fail or (self.soft_fail and (timed_out or for_good)):
+            self.log.warning("%s", error)
             raise AirflowSkipException(str(error)) from error
-        if isinstance(error, CrewRunTimedOut):
+        if timed_out:
             raise AirflowSensorTimeout(str(error)) from error
-        if isinstance(error, CrewRunFailed | CrewRunStopped) and not self._has_retry_policy:
-            # The operator's retry starts another run; this one would find the same run ended again.
+        if for_good and not self._has_retry_policy:
             raise AirflowFailException(str(error)) from error
         fail(error, has_retry_policy=self._has_retry_policy)
 

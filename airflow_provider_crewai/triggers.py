@@ -33,13 +33,14 @@ class CrewStatusTrigger(BaseTrigger):
     :param deadline: epoch second at which to stop waiting, or None.
     :param poll_interval: seconds, the shortest wait between two looks.
     :param max_poll_interval: seconds, the longest.
-    :param unreachable_timeout: seconds for which the API may fail to answer.
+    :param unreachable_timeout: seconds for which the API may fail to answer, or None.
     :param human_input: whether somebody is told when the crew waits for a human.
     :param seen_alive: whether the run is already known to exist.
     :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
     :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
     :param durable: whether the task's next try finds the run on record, and so sees to it itself.
     :param survives_clear: whether it does so after a user's clear, too.
+    :param silent: whether what may get better ends no wait before the deadline.
     :param unknown: arguments of a newer version of this provider, which are left out.
     """
 
@@ -54,20 +55,23 @@ class CrewStatusTrigger(BaseTrigger):
         deadline: float | None = None,
         poll_interval: float = 2.0,
         max_poll_interval: float = 60.0,
-        unreachable_timeout: float = 900.0,
+        unreachable_timeout: float | None = 900.0,
         human_input: bool = False,
         seen_alive: bool = False,
         on_kill: OnKill = "leave",
         on_clear: OnClear = "rerun",
         durable: bool = False,
         survives_clear: bool = CLEAR_KEEPS_TASK_STATE,
+        silent: bool = False,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.kickoff_id = kickoff_id
         self.crewai_conn_id = crewai_conn_id
         self.started_at = time.time() if started_at is None else started_at
-        self.patience = Patience(poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input)
+        self.patience = Patience(
+            poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input, silent=silent
+        )
         self.seen_alive = seen_alive
         self.kill_policy = on_kill
         self.on_clear = on_clear
@@ -94,6 +98,7 @@ class CrewStatusTrigger(BaseTrigger):
             "on_clear": self.on_clear,
             "durable": self.durable,
             "survives_clear": self.survives_clear,
+            "silent": self.patience.silent,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -136,10 +141,13 @@ class CrewStatusTrigger(BaseTrigger):
 
 
 def event_of(ending: Ending) -> JSONObject:
-    """Return the event that tells a worker to look: the run, our verdict, and since when it was out of sight."""
+    """Return the event that tells a worker to look: our verdict, since when, and what was last seen of the run when."""
+    last = ending.last
     return {
         "kickoff_id": ending.kickoff_id,
         "ending": ending.verdict.value,
         "since": ending.since,
         "seen_alive": ending.seen_alive,
+        "state": last.state.value if last else None,
+        "at": last.at if last else None,
     }

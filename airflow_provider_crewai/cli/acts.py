@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 from airflow_provider_crewai.cli.arguments import inputs_of, json_object, kickoff_hooks
 from airflow_provider_crewai.cli.crew import Crew, open_crew
@@ -17,7 +18,7 @@ from airflow_provider_crewai.client.messages import error_of, progress
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
-from airflow_provider_crewai.wire.model import Kickoff, Resumption, Run
+from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumption, Run
 from airflow_provider_crewai.wire.words import listing
 
 APPROVED = "Approved."
@@ -81,9 +82,8 @@ def _kickoff(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome
         restore_from_state_id=options.restore_from,
     )
     try:
-        if not options.no_validate:
-            _validate(crew, kickoff, screen)
-        at, kickoff_id = time.time(), crew.client.kickoff(kickoff)
+        check = None if options.no_validate else partial(_validate, kickoff, screen)
+        kickoff_id, at = crew.client.kickoff(kickoff, check), time.time()
     except CrewError as error:
         return Outcome(exit_of_error(error), _no_run(error, crew))
     started = f"Run {kickoff_id} is started over {crew.where}."
@@ -95,8 +95,8 @@ def _kickoff(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome
     return Outcome(Exit.DONE, f"{started} For its answer: {again}", kickoff_id, kickoff_id)
 
 
-def _validate(crew: Crew, kickoff: Kickoff, screen: Screen) -> None:
-    missing = check_names(kickoff.inputs, crew.client.get_inputs().names, unchecked="use --no-validate")
+def _validate(kickoff: Kickoff, screen: Screen, listed: CrewInputs) -> None:
+    missing = check_names(kickoff.inputs, listed.names, unchecked="use --no-validate")
     if missing:
         # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
         screen.say(f"The crew also lists these inputs, which are not given: {listing(missing)}")

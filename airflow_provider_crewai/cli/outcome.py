@@ -46,13 +46,14 @@ OF_VERDICT = {
     Verdict.UNREACHABLE: Exit.UNREACHABLE,
     Verdict.AUTH_LOST: Exit.UNREACHABLE,
     Verdict.UNWATCHABLE: Exit.UNREACHABLE,
+    Verdict.TOO_LARGE: Exit.UNREACHABLE,
     Verdict.LOST: Exit.NOT_FOUND,
 }
 
 
 def exit_of_ending(ending: Ending) -> Exit:
     """Return the code for a run that was waited for."""
-    if ending.verdict is Verdict.UNWATCHABLE and isinstance(ending.error, errors.CrewNotFound):
+    if ending.leads_to_no_crew:
         return Exit.NOT_FOUND
     return OF_VERDICT[ending.verdict]
 
@@ -75,6 +76,8 @@ def exit_of_error(error: errors.CrewError, *, once: bool = False) -> Exit:
         case errors.CrewConfigError() | errors.CrewInputError():
             return Exit.WRONG_USE
         case errors.CrewNotFound():
+            return Exit.NOT_FOUND
+        case errors.CrewNotACrew() if not once:
             return Exit.NOT_FOUND
         case _:
             return Exit.MAY_HAVE_STARTED if once and may_have_arrived(error) else Exit.UNREACHABLE

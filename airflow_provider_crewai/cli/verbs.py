@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_crewai.cli.outcome import Exit
+from airflow_provider_crewai.client.watch import CENTURY
 
 DEFAULT_CONN_ID = "crewai_default"
 TOKEN_VARIABLE = "CREWAI_TOKEN"  # noqa: S105 - the name of the variable, no token
@@ -191,8 +191,8 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    if not 0 < seconds <= CENTURY:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, or beyond a century")
     return seconds
 
 

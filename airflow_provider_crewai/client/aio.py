@@ -21,8 +21,10 @@ from airflow_provider_crewai.client.shell import (
     Arriving,
     encode,
     failure,
+    mute,
     reply,
     request_headers,
+    say_trouble,
     silent,
 )
 from airflow_provider_crewai.client.watch import Ending, Watch
@@ -38,13 +40,21 @@ class AsyncCrewClient:
 
     :param connect: reads the connection: before the first request, and again after a 401.
     :param patience: seconds for which a one-shot call is tried.
+    :param say: told, in a sentence, that a call got no answer and is made again.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Settings]], *, patience: float = flows.CALL_PATIENCE) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Settings]],
+        *,
+        patience: float = flows.CALL_PATIENCE,
+        say: flows.Say = mute,
+    ) -> None:
         self.dialect = flows.Dialect()
         self._connect = connect
         self._settings: Settings | None = None
         self._patience = patience
+        self._say = say
         self._lease = _Lease()
 
     async def __aenter__(self) -> Self:
@@ -63,7 +73,7 @@ class AsyncCrewClient:
         return await self.drive(flows.get_inputs(self._patience))
 
     async def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run, which costs money, and return its kickoff_id.
+        """Start a run, which costs money, and return its kickoff_id. A deployment that sleeps is woken first.
 
         :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
         :raises CrewError: it was not started.
@@ -123,9 +133,10 @@ class AsyncCrewClient:
                 return reply(await self._send(step))
             case flows.Renew():
                 self._settings = None
-            case flows.Pause(seconds):
-                await asyncio.sleep(seconds)
-            case flows.Load() | flows.Save():
+            case flows.Pause():
+                say_trouble(step, self._say)
+                await asyncio.sleep(step.seconds)
+            case flows.Connect() | flows.Load() | flows.Save():
                 raise TypeError("only a worker begins a run and keeps its record")
         return reply()
 

@@ -6,22 +6,24 @@ finds either the run, or the warning that there may be one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import flows, ledger
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules
+from airflow_provider_crewai.client.watch import Sight
 from airflow_provider_crewai.times import moment
 from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
+    CrewTooLate,
 )
-from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Run
+from airflow_provider_crewai.wire.model import Kickoff, Run
 
-Check = Callable[[CrewInputs], None]
 Seal = Callable[[Kickoff], Kickoff]
 
 
@@ -40,6 +42,7 @@ class Plan:
     :param patience: seconds for which one call is tried.
     :param seal: puts in what only the kickoff itself may hold, such as a webhook's credentials; called just before
         a new run is started.
+    :param deadline: epoch second at which the task stops waiting. No kickoff is sent after it.
     """
 
     kickoff: Kickoff
@@ -47,10 +50,11 @@ class Plan:
     rules: Rules
     stop_superseded: bool = False
     stop_cleared: bool = False
-    check: Check | None = None
+    check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
     patience: float = flows.CALL_PATIENCE
     seal: Seal = _as_it_is
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,48 +63,51 @@ class Begun:
 
     :param at: epoch second at which it was kicked off.
     :param adopted: whether an earlier attempt started it.
+    :param last: what was seen of it when it was taken up, or None.
     """
 
     kickoff_id: str
     at: float
     adopted: bool
     decision: Decision
+    last: Sight | None = None
 
 
-Say = Callable[[str], None]
-
-
-def begin(plan: Plan, dialect: flows.Dialect, say: Say) -> flows.Flow[Begun]:
+def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begun]:
     """Start the run, or take up the one that an earlier attempt started.
 
     :param say: told, in a sentence, what is about to happen and why.
     :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and which run it started is not known.
     :raises CrewLedgerError: the record cannot be read, or the intent not be written. No kickoff was sent.
     :raises CrewChangedInputs: the inputs changed, and the author said to fail then.
+    :raises CrewTooLate: the deadline passed before the kickoff was sent.
     :raises CrewError: the run was not started.
     """
     record = yield from _load()
-    remote = yield from _remote(record, dialect)
-    decision = ledger.decide(record, plan.claim, plan.rules, remote.state if remote else None)
+    last = yield from _last(record, dialect)
+    decision = ledger.decide(record, plan.claim, plan.rules, last.state if last else None)
     if decision.move is Move.START:
         return (yield from _start(plan, record, decision, say))
     assert record is not None  # noqa: S101 - only START goes without a record
     if decision.move is Move.ADOPT and record.kickoff_id is not None:
-        return (yield from _adopt(plan, record, record.kickoff_id, decision, say))
+        return (yield from _adopt(plan, record, record.kickoff_id, decision, last, say))
     raise _refusal(record, decision, plan.rules)
 
 
-def _adopt(plan: Plan, record: Record, kickoff_id: str, decision: Decision, say: Say) -> flows.Flow[Begun]:
+def _adopt(
+    plan: Plan, record: Record, kickoff_id: str, decision: Decision, last: Sight | None, say: flows.Say
+) -> flows.Flow[Begun]:
     say(f"Taking up run {kickoff_id}: {decision.why}. No new run is started.")
     if error := (yield from _save(record.adopted(plan.claim))):
         # It stands on record all the same, with the number of an earlier try.
         say(f"That run {kickoff_id} is taken up could not be recorded ({error}).")
-    return Begun(kickoff_id, record.at, adopted=True, decision=decision)
+    return Begun(kickoff_id, record.at, adopted=True, decision=decision, last=last)
 
 
-def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> flows.Flow[Begun]:
-    if plan.check:
-        plan.check((yield from flows.get_inputs(plan.patience)))
+def _start(plan: Plan, earlier: Record | None, decision: Decision, say: flows.Say) -> flows.Flow[Begun]:
+    yield from _in_time(plan)
+    yield from flows.wake(plan.check, plan.patience, plan.deadline)
+    yield from _in_time(plan)
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision, decision.superseded, say)
@@ -121,7 +128,8 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: Say) -> 
 
 def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow[str]:
     try:
-        return (yield from flows.kickoff(kickoff, plan.patience))
+        yield from _in_time(plan)
+        return (yield from flows.kickoff_awake(kickoff, plan.patience, plan.deadline))
     except CrewMayHaveStarted:
         raise
     except CrewError:
@@ -131,9 +139,16 @@ def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow
         raise
 
 
-def _leave_behind(plan: Plan, decision: Decision, kickoff_id: str, say: Say) -> flows.Flow[None]:
+def _in_time(plan: Plan) -> flows.Flow[None]:
+    now = (yield flows.Pause(0)).now
+    if now >= plan.deadline:
+        raise CrewTooLate(f"the deadline passed at {moment(plan.deadline)}, before the kickoff could be sent")
+
+
+def _leave_behind(plan: Plan, decision: Decision, kickoff_id: str, say: flows.Say) -> flows.Flow[None]:
     if plan.stop_superseded or (plan.stop_cleared and decision.cleared):
-        say((yield from kill(kickoff_id, plan.patience)))
+        left = plan.deadline - (yield flows.Pause(0)).now
+        say((yield from kill(kickoff_id, min(plan.patience, left))))
     else:
         say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
 
@@ -152,12 +167,12 @@ def _save(record: Record) -> flows.Flow[CrewError | None]:
     return answer if isinstance(answer, CrewError) else None
 
 
-def _remote(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Run | None]:
+def _last(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Sight | None]:
     """Look at the recorded run once; waiting for an answer is the watch's business."""
     if record is None or record.kickoff_id is None:
         return None
-    seen, _ = yield from flows.look(record.kickoff_id, dialect)
-    return seen if isinstance(seen, Run) else None
+    seen, reply = yield from flows.look(record.kickoff_id, dialect)
+    return Sight(seen.state, reply.now) if isinstance(seen, Run) else None
 
 
 def _refusal(record: Record, decision: Decision, rules: Rules) -> CrewError:

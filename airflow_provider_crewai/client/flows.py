@@ -6,8 +6,10 @@ random number come with each reply.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from airflow_provider_crewai.client import policy
@@ -17,6 +19,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewAuthError,
     CrewError,
     CrewMayHaveStarted,
+    CrewNotACrew,
     CrewNotFound,
     CrewProtocolError,
 )
@@ -43,9 +46,30 @@ LONGEST_BACKOFF = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait so many seconds. Zero asks for nothing but the time."""
+    """Wait so many seconds. Zero asks for nothing but the time.
+
+    :param trouble: what went wrong, where it is tried again after the wait: a person may be waiting, too.
+    :param until: the epoch second until which it is tried.
+    """
 
     seconds: float
+    trouble: CrewError | None = None
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Read the connection, where that was not done yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connection could be read.
+
+    :param crew: the crew's base URL.
+    """
+
+    crew: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +102,12 @@ class Reply:
 
     :param now: the time after the step, epoch seconds.
     :param chance: a random number in [0, 1).
-    :param answer: the response to a request, the stored record, or the error that took its place.
+    :param answer: the response to a request, the stored record, the crew connected to, or the error in its place.
     """
 
     now: float
     chance: float = 0.0
-    answer: Response | Stored | CrewError | None = None
+    answer: Response | Stored | Connected | CrewError | None = None
 
     def read(self, read: Callable[[Response], T]) -> T:
         """Decode the answer.
@@ -92,14 +116,24 @@ class Reply:
         """
         if isinstance(self.answer, Response):
             return read(self.answer)
-        raise self.answer if isinstance(self.answer, CrewError) else TypeError(self.answer)
+        raise self.error()
+
+    def error(self) -> CrewError:
+        """Return the error that came in place of an answer."""
+        if isinstance(self.answer, CrewError):
+            return self.answer
+        raise TypeError(self.answer)
 
 
-Step = Request | Pause | Renew | Load | Save
+Step = Request | Pause | Connect | Renew | Load | Save
 Flow = Generator[Step, Reply, T]
 Outcome = Generator[Step, Reply, tuple[T | CrewError, Reply]]
 """A flow of one attempt: what came, or the error in its place, with the reply it came in."""
 Observe = Callable[[Run | CrewError, float], None]
+Check = Callable[[CrewInputs], None]
+"""Is given the inputs that the crew lists, before a run is started; raises to refuse it."""
+Say = Callable[[str], None]
+"""Is told, in a sentence, what happens and why."""
 
 
 @dataclass(slots=True)
@@ -119,23 +153,68 @@ class Dialect:
 # ---- one-shot calls: for a worker, which waits a little --------------------------------------------
 
 
-def get_inputs(patience: float) -> Flow[CrewInputs]:
+def connect(patience: float, deadline: float = math.inf) -> Flow[str]:
+    """Read the connection, and return the crew's base URL. A backend of secrets may be away for a moment."""
+    return (yield from _patiently(_connect, policy.out_of_reach, patience, deadline))
+
+
+def get_inputs(patience: float, deadline: float = math.inf) -> Flow[CrewInputs]:
     """Ask which inputs the crew wants."""
-    return (yield from _perform(codec.inputs_request(), codec.read_inputs, patience))
+    request = codec.inputs_request()
+
+    def again(error: CrewError) -> bool:
+        return policy.may_send_again(request, error) and not isinstance(error, CrewNotACrew)
+
+    return (yield from _patiently(lambda: _ask(request, codec.read_inputs), again, patience, deadline))
 
 
-def kickoff(body: Kickoff, patience: float) -> Flow[str]:
-    """Start a run and return its kickoff_id.
+def wake(check: Check | None, patience: float, deadline: float = math.inf) -> Flow[None]:
+    """Ask a deployment for its inputs until it is awake, which costs nothing.
+
+    A kickoff that finds it asleep may be lost on the way. Whatever a crew answers that is awake will do, but where
+    the inputs are to be checked.
+
+    :raises CrewAuthError: the token is refused.
+    :raises CrewNotACrew: the URL is no crew's.
+    :raises CrewError: it did not wake up in time, or `check` refused.
+    """
+    try:
+        request = codec.inputs_request()
+        listed = yield from _patiently(
+            lambda: _ask(request, codec.read_inputs), policy.may_be_asleep, patience, deadline
+        )
+    except CrewError as error:
+        if not policy.may_be_kicked_off(error):
+            raise
+        if check is None:
+            return
+        listed = yield from get_inputs(patience, deadline)
+    if check:
+        check(listed)
+
+
+def kickoff(body: Kickoff, patience: float, check: Check | None = None) -> Flow[str]:
+    """Wake the crew, start a run and return its kickoff_id.
 
     :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
     """
+    yield from wake(check, patience)
+    return (yield from kickoff_awake(body, patience))
+
+
+def kickoff_awake(body: Kickoff, patience: float, deadline: float = math.inf) -> Flow[str]:
+    """Start a run of a crew that is awake and return its kickoff_id.
+
+    :param deadline: the epoch second after which it is not sent.
+    :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
+    """
     try:
-        return (yield from _perform(codec.kickoff_request(body), _usable_id, patience))
+        return (yield from _perform(codec.kickoff_request(body), _usable_id, patience, deadline))
     except CrewError as error:
         if not policy.may_have_arrived(error):
             raise
         raise CrewMayHaveStarted(
-            f"A kickoff was sent, but its answer was lost ({error}). A paid run may have started, and the API "
+            f"A kickoff was sent, but what came back names no run ({error}). A paid run may have started, and the API "
             "has no way to look for it. It was not sent again.",
             kickoff_id=None,
         ) from error
@@ -150,11 +229,8 @@ def _usable_id(response: Response) -> str:
 
 def get_status(kickoff_id: str, dialect: Dialect, patience: float) -> Flow[Run]:
     """Look at a run, patiently."""
-
-    def look_once() -> Outcome[Run]:
-        return look(kickoff_id, dialect)
-
-    return (yield from _patiently(codec.status_request(kickoff_id), look_once, patience))
+    again = partial(policy.may_send_again, codec.status_request(kickoff_id))
+    return (yield from _patiently(lambda: look(kickoff_id, dialect), again, patience))
 
 
 def resume(resumption: Resumption, patience: float) -> Flow[Resumed]:
@@ -170,17 +246,21 @@ def stop(kickoff_id: str, patience: float) -> Flow[bool]:
     return (yield from _perform(codec.stop_request(kickoff_id), codec.read_stop, patience))
 
 
-def _perform(request: Request, read: Callable[[Response], T], patience: float) -> Flow[T]:
+def _perform(request: Request, read: Callable[[Response], T], patience: float, deadline: float = math.inf) -> Flow[T]:
     """Send a request until it is answered, as often as `policy` allows and patience lasts."""
-
-    def ask_once() -> Outcome[T]:
-        return _ask(request, read)
-
-    return (yield from _patiently(request, ask_once, patience))
+    again = partial(policy.may_send_again, request)
+    return (yield from _patiently(lambda: _ask(request, read, deadline), again, patience, deadline))
 
 
-def _patiently(request: Request, attempt: Callable[[], Outcome[T]], patience: float) -> Flow[T]:
-    failures, started = 0, (yield Pause(0)).now
+def _patiently(
+    attempt: Callable[[], Outcome[T]],
+    again: Callable[[CrewError], bool],
+    patience: float,
+    deadline: float = math.inf,
+) -> Flow[T]:
+    """Try until it succeeds, as long as patience lasts and `again` says so. No attempt begins after the deadline."""
+    failures, now = 0, (yield Pause(0)).now
+    until = min(now + patience, deadline)
     while True:
         answer, reply = yield from attempt()
         if not isinstance(answer, CrewError):
@@ -188,13 +268,21 @@ def _patiently(request: Request, attempt: Callable[[], Outcome[T]], patience: fl
         failures += 1
         wait = policy.backoff(failures, longest=LONGEST_BACKOFF, chance=reply.chance)
         wait = max(wait, policy.retry_after(answer, reply.now))
-        if not policy.may_send_again(request, answer) or reply.now + wait > started + patience:
+        if not again(answer) or reply.now + wait > until:
             raise answer
-        yield Pause(wait)
+        if (yield Pause(wait, answer, until)).now >= deadline:  # a sleep may take longer
+            raise answer
 
 
-def _ask(request: Request, read: Callable[[Response], T]) -> Outcome[T]:
-    """Send a request once; after a 401 or 403 read the credentials again and send it once more.
+def _connect() -> Outcome[str]:
+    reply = yield Connect()
+    if isinstance(reply.answer, Connected):
+        return reply.answer.crew, reply
+    return reply.error(), reply
+
+
+def _ask(request: Request, read: Callable[[Response], T], deadline: float = math.inf) -> Outcome[T]:
+    """Send a request once; after a 401 or 403 read the credentials again and send it once more before the deadline.
 
     An answer of 401 was not carried out, so this is safe for a kickoff too.
     """
@@ -203,7 +291,8 @@ def _ask(request: Request, read: Callable[[Response], T]) -> Outcome[T]:
         try:
             return reply.read(read), reply
         except CrewAuthError:
-            yield Renew()
+            if (yield Renew()).now >= deadline:
+                raise
             reply = yield request
             return reply.read(read), reply
     except CrewError as error:

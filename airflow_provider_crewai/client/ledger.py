@@ -13,7 +13,7 @@ before it is sent, and the *kickoff_id* after it: whoever comes later knows what
     kickoff_id             cleared, on_clear=rerun        any                START
     kickoff_id             inputs                         over               START
     kickoff_id             inputs                         any other          START, or REFUSE if on_changed_inputs=fail
-    kickoff_id             nothing, or reattach           failed, stopped    START
+    kickoff_id             nothing, or reattach           failed, stopped    START; ADOPT if its words were not read yet
     kickoff_id             nothing, or reattach           succeeded          ADOPT (its result is returned)
     kickoff_id             nothing, or reattach           any other          ADOPT (and wait for it)
 """
@@ -74,6 +74,8 @@ class Record:
         clear of a running task (Airflow 2.11 to 3.3).
     :param clears: how often tasks of the Dag run had been cleared by then.
     :param answered: whether the task returned the run's answer, after which Airflow has no reason to try it again.
+    :param unread: whether the run was seen to fail or to be stopped, and why could not be fetched: the next try does
+        that, before another run is paid for.
     """
 
     fingerprint: str
@@ -86,6 +88,7 @@ class Record:
     cleared: bool = False
     clears: int | None = None
     answered: bool = False
+    unread: bool = False
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
@@ -113,6 +116,7 @@ class Record:
             cleared=False,
             clears=claim.clears,
             answered=False,
+            unread=False,
         )
 
     def after_a_clear(self) -> Record:
@@ -122,6 +126,10 @@ class Record:
     def after_its_answer(self) -> Record:
         """Write down that the task returned the run's answer."""
         return replace(self, answered=True)
+
+    def left_unread(self) -> Record:
+        """Write down that the run ended without success, and that nobody has read why."""
+        return replace(self, unread=True)
 
     def is_cleared(self, claim: Claim) -> bool:
         """Return whether a user cleared the task since this was written."""
@@ -176,6 +184,7 @@ class Record:
             cleared=bool(stored.get("cleared", False)),
             clears=None if stored.get("clears") is None else int(stored["clears"]),  # type: ignore[arg-type]
             answered=bool(stored.get("answered", False)),
+            unread=bool(stored.get("unread", False)),
         )
 
 
@@ -241,7 +250,7 @@ def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState |
         return Decision(Move.START, "the task was cleared", old, cleared=True)
     if record.fingerprint != claim.fingerprint:
         return _after_a_change(over, old, rules)
-    return _after_nothing(remote, _since(record, claim, cleared))
+    return _after_nothing(remote, _since(record, claim, cleared), unread=record.unread)
 
 
 def _nothing_on_record(claim: Claim, rules: Rules) -> str:
@@ -277,9 +286,10 @@ def _after_a_change(over: bool, old: str | None, rules: Rules) -> Decision:
     return Decision(Move.REFUSE_CHANGED, "the crew or its inputs changed since the earlier run began", old)
 
 
-def _after_nothing(remote: RunState | None, since: str) -> Decision:
+def _after_nothing(remote: RunState | None, since: str, *, unread: bool) -> Decision:
     if remote in (RunState.FAILED, RunState.STOPPED):
-        return Decision(Move.START, f"{since}, and the earlier run ended without success")
+        move, then = (Move.ADOPT, ", and why was not read yet") if unread else (Move.START, "")
+        return Decision(move, f"{since}, and the earlier run ended without success{then}")
     return Decision(Move.ADOPT, f"{since}, and the earlier run is {_WORDS.get(remote, 'still going on')}")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import OnClear, Record
+from airflow_provider_crewai.client.policy import out_of_reach
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.times import duration, moment
 from airflow_provider_crewai.wire.errors import (
+    CrewAnswerNotFetched,
     CrewAuthError,
     CrewChangedInputs,
-    CrewConnectionUnreadable,
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
@@ -34,7 +35,9 @@ _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.LOST: CrewRunLost,
     Verdict.AUTH_LOST: CrewRunAuthLost,
     Verdict.UNWATCHABLE: CrewRunUnwatchable,
+    Verdict.TOO_LARGE: CrewRunUnwatchable,
 }
+_HOW_IT_ENDED = {RunState.SUCCEEDED: "succeed", RunState.FAILED: "fail", RunState.STOPPED: "be stopped"}
 OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
 
@@ -57,6 +60,12 @@ def progress(run: Run) -> str:
             return f"{run.state}, {run.progress}" if run.progress else run.state.value
 
 
+def trying_again(error: CrewError, seconds: float, until: float) -> str:
+    """Write that something is tried again, for whoever waits."""
+    what = "The connection cannot be read" if out_of_reach(error) else "The crew cannot be reached"
+    return f"{what} ({str(error).rstrip('.')}). Trying again in {duration(seconds)}, until {moment(until)}."
+
+
 def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str) -> CrewRunError:
     """Make the error for an ending that is not a success.
 
@@ -71,11 +80,15 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
     text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
     if ending.verdict is Verdict.FAILED:
         return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.reason if ending.run else None)
-    return _ERRORS[ending.verdict](text, kickoff_id=ending.kickoff_id)
+    kind = CrewAnswerNotFetched if ending.is_unread else _ERRORS[ending.verdict]
+    return kind(text, kickoff_id=ending.kickoff_id)
 
 
 def _what(ending: Ending) -> str:
     said = ending.run.error if ending.run else None
+    if ending.is_unread and ending.last:
+        how, when = _HOW_IT_ENDED[ending.last.state], moment(ending.last.at)
+        return f"was seen to {how} at {when}, and only its answer could not be fetched: {_why_unread(ending)}"
     match ending.verdict:
         case Verdict.FAILED:
             return f"failed: {said or 'the crew gave no reason'}"
@@ -91,17 +104,26 @@ def _what(ending: Ending) -> str:
             return f"{seen}: {_trouble(ending)}"
 
 
+def _why_unread(ending: Ending) -> str:
+    if ending.error:
+        return _trouble(ending)
+    if ending.verdict is Verdict.LOST:
+        return f"the deployment does not know it{_since(ending)}"
+    return "the time was up"
+
+
 def _trouble(ending: Ending) -> str:
     """Write what kept us from looking."""
     error = str(ending.error).rstrip(".")
-    match ending.verdict:
-        case Verdict.AUTH_LOST:
-            return f"the connection {'stopped working' if ending.seen_alive else 'does not work'}: {error}"
-        case Verdict.UNWATCHABLE if isinstance(ending.error, CrewNotFound | CrewNotACrew):
+    match ending.error:
+        case CrewAuthError():
+            broken = "stopped working" if ending.seen_alive else "does not work"
+            return f"the connection {broken}{_since(ending)}: {error}"
+        case CrewNotFound() | CrewNotACrew() if ending.verdict is Verdict.UNWATCHABLE:
             return f"no crew answers there ({error})"
-        case Verdict.UNWATCHABLE:
-            return error
-    if isinstance(ending.error, CrewConnectionUnreadable):
+    if ending.verdict in (Verdict.UNWATCHABLE, Verdict.TOO_LARGE):
+        return error
+    if ending.error and out_of_reach(ending.error):
         return f"the connection could not be read{_since(ending)}: {error}"
     return f"the API has not answered{_since(ending)}: {error}"
 
@@ -120,12 +142,19 @@ def _why_lost(ending: Ending) -> str:
 
 
 def _still(ending: Ending) -> str:
-    if ending.verdict in OVER:
+    if ending.verdict in OVER or ending.is_unread:
         return "It is over."
-    state = f" It was last seen {progress(ending.run)}." if ending.run else ""
     if ending.verdict is Verdict.LOST or not ending.seen_alive:
         return "Whether it goes on is not known."
-    return f"As far as is known the run goes on, and costs what it costs.{state}"
+    return f"As far as is known the run goes on, and costs what it costs.{_last_seen(ending)}"
+
+
+def _last_seen(ending: Ending) -> str:
+    if ending.run:
+        return f" It was last seen {progress(ending.run)}."
+    if ending.last and ending.last.state.is_alive:
+        return f" It was last seen {ending.last.state} at {moment(ending.last.at)}."
+    return ""
 
 
 def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | None = None) -> str:
@@ -162,32 +191,42 @@ def _left_behind(earlier: Record | None) -> str:
     return f" {run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
 
 
-def retry_text(
-    verdict: Verdict, kickoff_id: str, conn_id: str, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill
-) -> str:
+def retry_text(ending: Ending, conn_id: str, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
     """Write what a retry of the task that started the run will do, and what a clear.
 
     :param on_record: whether the run stands on record; None where nothing is recorded.
     """
-    if verdict in OVER:
+    if ending.verdict in OVER:
         return "A retry starts a new run."
+    if ending.is_unread or ending.verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE, Verdict.TOO_LARGE):
+        command = f"`python -m airflow_provider_crewai status {ending.kickoff_id} --wait --conn-id {conn_id}`"
+        return _after_mending(ending, command, on_record, on_clear, on_kill)
     if on_record is None:
         return "A retry or a clear starts a second run beside it, since recovery is off: stop this one first."
     if not on_record:
-        return f"Run {kickoff_id} is not on record, so a retry cannot take it up: see to it before you clear the task."
-    takes_up = "looks for this run again" if verdict is Verdict.LOST else "takes this run up again"
-    if verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE):
-        command = f"python -m airflow_provider_crewai status {kickoff_id} --wait --conn-id {conn_id}"
-        after = f"then a clear {_cleared(takes_up, on_clear, on_kill)}, and `{command}` gets this one's answer"
-        return f"It is not retried. Mend the connection first; {after}."
+        return f"Run {ending.kickoff_id} is not on record, so a retry cannot take it up: see to it before you clear."
+    lost = ending.verdict is Verdict.LOST
     if on_clear == "reattach":
         # The one way left to a new run.
-        other = "; to start another, delete the record `crewai_run`" if verdict is Verdict.LOST else ""
-        return f"A retry or a clear {takes_up} and starts no other{other}."
-    return f"A retry {takes_up} and starts no other; a clear {_cleared(takes_up, on_clear, on_kill)}."
+        other = "; to start another, delete the record `crewai_run`" if lost else ""
+        return f"A retry or a clear {_takes_up(lost)} and starts no other{other}."
+    return f"A retry {_takes_up(lost)} and starts no other; a clear {_cleared(on_clear, on_kill)}."
 
 
-def _cleared(takes_up: str, on_clear: OnClear, on_kill: OnKill) -> str:
+def _after_mending(ending: Ending, command: str, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
+    if not on_record:
+        return f"It is not retried, since a retry would pay for a second run; {command} gets this one's answer."
+    if ending.is_unread:
+        return f"A retry fetches it and starts no other run, and so does {command}."
+    clears = f"a clear {_cleared(on_clear, on_kill)}"
+    return f"Mend the connection: a retry then {_takes_up()} and starts no other, {clears}, and {command} looks, too."
+
+
+def _takes_up(lost: bool = False) -> str:
+    return "looks for this run again" if lost else "takes this run up again"
+
+
+def _cleared(on_clear: OnClear, on_kill: OnKill) -> str:
     if on_clear == "reattach":
-        return f"{takes_up} and starts no other"
+        return f"{_takes_up()} and starts no other"
     return "stops this run and starts a new one" if on_kill == "stop" else "starts a new run beside this one"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from airflow_provider_crewai.wire import errors, headers
 from airflow_provider_crewai.wire.model import Request
 
+BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT = 502, 503, 504
+"""What a gateway answers for a deployment that sleeps."""
+
 FIRST_BACKOFF = 1.0
 """Seconds before the second attempt, at most."""
 
@@ -12,14 +15,15 @@ FIRST_BACKOFF = 1.0
 def may_have_arrived(error: errors.CrewError) -> bool:
     """Whether the request behind this error may have been carried out.
 
-    A 429 or 503 turned it away, a 4xx refused it, a redirect led elsewhere. Everything else may have
-    happened behind the answer that we did not get, or did not understand.
+    A 429 turned it away, a 4xx refused it, a redirect led elsewhere, and a 503 that says when to come back turned it
+    away, too. A bare 503 may come from a gateway that has passed the request on (Envoy and Heroku's router say so of
+    theirs). Everything else may have happened behind the answer that we did not get, or did not understand.
     """
     match error:
         case errors.CrewTransportError():
             return error.sent
         case errors.CrewServerError():
-            return error.status != 503  # noqa: PLR2004 - the HTTP status of a service that turned us away
+            return not (error.status == UNAVAILABLE and headers.wait_asked(error.retry_after, 0.0) is not None)
         case errors.CrewProtocolError():
             return True
         case _:
@@ -33,7 +37,27 @@ def may_send_again(request: Request, error: errors.CrewError) -> bool:
     """
     if may_have_arrived(error):
         return request.idempotent
-    return isinstance(error, errors.CrewTransportError | errors.CrewRateLimited | errors.CrewServerError)
+    turned_away = errors.CrewTransportError | errors.CrewRateLimited | errors.CrewServerError
+    return isinstance(error, turned_away) or out_of_reach(error)
+
+
+def out_of_reach(error: errors.CrewError) -> bool:
+    """Whether the connection itself could not be read, which may be so for a moment."""
+    return isinstance(error, errors.CrewConnectionUnreadable)
+
+
+def may_be_asleep(error: errors.CrewError) -> bool:
+    """Whether a deployment that answered a question like this, or not at all, may be waking up."""
+    if isinstance(error, errors.CrewServerError):
+        return error.status in (BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT)
+    return isinstance(error, errors.CrewTransportError) or out_of_reach(error)
+
+
+def may_be_kicked_off(error: errors.CrewError) -> bool:
+    """Whether a crew that is awake may answer a question like this: one that fails to tell its inputs can run."""
+    if may_be_asleep(error) or isinstance(error, errors.CrewAuthError | errors.CrewNotACrew):
+        return False
+    return isinstance(error, errors.CrewApiError | errors.CrewProtocolError)
 
 
 def backoff(attempt: int, *, longest: float, chance: float) -> float:

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from airflow_provider_crewai.client.flows import Reply, Stored
+from airflow_provider_crewai.client.flows import Connected, Pause, Reply, Say, Stored
+from airflow_provider_crewai.client.messages import trying_again
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.wire import words
 from airflow_provider_crewai.wire.body import is_costly
@@ -99,7 +100,17 @@ def silent(_seen: Run | CrewError, _now: float) -> None:
     """Observe nothing."""
 
 
-def reply(answer: Response | Stored | CrewError | None = None) -> Reply:
+def mute(_: str) -> None:
+    """Say nothing."""
+
+
+def say_trouble(pause: Pause, say: Say) -> None:
+    """Tell whoever waits what went wrong, where it is tried again."""
+    if pause.trouble is not None:
+        say(trying_again(pause.trouble, pause.seconds, pause.until))
+
+
+def reply(answer: Response | Stored | Connected | CrewError | None = None) -> Reply:
     """Give a flow what it asked for, with the time and a random number."""
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
 

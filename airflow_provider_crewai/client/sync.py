@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from airflow_provider_crewai.client import flows
-from airflow_provider_crewai.client.begin import Begun, Plan, Say, begin
+from airflow_provider_crewai.client.begin import Begun, Plan, begin
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
@@ -24,8 +25,10 @@ from airflow_provider_crewai.client.shell import (
     Store,
     encode,
     failure,
+    mute,
     reply,
     request_headers,
+    say_trouble,
     silent,
 )
 from airflow_provider_crewai.client.sync_sockets import Course, Transport, running
@@ -49,6 +52,7 @@ class CrewClient:
     :param connect: reads the connection: before the first request, and again after a 401.
     :param patience: seconds for which a one-shot call is tried.
     :param store: where the record of a task's run is kept; without one nothing is.
+    :param say: told, in a sentence, that a call got no answer and is made again.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class CrewClient:
         *,
         patience: float = flows.CALL_PATIENCE,
         store: Store | None = None,
+        say: flows.Say = mute,
     ) -> None:
         self.dialect = flows.Dialect()
         self._connect = connect
@@ -64,6 +69,7 @@ class CrewClient:
         self._outdated = False
         self._patience = patience
         self._store = store or NoStore()
+        self._say = say
         self._may_start = True
         self._link: _Link | None = None
 
@@ -85,13 +91,21 @@ class CrewClient:
         """
         return self.drive(flows.get_inputs(self._patience))
 
-    def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run, which costs money, and return its kickoff_id.
+    def connect(self, deadline: float = math.inf) -> str:
+        """Read the connection, patiently, and return the crew's base URL.
 
+        :raises CrewConfigError: it is missing or cannot be used.
+        """
+        return self.drive(flows.connect(self._patience, deadline))
+
+    def kickoff(self, kickoff: Kickoff, check: flows.Check | None = None) -> str:
+        """Start a run, which costs money, and return its kickoff_id. A deployment that sleeps is woken first.
+
+        :param check: given the inputs that the crew lists; raises to refuse the kickoff.
         :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
         :raises CrewError: it was not started.
         """
-        return self.drive(flows.kickoff(kickoff, self._patience))
+        return self.drive(flows.kickoff(kickoff, self._patience, check))
 
     def get_status(self, kickoff_id: str) -> Run:
         """Look at a run.
@@ -119,7 +133,7 @@ class CrewClient:
         """Stop a run, and return in a sentence what became of it. Raises nothing."""
         return self.drive(kill(kickoff_id, self._patience))
 
-    def begin(self, plan: Plan, say: Say) -> Begun:
+    def begin(self, plan: Plan, say: flows.Say) -> Begun:
         """Start the run of a task, or take up the one that an earlier attempt started.
 
         :param say: told, in a sentence, what is about to happen and why.
@@ -171,14 +185,17 @@ class CrewClient:
         match step:
             case Request():
                 return reply(self._send(step))
+            case flows.Connect():
+                return reply(self._connected())
             case flows.Renew():
                 self._outdated = True
             case flows.Load():
                 return reply(self._load())
             case flows.Save(record):
                 return reply(self._save(record))
-            case flows.Pause(seconds):
-                time.sleep(seconds)
+            case flows.Pause():
+                say_trouble(step, self._say)
+                time.sleep(step.seconds)
         return reply()
 
     def _send(self, request: Request) -> Response | CrewError:
@@ -196,6 +213,12 @@ class CrewClient:
             self._link = _Link(settings)
         self._link.settings = settings
         return self._link
+
+    def _connected(self) -> flows.Connected | CrewError:
+        try:
+            return flows.Connected(self.settings.base_url)
+        except CrewError as error:
+            return error
 
     def _load(self) -> flows.Stored | CrewError:
         try:

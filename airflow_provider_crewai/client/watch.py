@@ -7,20 +7,31 @@ drift apart.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import policy
 from airflow_provider_crewai.wire.errors import (
+    CrewAnswerTooLarge,
     CrewAuthError,
     CrewConfigError,
-    CrewConnectionUnreadable,
     CrewError,
+    CrewNotACrew,
     CrewNotFound,
 )
 from airflow_provider_crewai.wire.model import Run, RunState
 
 GRACE = 60.0
 """Seconds for which a run may be unknown to its deployment before we call it lost."""
+
+LOGIN_GRACE = 60.0
+"""Seconds for which the token may be refused before we give up: somebody may be rotating it just now."""
+
+LONGEST_ASKED = 3600.0
+"""Seconds between two looks at most, whatever the server asks for."""
+
+CENTURY = 100 * 365.25 * 86400
+"""Seconds: a limit or an interval beyond it means for ever, which clocks, calendars and JSON cannot hold."""
 
 PACE = 0.05
 """The next look comes after this part of the run's age, and `max_poll_interval` later at most: by default an hour's run
@@ -38,6 +49,7 @@ class Verdict(enum.StrEnum):
     LOST = "lost"
     AUTH_LOST = "auth_lost"
     UNWATCHABLE = "unwatchable"
+    TOO_LARGE = "too_large"
 
 
 _VERDICT_OF_STATE = {
@@ -54,16 +66,29 @@ class Patience:
     :param poll_interval: the shortest wait between two looks.
     :param max_poll_interval: the longest.
     :param deadline: the epoch second at which we stop waiting, or None.
-    :param unreachable_timeout: how long the API may fail to answer before we give up.
+    :param unreachable_timeout: how long the API may fail to answer before we give up, or None.
     :param human_input: whether somebody answers when the crew waits for a human. The deployment reports a
         run that waits as `NOT FOUND` (crewai 1.15, 2026-10), so this decides what that word means.
+    :param silent: whether what may get better ends no wait before the deadline (Airflow's `silent_fail`).
     """
 
     poll_interval: float = 2.0
     max_poll_interval: float = 60.0
     deadline: float | None = None
-    unreachable_timeout: float = 900.0
+    unreachable_timeout: float | None = 900.0
     human_input: bool = False
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of a run, for whoever looks next and may see less.
+
+    :param at: when, epoch seconds.
+    """
+
+    state: RunState
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +104,9 @@ class Ending:
 
     :param at: when it was reached, epoch seconds.
     :param run: the last answer about the run, or None if there never was one.
+    :param last: the last sight of the run that the deployment knew, by this watch or an earlier one.
     :param error: what kept us from looking, where that is what ended the waiting.
-    :param since: since when the API did not answer, or did not know the run.
+    :param since: since when the API did not answer, refused the token, or did not know the run.
     :param seen_alive: whether the deployment ever knew the run.
     """
 
@@ -91,6 +117,29 @@ class Ending:
     error: CrewError | None = None
     since: float | None = None
     seen_alive: bool = False
+    last: Sight | None = None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the run was seen to end, and its answer could not be fetched."""
+        return self.verdict not in _VERDICT_OF_STATE.values() and _is_final(self.last)
+
+    @property
+    def lacks_a_reason(self) -> bool:
+        """Whether the run was seen to end without success, and why could not be fetched."""
+        return self.is_unread and self.last is not None and self.last.state is not RunState.SUCCEEDED
+
+    @property
+    def leads_to_no_crew(self) -> bool:
+        """Whether the connection leads elsewhere: nothing that answers there ever spoke of the run."""
+        return self.verdict is Verdict.UNWATCHABLE and isinstance(self.error, _NO_CREW)
+
+
+_NO_CREW = (CrewNotFound, CrewNotACrew)
+
+
+def _is_final(sight: Sight | None) -> bool:
+    return sight is not None and sight.state.is_final
 
 
 class Watch:
@@ -98,7 +147,9 @@ class Watch:
 
     :param started_at: when the run was kicked off, epoch seconds; its age sets the pace.
     :param seen_alive: whether the run is already known to exist on this deployment.
+    :param last: the last sight of the run, where another watch had one.
     :param missing_since: since when the API has not answered, where another watch saw that.
+    :param denied_since: since when the token has been refused, where another watch saw that.
     :param unknown_since: since when the deployment has not known the run, where another watch saw that.
     """
 
@@ -109,7 +160,9 @@ class Watch:
         *,
         started_at: float,
         seen_alive: bool = False,
+        last: Sight | None = None,
         missing_since: float | None = None,
+        denied_since: float | None = None,
         unknown_since: float | None = None,
     ) -> None:
         self.kickoff_id = kickoff_id
@@ -117,9 +170,16 @@ class Watch:
         self.started_at = started_at
         self.seen_alive = seen_alive
         self.run: Run | None = None
+        self.last = last
         self._misses = 0
         self._missing_since = missing_since
+        self._denied_since = denied_since
         self._unknown_since = unknown_since
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run was last seen to have ended."""
+        return _is_final(self.last)
 
     def first(self, now: float, chance: float) -> float:
         """Seconds to wait before the first look."""
@@ -132,9 +192,10 @@ class Watch:
         :param chance: a random number in [0, 1) for the jitter.
         """
         self.run = run
-        self._misses, self._missing_since = 0, None
+        self._misses, self._missing_since, self._denied_since = 0, None, None
         if run.state is RunState.NOT_FOUND:
             return self._saw_nothing(now, chance)
+        self.last = Sight(run.state, now)
         self.seen_alive, self._unknown_since = True, None
         if run.state.is_final:
             return self._end(_VERDICT_OF_STATE[run.state], now)
@@ -142,17 +203,16 @@ class Watch:
 
     def missed(self, error: CrewError, now: float, chance: float) -> Again | Ending:
         """Take in that no usable answer came. A look that fails never says anything about the run."""
-        if isinstance(error, CrewAuthError):
-            return self._end(Verdict.AUTH_LOST, now, error)
+        if isinstance(error, CrewAnswerTooLarge):
+            return self._end(Verdict.TOO_LARGE, now, error)
         if self._is_hopeless(error):
             return self._end(Verdict.UNWATCHABLE, now, error)
-        self._misses += 1
-        since = self._missing_since = now if self._missing_since is None else self._missing_since
-        give_up = since + self.patience.unreachable_timeout
+        verdict, since, grace = self._trouble(error, now)
+        give_up = math.inf if grace is None or self.patience.silent else since + grace
         if now >= give_up:
-            return self._end(Verdict.UNREACHABLE, now, error, since)
+            return self._end(verdict, now, error, since)
         wait = policy.backoff(self._misses, longest=self.patience.max_poll_interval, chance=chance)
-        wait = max(wait, self.patience.poll_interval, policy.retry_after(error, now))
+        wait = max(wait, self.patience.poll_interval, min(policy.retry_after(error, now), LONGEST_ASKED))
         return self._go_on(min(wait, give_up - now), now, error, since)
 
     def cut_short(self, now: float) -> Ending:
@@ -165,17 +225,28 @@ class Watch:
         interval = min(max(PACE * (now - self.started_at), shortest), longest)
         return max(shortest, interval * (1 - 0.1 * chance))
 
+    def _trouble(self, error: CrewError, now: float) -> tuple[Verdict, float, float | None]:
+        """Take note of one more look without an answer: how it may end, since when it is so, and how long it may be."""
+        self._misses += 1
+        self._missing_since = now if self._missing_since is None else self._missing_since
+        if not isinstance(error, CrewAuthError):
+            self._denied_since = None
+            return Verdict.UNREACHABLE, self._missing_since, self.patience.unreachable_timeout
+        self._denied_since = now if self._denied_since is None else self._denied_since
+        return Verdict.AUTH_LOST, self._denied_since, LOGIN_GRACE
+
     def _is_hopeless(self, error: CrewError) -> bool:
         """Whether somebody has to mend the connection before the run can be looked at."""
-        if isinstance(error, CrewNotFound):
+        if isinstance(error, _NO_CREW):
             # A crew that has answered before is being replaced, or stands behind a gateway in trouble.
             return self.run is None and not self.seen_alive
-        return isinstance(error, CrewConfigError) and not isinstance(error, CrewConnectionUnreadable)
+        broken = isinstance(error, CrewConfigError) and not policy.out_of_reach(error)
+        return broken and not self.patience.silent
 
     def _saw_nothing(self, now: float, chance: float) -> Again | Ending:
         since = self._unknown_since = now if self._unknown_since is None else self._unknown_since
         wait = self.pace(now, chance)
-        if self.seen_alive and self.patience.human_input:
+        if self.patience.silent or (self.patience.human_input and not self.ended):
             return self._go_on(wait, now)
         if now >= since + GRACE:
             return self._end(Verdict.LOST, now, since=since)
@@ -193,4 +264,4 @@ class Watch:
         return Again(min(wait, deadline - now))
 
     def _end(self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None) -> Ending:
-        return Ending(verdict, self.kickoff_id, now, self.run, error, since, self.seen_alive)
+        return Ending(verdict, self.kickoff_id, now, self.run, error, since, self.seen_alive, self.last)

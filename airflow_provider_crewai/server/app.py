@@ -182,7 +182,7 @@ def _gone(_: Request, __: Exception) -> Response:
 
 def _project_error(_: Request, error: Exception) -> Response:
     # Of no other 5xx a client may believe that nothing was started; and files may be saved one by one.
-    return _json({"detail": str(error)}, 503)
+    return _json({"detail": str(error)}, 503, {"Retry-After": "1"})
 
 
 _REFUSALS: dict[Any, Any] = {

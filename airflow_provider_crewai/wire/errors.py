@@ -123,8 +123,12 @@ class CrewServerError(CrewApiError):
 class CrewRunError(CrewError):
     """A run exists (or may), and did not end well, or did not end while we looked.
 
+    Its attribute `retry_helps` says whether a retry would look at this very run again, and might end better.
+
     :param kickoff_id: the run, or None where the answer that named it was lost.
     """
+
+    retry_helps = True
 
     def __init__(self, message: str, *, kickoff_id: str | None) -> None:
         super().__init__(message)

@@ -7,18 +7,23 @@ from email.utils import parsedate_to_datetime
 
 
 def retry_after(header: str | None, now: float) -> float:
+    """Return the seconds for which a `Retry-After` asks to wait; 0 where there is none, or none that can be read."""
+    return wait_asked(header, now) or 0.0
+
+
+def wait_asked(retry_after: str | None, now: float) -> float | None:
     """Return the seconds for which a `Retry-After` asks to wait (RFC 9110, section 10.2.3: seconds or an HTTP date).
 
     :param now: epoch seconds.
-    :returns: 0 where there is none, or none that can be read.
+    :returns: None where there is none, or none that can be read.
     """
-    if not header:
-        return 0.0
-    if header.strip().isdecimal() and header.isascii():
-        return float(header)
+    if not retry_after:
+        return None
+    if retry_after.strip().isdecimal() and retry_after.isascii():
+        return float(retry_after)
     try:
-        date = parsedate_to_datetime(header)
+        date = parsedate_to_datetime(retry_after)
         # One of the three forms of an HTTP date names no zone; all of them mean GMT.
         return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError, OSError):
-        return 0.0
+        return None

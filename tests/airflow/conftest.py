@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,29 @@ def crew() -> Iterator[ScriptedCrew]:
 def airflow(crew: ScriptedCrew) -> Airflow:
     """An Airflow whose connection `crewai_default` leads to that crew."""
     return Airflow({"crewai_default": crew.connection})
+
+
+class Clock:
+    """A clock that jumps over each sleep, and remembers how long they were."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+        self._time = time.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+    def time(self) -> float:
+        return self._time() + self.slept
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A worker's clock that jumps."""
+    jumping = Clock()
+    monkeypatch.setattr(time, "sleep", jumping.sleep)
+    monkeypatch.setattr(time, "time", jumping.time)
+    return jumping
 
 
 @pytest.fixture(scope="session")

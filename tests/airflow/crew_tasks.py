@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from in_memory import Killed
-from scripted_crew import INPUTS, Asked
+from scripted_crew import INPUTS, Asked, ScriptedCrew
 
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
+
+if TYPE_CHECKING:
+    from conftest import Clock
 
 FAST: dict[str, Any] = {"poll_interval": 0.001, "max_poll_interval": 0.002}
 
@@ -24,6 +27,11 @@ def brief(**options: Any) -> CrewKickoffOperator:
 def sensor(**options: Any) -> CrewStatusSensor:
     """Make a task that waits for the run `run-1`."""
     return CrewStatusSensor(**{"task_id": "answer", "kickoff_id": "run-1", **FAST, **options})
+
+
+def starts_slowly(crew: ScriptedCrew, clock: Clock, seconds: float) -> None:
+    """Let so much time pass while the next kickoff is answered."""
+    crew.once("/kickoff", lambda _: clock.sleep(seconds))
 
 
 def worker_dies_at(message: str, nth: int = 1) -> Callable[[Any], None]:

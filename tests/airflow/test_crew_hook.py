@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.comms import GetConnection
+from conftest import Clock
 from in_memory import Airflow
 from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
 
@@ -209,7 +210,7 @@ def test_a_wait_tells_what_it_sees(airflow: Airflow, crew: ScriptedCrew) -> None
     assert seen == ["pending", "running", "succeeded"]
 
 
-def test_a_missing_connection_names_itself_and_what_to_add(airflow: Airflow) -> None:
+def test_a_missing_connection_names_itself_and_what_to_add(airflow: Airflow, clock: Clock) -> None:
     with airflow.connected(), pytest.raises(errors.CrewConfigError, match="Connection 'nowhere' cannot be read"):
         CrewHook("nowhere").get_inputs()
 

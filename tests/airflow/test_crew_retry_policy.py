@@ -31,8 +31,8 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "quota": (errors.CrewQuotaError("402", status=402), NEVER),
     "changed inputs": (errors.CrewChangedInputs("changed"), NEVER),
     "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),
-    "auth lost": (errors.CrewRunAuthLost("401", **RUN), NEVER),
-    "unwatchable": (errors.CrewRunUnwatchable("no crew there", **RUN), NEVER),
+    "auth lost": (errors.CrewRunAuthLost("401", **RUN), AGAIN),
+    "unwatchable": (errors.CrewRunUnwatchable("no token", **RUN), AGAIN),
     "stopped": (errors.CrewRunStopped("stopped", **RUN), NEVER),
     "failed": (errors.CrewRunFailed("out of tokens", **RUN), NEVER),
     "rate limit": (errors.CrewRateLimited("429", status=429), AGAIN),
@@ -96,6 +96,13 @@ def test_a_kickoff_that_may_have_started_is_retried_only_where_the_author_accept
     error = errors.CrewMayHaveStarted("lost", kickoff_id=None)
     error.rerun = True
     assert CrewRetryPolicy().evaluate(error, 1, 3).action is AGAIN
+
+
+@pytest.mark.parametrize("kind", [errors.CrewRunAuthLost, errors.CrewRunUnwatchable, errors.CrewAnswerNotFetched])
+def test_what_somebody_has_to_mend_is_retried_only_where_that_costs_nothing(kind: type[errors.CrewRunError]) -> None:
+    error = kind("no retry finds it", **RUN)
+    error.retry_helps = False
+    assert CrewRetryPolicy().evaluate(error, 1, 3).action is NEVER
 
 
 @pytest.mark.parametrize("policy", [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"])])

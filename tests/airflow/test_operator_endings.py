@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from crew_tasks import brief
+from airflow.sdk.execution_time.comms import GetConnection
+from conftest import Clock
+from crew_tasks import brief, starts_slowly
 from in_memory import Airflow, Outcome, TaskInstance
 from scripted_crew import LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
@@ -55,7 +57,7 @@ class Bad:
     retried_by_policy: bool
     stages: Callable[[ScriptedCrew, Airflow], None]
     options: dict[str, Any]
-    started: timedelta = timedelta(0)
+    age: float = 0
 
 
 def tells(*states: Any) -> Callable[[ScriptedCrew, Airflow], None]:
@@ -68,18 +70,12 @@ def falls_silent(crew: ScriptedCrew, _: Airflow) -> None:
     crew.always("/status", error(502, "Bad Gateway"))
 
 
-def denies(crew: ScriptedCrew, _: Airflow) -> None:
-    crew.story("RUNNING")
-    crew.once("/status", Answer(body={"state": "RUNNING"}))
-    crew.always("/status", error(401, "Not authenticated"))
-
-
 NEW_RUN = "It is over. A retry starts a new run."
 GOES_ON = "the run goes on"
 TAKEN_UP = "A retry takes this run up again and starts no other; a clear stops this run and starts a new one."
 AFTER_MENDING = (
-    "It is not retried. Mend the connection first; then a clear stops this run and starts a new one, and "
-    "`python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` gets this one's answer."
+    "Mend the connection: a retry then takes this run up again and starts no other, a clear stops this run and starts a "
+    "new one, and `python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` looks, too."
 )
 BAD = {
     "failed": Bad(
@@ -105,7 +101,7 @@ BAD = {
         retried_by_policy=True,
         stages=tells("RUNNING"),
         options={"timeout": 60},
-        started=timedelta(seconds=60),
+        age=60,
     ),
     "unreachable": Bad(
         errors.CrewRunUnreachable,
@@ -115,14 +111,6 @@ BAD = {
         stages=falls_silent,
         options={"unreachable_timeout": 0.01},
     ),
-    "auth lost": Bad(
-        errors.CrewRunAuthLost,
-        ("the connection stopped working: HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING),
-        retried=False,
-        retried_by_policy=False,
-        stages=denies,
-        options={},
-    ),
 }
 
 
@@ -130,11 +118,12 @@ BAD = {
 @WITH_AND_WITHOUT
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth(
-    airflow: Airflow, crew: ScriptedCrew, bad: Bad, policy: CrewRetryPolicy | None, deferrable: bool
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, bad: Bad, policy: CrewRetryPolicy | None, deferrable: bool
 ) -> None:
     bad.stages(crew, airflow)
+    starts_slowly(crew, clock, bad.age)
     ti = airflow.task(brief(retries=2, retry_policy=policy, deferrable=deferrable, **bad.options))
-    outcome = ti.finish(started=bad.started)
+    outcome = ti.finish()
     retried = bad.retried_by_policy if policy else bad.retried
     assert outcome.state == ("up_for_retry" if retried else "failed")
     typed = typed_error(outcome, wrapped=not (policy or bad.retried))
@@ -150,6 +139,219 @@ def test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth(
 def typed_error(outcome: Outcome, *, wrapped: bool) -> Any:
     assert isinstance(outcome.error, AirflowFailException) is wrapped
     return outcome.error.__cause__ if wrapped and outcome.error else outcome.error
+
+
+# ---- a login that is lost, and an answer that is not fetched ---------------------------------------------
+
+
+def goes_on(airflow: Airflow, crew: ScriptedCrew, **options: Any) -> TaskInstance:
+    """A deferred task whose run goes on."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(**{"deferrable": True, "retries": 2, **options}))
+    assert ti.run().state == "deferred"
+    return ti
+
+
+def no_token(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections["crewai_default"]["password"] = ""
+
+
+def no_login(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", error(401, "Not authenticated"))
+
+
+def no_gateway(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", error(502, "Bad Gateway"))
+
+
+def no_connection(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections.clear()
+
+
+SPOILT = pytest.mark.parametrize("spoil", [no_token, no_login, no_gateway, no_connection])
+LONG_SINCE = {"since": time.time() - 1000, "seen_alive": True}
+
+
+@WITH_AND_WITHOUT
+def test_a_token_that_is_refused_for_a_minute_fails_the_task_and_the_retry_takes_the_run_up(
+    airflow: Airflow, crew: ScriptedCrew, policy: CrewRetryPolicy | None
+) -> None:
+    ti = goes_on(airflow, crew, retry_policy=policy)
+    no_login(airflow, crew)
+    outcome = ti.resume({"ending": "auth_lost", **LONG_SINCE})
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewRunAuthLost)
+    for words in ("the connection stopped working since ", "HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING):
+        assert words in str(outcome.error)
+    assert TOKEN not in outcome.text
+    crew.always("/status", None)
+    crew.now("run-1", success())
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 1
+
+
+@BOTH_WAYS
+def test_a_token_that_is_refused_for_less_than_a_minute_is_read_anew_at_each_look(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    crew.story("RUNNING", "RUNNING", success())
+    denied = error(401, "Not authenticated")
+    crew.once("/status", Answer(body={"state": "RUNNING"}), *[denied] * 7)
+    outcome = airflow.task(brief(deferrable=deferrable)).finish()
+    assert outcome.state == "success"
+    assert airflow.count(GetConnection) >= 4
+
+
+def test_a_token_that_is_refused_in_the_worker_is_given_a_minute_too(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING")
+    no_login(airflow, crew)
+    outcome = airflow.task(brief(poll_interval=2, max_poll_interval=60)).finish()
+    assert isinstance(outcome.error, errors.CrewRunAuthLost)
+    assert 55 < clock.slept <= 60
+
+
+def test_a_connection_that_was_broken_meanwhile_fails_the_task_and_the_retry_takes_the_run_up(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    ti = goes_on(airflow, crew)
+    no_token(airflow, crew)
+    outcome = ti.resume({"ending": "unwatchable", "seen_alive": True})
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewRunUnwatchable)
+    assert AFTER_MENDING in str(outcome.error)
+    airflow.connections["crewai_default"] = crew.connection
+    crew.now("run-1", success())
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 1
+
+
+@SPOILT
+@WITH_AND_WITHOUT
+@pytest.mark.parametrize(
+    ("ended", "state", "how"),
+    [(success(), "succeeded", "succeed"), (failure("Mars"), "failed", "fail"), ("REVOKED", "stopped", "be stopped")],
+)
+def test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer(
+    airflow: Airflow,
+    crew: ScriptedCrew,
+    clock: Clock,
+    ended: Any,
+    state: str,
+    how: str,
+    policy: CrewRetryPolicy | None,
+    spoil: Callable[[Airflow, ScriptedCrew], None],
+) -> None:
+    ti = goes_on(airflow, crew, retry_policy=policy)
+    crew.now("run-1", ended)
+    event = ti.fire()
+    assert (event["ending"], event["state"]) == (state, state)
+    spoil(airflow, crew)
+    ti.task.poll_interval, ti.task.max_poll_interval = 60, 60
+    outcome = ti.resume(event)
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
+    said = str(outcome.error)
+    assert f"Run run-1 was seen to {how} at 20" in said
+    assert ", and only its answer could not be fetched: " in said
+    assert (
+        "It is over. A retry fetches it and starts no other run, and so does `python -m airflow_provider_crewai" in said
+    )
+    assert GOES_ON not in said
+    assert ".." not in said
+    airflow.connections["crewai_default"] = crew.connection
+    crew._always.clear()  # noqa: SLF001 - mended
+    mended = ti.finish()
+    assert len(crew.kickoffs) == 1
+    if state == "succeeded":
+        assert (mended.state, ti.answer) == ("success", "A brief on tides.")
+    else:
+        assert isinstance(typed_error(mended, wrapped=False), errors.CrewRunFailed | errors.CrewRunStopped)
+
+
+@SPOILT
+def test_an_answer_that_no_retry_would_find_is_not_retried(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, spoil: Callable[[Airflow, ScriptedCrew], None]
+) -> None:
+    ti = goes_on(airflow, crew, durable=False, poll_interval=60, max_poll_interval=60)
+    spoil(airflow, crew)
+    outcome = ti.resume({"ending": "succeeded", "state": "succeeded", "at": time.time(), "seen_alive": True})
+    assert outcome.state == "failed"
+    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAnswerNotFetched)
+    assert "It is not retried, since a retry would pay for a second run; `python -m " in str(outcome.error)
+
+
+def test_an_answer_that_cannot_be_fetched_is_not_waited_for_in_the_triggerer(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    ti = goes_on(airflow, crew, poll_interval=5, max_poll_interval=60)
+    crew.now("run-1", success())
+    event = ti.fire()
+    crew.once("/status", *[error(502, "Bad Gateway")] * 4)
+    assert ti.resume(event).state == "success"
+    assert clock.slept > 5
+
+
+def test_an_older_triggers_event_says_less_and_is_believed_all_the_same(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    ti = goes_on(airflow, crew, poll_interval=60, max_poll_interval=60)
+    no_gateway(airflow, crew)
+    outcome = ti.resume({"kickoff_id": "run-1", "ending": "succeeded", "since": None, "seen_alive": True})
+    assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
+
+
+def test_a_run_that_goes_on_after_all_is_waited_for(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = goes_on(airflow, crew)
+    event = {"ending": "succeeded", "state": "succeeded", "at": time.time(), "seen_alive": True}
+    assert ti.resume(event).state == "deferred"
+
+
+def test_what_the_trigger_last_saw_is_told_where_the_worker_sees_nothing(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = goes_on(airflow, crew)
+    no_gateway(airflow, crew)
+    event = {"ending": "unreachable", **LONG_SINCE, "state": "paused", "at": 1.8e9}
+    outcome = ti.resume(event)
+    assert isinstance(outcome.error, errors.CrewRunUnreachable)
+    assert "It was last seen paused at 2027-01-15 08:00:00 UTC." in str(outcome.error)
+
+
+def test_what_an_earlier_look_of_this_try_saw_is_not_lost(airflow: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=3, timeout=600, poll_interval=60, max_poll_interval=60))
+    assert isinstance(ti.run().error, errors.CrewRunTimedOut)
+    crew.now("run-1", success())
+    crew.once("/status", lambda _: crew.always("/status", error(401, "No")))
+    ti.task.timeout = None
+    outcome = ti.run()
+    assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
+    assert "was seen to succeed at" in str(outcome.error)
+
+
+def test_answers_that_are_too_large_for_a_triggerer_are_waited_for_in_the_worker(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    ti = goes_on(airflow, crew)
+    crew.now("run-1", "RUNNING", "RUNNING", success())
+    outcome = ti.resume({"ending": "too_large", "seen_alive": True, "state": "running", "at": time.time()})
+    assert outcome.state == "success"
+    assert "Run run-1 answers more than a triggerer takes: this task looks itself." in outcome.text
+
+
+def test_what_a_newer_version_carries_over_a_deferral_is_left_out_and_said(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    ti = goes_on(airflow, crew)
+    crew.now("run-1", success())
+    assert ti.outcome
+    ti.outcome.message.next_kwargs |= {"mood": "good", "aim": 7}
+    outcome = ti.resume({"ending": "succeeded", "colour": "green"})
+    assert outcome.state == "success"
+    assert "Left out what this version does not know of the deferral: aim, mood" in outcome.text
+
+
+# ---- what is told ------------------------------------------------------------------------------------
 
 
 def test_where_the_run_was_last_seen_is_told(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -201,21 +403,29 @@ def test_the_age_of_the_run_is_told_in_words(airflow: Airflow, crew: ScriptedCre
     ],
 )
 def test_the_shorter_of_timeout_and_execution_timeout_counts_from_the_trys_start(
-    airflow: Airflow, crew: ScriptedCrew, limits: dict[str, Any], age: float, ended: bool, deferrable: bool
+    airflow: Airflow,
+    crew: ScriptedCrew,
+    clock: Clock,
+    limits: dict[str, Any],
+    age: float,
+    ended: bool,
+    deferrable: bool,
 ) -> None:
     crew.story("RUNNING", "RUNNING", "RUNNING", success())
-    outcome = airflow.task(brief(deferrable=deferrable, **limits)).finish(started=timedelta(seconds=age))
+    starts_slowly(crew, clock, age)
+    outcome = airflow.task(brief(deferrable=deferrable, **limits)).finish()
     assert isinstance(outcome.error, errors.CrewRunTimedOut) is ended
     assert outcome.state == ("failed" if ended else "success")
 
 
 @BOTH_WAYS
 def test_at_the_deadline_it_looks_once_more_and_believes_that(
-    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, deferrable: bool
 ) -> None:
     crew.story(success())
+    starts_slowly(crew, clock, 3600)
     ti = airflow.task(brief(deferrable=deferrable, timeout=60))
-    assert ti.run(started=timedelta(seconds=3600)).state == "success"
+    assert ti.run().state == "success"
     assert crew.looks == ["run-1"]
 
 
@@ -470,7 +680,7 @@ REFUSALS = {
 @WITH_AND_WITHOUT
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
 def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
-    airflow: Airflow, crew: ScriptedCrew, refusal: Refusal, policy: CrewRetryPolicy | None
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, refusal: Refusal, policy: CrewRetryPolicy | None
 ) -> None:
     stage(refusal, airflow, crew)
     ti = airflow.task(brief(retries=2, retry_policy=policy))
@@ -479,7 +689,7 @@ def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
     typed = typed_error(outcome, wrapped=not (policy or refusal.retried))
     assert type(typed) is refusal.error
     after = "A retry tries again." if refusal.retried else "It is not retried, since a retry would meet the same."
-    for words in ("The crew was not started over connection 'crewai_default': ", *refusal.says, after):
+    for words in ("The crew was not started over connection 'crewai_default' (task 'brief'): ", *refusal.says, after):
         assert words in str(outcome.error)
     assert TOKEN not in outcome.text
     assert ti.record is None
@@ -497,28 +707,6 @@ def stage(refusal: Refusal, airflow: Airflow, crew: ScriptedCrew) -> None:
         airflow.connections.clear()
 
 
-class Clock:
-    """A clock that jumps over each sleep, and remembers how long they were."""
-
-    def __init__(self) -> None:
-        self.slept = 0.0
-        self._time = time.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept += seconds
-
-    def time(self) -> float:
-        return self._time() + self.slept
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    jumping = Clock()
-    monkeypatch.setattr(time, "sleep", jumping.sleep)
-    monkeypatch.setattr(time, "time", jumping.time)
-    return jumping
-
-
 def nobody_there(airflow: Airflow, _: ScriptedCrew) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -530,10 +718,18 @@ def no_such_name(airflow: Airflow, _: ScriptedCrew) -> None:
 
 
 def asleep(_: Airflow, crew: ScriptedCrew) -> None:
-    crew.always("/kickoff", error(503, "asleep"))
+    crew.always("/inputs", error(503, "asleep"))
 
 
-@pytest.mark.parametrize("down", [nobody_there, no_such_name, asleep])
+def out_of_reach(airflow: Airflow, _: ScriptedCrew) -> None:
+    airflow.connections.clear()
+
+
+def turned_away(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/kickoff", error(503, "busy", Retry_After="1"))
+
+
+@pytest.mark.parametrize("down", [nobody_there, no_such_name, asleep, out_of_reach, turned_away])
 def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry(
     airflow: Airflow, crew: ScriptedCrew, clock: Clock, down: Callable[[Airflow, ScriptedCrew], None]
 ) -> None:
@@ -541,14 +737,18 @@ def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_b
     ti = airflow.task(brief(retries=1))
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
-    assert isinstance(outcome.error, errors.CrewTransportError | errors.CrewServerError)
-    assert "The crew was not started over connection 'crewai_default': " in str(outcome.error)
+    kinds = errors.CrewTransportError | errors.CrewServerError | errors.CrewConnectionUnreadable
+    assert isinstance(outcome.error, kinds)
+    assert "The crew was not started over connection 'crewai_default' (task 'brief'): " in str(outcome.error)
     assert "A retry tries again." in str(outcome.error)
+    told = [line for line in outcome.log if "Trying again in " in line]
+    assert len(told) > 5
+    assert all(line.startswith("The c") and ", until 20" in line for line in told)
     # The real seconds that the attempts take count, too.
     assert CALL_PATIENCE / 2 < clock.slept <= CALL_PATIENCE
     assert (ti.record, ti.xcom("kickoff_id")) == (None, None)
     airflow.connections["crewai_default"] = crew.connection
-    crew.once("/kickoff", lambda _: None)
+    crew._always.clear()  # noqa: SLF001 - it is back
     assert ti.finish().state == "success"
     assert crew.looks == ["run-1"]
 
@@ -556,10 +756,76 @@ def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_b
 def test_a_crew_that_wakes_within_two_minutes_is_started_once(
     airflow: Airflow, crew: ScriptedCrew, clock: Clock
 ) -> None:
-    crew.once("/kickoff", *[error(503, "asleep")] * 6)
+    crew.once("/inputs", *[error(503, "asleep")] * 6)
     assert airflow.task(brief()).finish().state == "success"
     assert 0 < clock.slept <= CALL_PATIENCE
     assert set(crew.looks) == {"run-1"}
+    assert len(crew.kickoffs) == 1
+
+
+def test_a_bare_503_to_the_kickoff_may_have_started_a_run_and_is_not_sent_again(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.once("/kickoff", error(503, "upstream connect error or disconnect/reset before headers"))
+    ti = airflow.task(brief(retries=2))
+    outcome = ti.finish()
+    assert outcome.state == "failed"
+    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewMayHaveStarted)
+    assert len(crew.kickoffs) == 1
+    assert ti.record["kickoff_id"] is None
+
+
+NO_CREWS = {
+    "a page": HTML,
+    "another API's object": Answer(body={"hello": "world"}),
+    "another API's list": Answer(body=[1, 2]),
+    "a text": Answer(body=b"It works!"),
+    "nothing": Answer(body=b""),
+}
+
+
+@WITH_AND_WITHOUT
+@pytest.mark.parametrize("answer", NO_CREWS.values(), ids=NO_CREWS.keys())
+def test_a_url_that_is_no_crews_is_that_at_once_and_before_the_kickoff(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, answer: Answer, policy: CrewRetryPolicy | None
+) -> None:
+    for path in ("/inputs", "/kickoff"):
+        crew.always(path, answer)
+    outcome = airflow.task(brief(retries=2, retry_policy=policy)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(typed_error(outcome, wrapped=policy is None), errors.CrewNotACrew)
+    for words in ("Something answers there, but it is no crew", "It is not retried"):
+        assert words in str(outcome.error)
+    assert (crew.kickoffs, clock.slept) == ([], 0)
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+def test_a_server_that_knows_no_kickoff_is_no_crew(airflow: Airflow, crew: ScriptedCrew, status: int) -> None:
+    for path in ("/inputs", "/kickoff"):
+        crew.always(path, error(status, "Nope"))
+    ti = airflow.task(brief(retries=2))
+    outcome = ti.finish()
+    assert outcome.state == "failed"
+    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewNotFound)
+    assert "Something answers there, but it is no crew" in str(outcome.error)
+    assert ti.record is None
+
+
+def test_a_refused_token_ends_it_before_the_kickoff(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/inputs", error(401, "Not authenticated"))
+    outcome = airflow.task(brief(retries=2)).finish()
+    assert outcome.state == "failed"
+    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAuthError)
+    assert crew.kickoffs == []
+
+
+@pytest.mark.parametrize("answer", [error(500, "boom"), error(404, "Not Found"), HALF, error(429, "slow down")])
+def test_a_crew_that_fails_to_tell_its_inputs_is_kicked_off_all_the_same(
+    airflow: Airflow, crew: ScriptedCrew, answer: Answer
+) -> None:
+    crew.always("/inputs", answer)
+    assert airflow.task(brief()).finish().state == "success"
+    assert [asked.path for asked in crew.asked[:2]] == ["/inputs", "/kickoff"]
 
 
 def test_a_rate_limit_is_retried_when_the_server_said(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -583,6 +849,23 @@ def refuse_and_rotate(airflow: Airflow, crew: ScriptedCrew) -> Answer:
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
+        ({"timeout": float("inf")}, "timeout is inf"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"timeout": 1e300}, "A century is the most; None waits for ever."),
+        ({"timeout": timedelta.max}, "None waits for ever."),
+        ({"timeout": True}, "timeout is True"),
+        ({"execution_timeout": timedelta.max}, "execution_timeout is datetime.timedelta(days=999999999"),
+        ({"poll_interval": float("inf")}, "poll_interval is inf"),
+        ({"poll_interval": float("nan")}, "poll_interval is nan"),
+        ({"poll_interval": "2"}, "poll_interval is '2'; set it to seconds above 0"),
+        ({"poll_interval": True}, "poll_interval is True"),
+        ({"poll_interval": timedelta(seconds=2)}, "poll_interval is datetime.timedelta(seconds=2)"),
+        ({"max_poll_interval": float("inf")}, "max_poll_interval is inf"),
+        ({"max_poll_interval": None}, "max_poll_interval is None"),
+        ({"unreachable_timeout": float("inf")}, "unreachable_timeout is inf; set it to seconds, 0 or more, a century"),
+        ({"unreachable_timeout": float("nan")}, "None waits for ever"),
+        ({"unreachable_timeout": "900"}, "unreachable_timeout is '900'"),
+        ({"unreachable_timeout": False}, "unreachable_timeout is False"),
         ({"poll_interval": 0}, "poll_interval is 0"),
         (
             {"poll_interval": 10, "max_poll_interval": 5},
@@ -602,3 +885,67 @@ def test_options_that_make_no_sense_fail_the_dag_file(wrong: dict[str, Any], com
     with pytest.raises(ValueError, match="Task 'brief'") as raised:
         brief(**wrong)
     assert complaint in str(raised.value)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    "endless", [{"timeout": None, "unreachable_timeout": None}, {"timeout": 10**9}, {"timeout": timedelta(days=30_000)}]
+)
+def test_what_waits_for_ever_or_for_longer_than_a_database_counts_is_started_and_waited_for(
+    airflow: Airflow, crew: ScriptedCrew, endless: dict[str, Any], deferrable: bool
+) -> None:
+    crew.story("RUNNING", "RUNNING", success())
+    ti = airflow.task(brief(deferrable=deferrable, **endless))
+    if (outcome := ti.run()).state == "deferred":
+        assert outcome.message.trigger_timeout is None
+        json.dumps(outcome.message.trigger_kwargs, allow_nan=False)
+        outcome = ti.resume(ti.fire())
+    assert outcome.state == "success"
+
+
+@pytest.mark.parametrize("timeout", [timedelta.max, float("inf"), float("nan"), "3600"])
+def test_a_limit_that_somebody_sets_after_the_dag_was_parsed_is_refused_before_money_is_spent(
+    airflow: Airflow, crew: ScriptedCrew, timeout: Any
+) -> None:
+    task = brief(deferrable=True)
+    task.timeout = timeout
+    outcome = airflow.task(task).run()
+    assert f"Task 'brief': timeout is {timeout!r}" in str(outcome.error)
+    assert crew.asked == []
+
+
+# ---- a deadline that passes before the kickoff ---------------------------------------------------------
+
+
+@BOTH_WAYS
+def test_no_kickoff_is_sent_after_the_deadline_and_a_retry_tries_again(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    ti = airflow.task(brief(deferrable=deferrable, timeout=60, retries=1))
+    outcome = ti.run(started=timedelta(seconds=61))
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewTooLate)
+    for words in ("The crew was not started over", "the deadline passed at", "A retry tries again."):
+        assert words in str(outcome.error)
+    assert (crew.kickoffs, ti.record) == ([], None)
+    assert ti.finish().state == "success"
+
+
+def test_a_deadline_that_passes_while_the_crew_wakes_up_keeps_the_kickoff_from_being_sent(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.always("/inputs", error(503, "asleep"))
+    ti = airflow.task(brief(timeout=30))
+    outcome = ti.run()
+    assert isinstance(outcome.error, errors.CrewServerError)
+    assert 10 < clock.slept <= 30
+    assert (crew.kickoffs, ti.record) == ([], None)
+
+
+def test_a_deadline_that_passes_while_the_intent_is_written_leaves_nothing_on_record(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    airflow.before = lambda message: clock.sleep(61 if type(message).__name__ == "SetTaskStateStore" else 0)
+    ti = airflow.task(brief(timeout=60))
+    assert isinstance(ti.run().error, errors.CrewTooLate)
+    assert (crew.kickoffs, ti.record) == ([], None)

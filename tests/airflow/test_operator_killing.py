@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import structlog
 from airflow.sdk.execution_time.comms import GetTaskStates
-from crew_tasks import brief, sends
+from conftest import Clock
+from crew_tasks import brief, sends, starts_slowly
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Answer, Asked, ScriptedCrew, error, success
 
@@ -179,9 +180,12 @@ def test_a_task_that_is_killed_before_it_kicks_off_starts_nothing(
     assert ti.record is None
 
 
-def test_a_retry_that_is_killed_while_it_looks_at_its_run_stops_it(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_a_retry_that_is_killed_while_it_looks_at_its_run_stops_it(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(retries=1, timeout=0.02))
+    starts_slowly(crew, clock, 60)
+    ti = airflow.task(brief(retries=1, timeout=60))
     ti.run()
     crew.once("/status", ended(ti, "failed"))
     ti.run()
@@ -248,9 +252,10 @@ def test_a_task_that_is_killed_while_it_reads_its_connection_asks_airflow_for_no
     assert "Run run-1 could not be stopped and may go on: the task had not read its connection yet" in outcome.text
 
 
-def test_a_run_that_was_taken_up_is_stopped_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_a_run_that_was_taken_up_is_stopped_too(airflow: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(retries=1, timeout=0.02))
+    starts_slowly(crew, clock, 60)
+    ti = airflow.task(brief(retries=1, timeout=60))
     ti.run()
     ti.edit(brief(retries=1))
     crew.once("/status", RUNNING, RUNNING, TERMINATED)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.comms import GetTaskStateStore, SetTaskStateStore
-from crew_tasks import brief, sends, worker_dies_at
+from conftest import Clock
+from crew_tasks import brief, sends, starts_slowly, worker_dies_at
 from in_memory import LOGICAL_DATE, Airflow, Killed, TaskInstance
 from scripted_crew import INPUTS, LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
@@ -215,9 +216,12 @@ def test_each_try_takes_up_the_run_of_the_one_before(airflow: Airflow, crew: Scr
 
 
 @BOTH_WAYS
-def test_a_run_that_timed_out_is_taken_up_by_the_retry(airflow: Airflow, crew: ScriptedCrew, deferrable: bool) -> None:
+def test_a_run_that_timed_out_is_taken_up_by_the_retry(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, deferrable: bool
+) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(retries=1, timeout=0.02, deferrable=deferrable))
+    starts_slowly(crew, clock, 60)
+    ti = airflow.task(brief(retries=1, timeout=60, deferrable=deferrable))
     assert isinstance(ti.finish().error, errors.CrewRunTimedOut)
     crew.now("run-1", success())
     assert ti.finish().state == "success"
@@ -232,7 +236,7 @@ def test_inputs_are_not_checked_for_a_run_that_is_taken_up(airflow: Airflow, cre
 
 
 def test_a_retry_that_cannot_take_its_run_up_says_that_it_may_go_on(
-    airflow: Airflow, crew: ScriptedCrew, dies: Script
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, dies: Script
 ) -> None:
     ti = crashed_while_waiting(airflow, crew, dies)
     airflow.connections.clear()
@@ -281,10 +285,12 @@ def test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one(airflow: Ai
     assert crew.stops == ["run-1"]
 
 
-def test_clearing_a_task_that_timed_out_stops_its_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_clearing_a_task_that_timed_out_stops_its_run(airflow: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(timeout=0.02))
+    starts_slowly(crew, clock, 60)
+    ti = airflow.task(brief(timeout=60))
     ti.run()
+    ti.task.timeout = None
     ti.clear()
     crew.story(success())
     assert ti.run().state == "success"
@@ -528,7 +534,7 @@ def test_a_record_that_cannot_be_written_keeps_the_kickoff_from_being_sent(
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewLedgerError)
     assert "cannot be written" in str(outcome.error)
-    assert crew.asked == []
+    assert crew.kickoffs == []
 
 
 def test_a_run_that_could_not_be_recorded_is_waited_for_all_the_same(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -540,12 +546,12 @@ def test_a_run_that_could_not_be_recorded_is_waited_for_all_the_same(airflow: Ai
 
 
 def test_a_run_that_could_not_be_recorded_at_first_is_recorded_before_the_task_fails(
-    airflow: Airflow, crew: ScriptedCrew
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
 ) -> None:
     crew.story("RUNNING")
-    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore"))
+    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore") or clock.sleep(60))
     crew.once("/status", lambda _: airflow.broken.clear())
-    ti = airflow.task(brief(retries=1, timeout=0.02))
+    ti = airflow.task(brief(retries=1, timeout=60))
     assert "A retry takes this run up again" in str(ti.run().error)
     crew.now("run-1", success())
     assert ti.finish().state == "success"
@@ -553,11 +559,11 @@ def test_a_run_that_could_not_be_recorded_at_first_is_recorded_before_the_task_f
 
 
 def test_a_run_that_cannot_be_recorded_is_said_to_be_out_of_a_retrys_reach(
-    airflow: Airflow, crew: ScriptedCrew
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
 ) -> None:
     crew.story("RUNNING")
-    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore"))
-    outcome = airflow.task(brief(retries=1, timeout=0.02)).run()
+    crew.once("/kickoff", lambda _: airflow.broken.add("SetTaskStateStore") or clock.sleep(60))
+    outcome = airflow.task(brief(retries=1, timeout=60)).run()
     assert "Run run-1 is not on record, so a retry cannot take it up" in str(outcome.error)
 
 
@@ -603,9 +609,12 @@ def test_without_durability_each_try_starts_a_run_and_nothing_is_recorded(
     assert len(crew.kickoffs) == 2
 
 
-def test_without_durability_a_retry_is_said_to_start_a_second_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_without_durability_a_retry_is_said_to_start_a_second_run(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
     crew.story("RUNNING")
-    outcome = airflow.task(brief(durable=False, timeout=0.01)).finish()
+    starts_slowly(crew, clock, 60)
+    outcome = airflow.task(brief(durable=False, timeout=60)).finish()
     assert "A retry or a clear starts a second run beside it, since recovery is off: stop this one first." in str(
         outcome.error
     )
@@ -754,10 +763,11 @@ def test_a_task_that_shall_reattach_says_that_its_record_was_discarded_after_its
 
 
 def test_a_record_from_before_the_ledger_path_was_set_counts(
-    airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    ti = airflow.task(brief(retries=1, timeout=0.01))
+    ti = airflow.task(brief(retries=1, timeout=60))
     crew.story("RUNNING")
+    starts_slowly(crew, clock, 60)
     ti.finish()
     monkeypatch.setenv("AIRFLOW__CREWAI__LEDGER_PATH", f"file://{tmp_path}/ledger")
     crew.now("run-1", success())
@@ -808,9 +818,12 @@ def test_a_finished_task_is_run_anew_by_a_clear_where_its_retries_were_lowered_b
     assert len(crew.kickoffs) == 2
 
 
-def test_a_retry_after_another_task_was_cleared_takes_the_run_up(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_a_retry_after_another_task_was_cleared_takes_the_run_up(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
     crew.story("RUNNING")
-    ti = airflow.task(brief(retries=1, timeout=0.02))
+    starts_slowly(crew, clock, 60)
+    ti = airflow.task(brief(retries=1, timeout=60))
     ti.run()
     ti.dag_run_clears += 1
     crew.now("run-1", success())

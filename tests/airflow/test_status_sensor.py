@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from conftest import Clock
 from crew_tasks import brief, sensor
-from in_memory import Airflow
+from in_memory import Airflow, Outcome
 from scripted_crew import Answer, ScriptedCrew, error, failure, success
 
 from airflow_provider_crewai.retries import CrewRetryPolicy
@@ -129,14 +130,30 @@ def test_with_soft_fail_a_failed_trigger_is_no_reason_to_skip(airflow: Airflow, 
     assert ti.resume_failed("Trigger timeout").state == "success"
 
 
-@BOTH_WAYS
-def test_a_token_that_is_refused_is_not_retried(airflow: Airflow, crew: ScriptedCrew, deferrable: bool) -> None:
+def refused_for_a_minute(airflow: Airflow, crew: ScriptedCrew, **options: Any) -> Outcome:
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(sensor(deferrable=True, **options))
+    assert ti.run().state == "deferred"
     crew.always("/status", error(401, "Not authenticated"))
-    outcome = airflow.task(sensor(deferrable=deferrable, retries=2)).finish()
-    assert outcome.state == "failed"
-    assert isinstance(outcome.error, AirflowFailException)
-    assert isinstance(outcome.error.__cause__, errors.CrewRunAuthLost)
-    assert "The sensor is not retried; clear it once the connection works, to look again." in str(outcome.error)
+    return ti.resume({"ending": "auth_lost", "since": time.time() - 61, "seen_alive": True})
+
+
+def test_a_token_that_is_refused_for_a_minute_fails_it_and_a_retry_looks_again(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    outcome = refused_for_a_minute(airflow, crew, retries=2)
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, errors.CrewRunAuthLost)
+    assert SAME_RUN in str(outcome.error)
+
+
+def test_a_token_that_is_refused_in_the_worker_is_given_a_minute_too(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.always("/status", error(401, "Not authenticated"))
+    outcome = airflow.task(sensor(retries=2, poll_interval=2, max_poll_interval=60)).finish()
+    assert isinstance(outcome.error, errors.CrewRunAuthLost)
+    assert 55 < clock.slept <= 60
 
 
 def no_password(airflow: Airflow, _: ScriptedCrew) -> None:
@@ -148,15 +165,21 @@ def no_crew(_: Airflow, crew: ScriptedCrew) -> None:
     crew.always("/run-1", error(404, "Not Found"))
 
 
+def a_page(_: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/status", Answer(200, b"<html><body>Welcome</body></html>"))
+
+
 @BOTH_WAYS
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "says", "retried"),
     [
         (
             no_password,
             "Run run-1 could not be looked at: Connection 'crewai_default': its Bearer token (password) is empty;",
+            True,
         ),
-        (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found)."),
+        (no_crew, "Run run-1 could not be looked at: no crew answers there (HTTP 404: Not Found).", False),
+        (a_page, "Run run-1 could not be looked at: no crew answers there (HTTP 200, but", False),
     ],
 )
 def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
@@ -164,17 +187,19 @@ def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
     crew: ScriptedCrew,
     spoil: Callable[[Airflow, ScriptedCrew], None],
     says: str,
+    retried: bool,
     deferrable: bool,
 ) -> None:
     spoil(airflow, crew)
     outcome = airflow.task(sensor(deferrable=deferrable, retries=2)).finish()
-    assert outcome.state == "failed"
-    assert isinstance(outcome.error, AirflowFailException)
-    assert isinstance(outcome.error.__cause__, errors.CrewRunUnwatchable)
+    assert outcome.state == ("up_for_retry" if retried else "failed")
+    typed = outcome.error if retried else outcome.error and outcome.error.__cause__
+    assert isinstance(typed, errors.CrewRunUnwatchable)
+    mended = "The sensor is not retried; clear it once the connection works, to look again."
     for words in (
         says,
         "It was to be looked at over connection 'crewai_default'. Whether it goes on is not known.",
-        "The sensor is not retried; clear it once the connection works, to look again.",
+        SAME_RUN if retried else mended,
     ):
         assert words in str(outcome.error)
     assert ".." not in str(outcome.error)
@@ -207,6 +232,93 @@ def test_a_run_out_of_sight_is_waited_for_where_somebody_is_told_when_it_waits_f
     ti.run()
     crew.now("run-1", "NOT FOUND")
     assert ti.resume({"ending": "lost", "since": time.time() - 61, "seen_alive": True}).state == "deferred"
+
+
+@BOTH_WAYS
+def test_a_crew_that_already_waits_for_a_human_when_it_begins_is_waited_for(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, deferrable: bool
+) -> None:
+    crew.now("run-1", *["NOT FOUND"] * 20, success())
+    slow: dict[str, Any] = {} if deferrable else {"poll_interval": 10, "max_poll_interval": 60}
+    ti = airflow.task(sensor(deferrable=deferrable, human_input=True, **slow))
+    outcome = ti.finish()
+    assert outcome.state == "success"
+    assert deferrable or clock.slept > 120
+
+
+# ---- what Airflow's sensors promise -------------------------------------------------------------------
+
+OUTAGE = {"unreachable_timeout": 0.01}
+
+
+@BOTH_WAYS
+def test_with_soft_fail_what_a_retry_may_mend_is_retried_as_by_any_sensor(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    crew.always("/status", error(502, "Bad Gateway"))
+    outcome = airflow.task(sensor(soft_fail=True, retries=1, deferrable=deferrable, **OUTAGE)).finish()
+    assert outcome.state == "up_for_retry"
+    assert SAME_RUN in str(outcome.error)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("script", "options", "age"),
+    [
+        (Answer(body=failure("out of tokens")), {}, 0),
+        (Answer(body={"state": "RUNNING"}), {}, 10**6),
+        (error(502, "Bad Gateway"), OUTAGE, 0),
+        (error(404, "Not Found"), {}, 0),
+    ],
+    ids=["failed", "timed out", "unreachable", "no crew"],
+)
+def test_with_never_fail_it_skips_whatever_goes_wrong(
+    airflow: Airflow, crew: ScriptedCrew, script: Answer, options: dict[str, Any], age: float, deferrable: bool
+) -> None:
+    crew.always("/status", script)
+    crew.always("/run-1", script)
+    ti = airflow.task(sensor(never_fail=True, retries=2, deferrable=deferrable, **options))
+    outcome = ti.finish(started=timedelta(seconds=age))
+    assert outcome.state == "skipped"
+    assert "The sensor is skipped, as never_fail says; clear it to look again." in outcome.text
+
+
+@pytest.mark.parametrize("kickoff_id", ["", ".."])
+def test_with_never_fail_it_skips_without_a_run_to_wait_for(
+    airflow: Airflow, crew: ScriptedCrew, kickoff_id: str
+) -> None:
+    assert airflow.task(sensor(never_fail=True, kickoff_id=kickoff_id)).finish().state == "skipped"
+
+
+@pytest.mark.parametrize("trouble", [error(502, "Bad Gateway"), error(401, "No"), Answer(body={"state": "NOT FOUND"})])
+def test_with_silent_fail_nothing_that_may_get_better_ends_it_before_its_timeout(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock, trouble: Answer
+) -> None:
+    crew.now("run-1", "RUNNING")
+    crew.once("/status", Answer(body={"state": "RUNNING"}))
+    crew.always("/status", trouble)
+    slow = {"poll_interval": 60, "max_poll_interval": 60}
+    outcome = airflow.task(sensor(silent_fail=True, timeout=3600, unreachable_timeout=60, **slow)).finish()
+    assert isinstance(outcome.error, AirflowSensorTimeout)
+    assert 3500 < clock.slept < 3601
+
+
+@BOTH_WAYS
+def test_with_silent_fail_a_run_that_failed_fails_it(airflow: Airflow, crew: ScriptedCrew, deferrable: bool) -> None:
+    crew.now("run-1", "RUNNING", "RUNNING", failure("out of tokens"))
+    assert airflow.task(sensor(silent_fail=True, deferrable=deferrable)).finish().state == "failed"
+
+
+def test_with_silent_fail_its_trigger_is_silent_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", "RUNNING")
+    ti = airflow.task(sensor(silent_fail=True, deferrable=True))
+    assert ti.run().message.trigger_kwargs["silent"] is True
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e300, timedelta.max, "3600", True, -1])
+def test_a_timeout_that_is_none_fails_the_dag_file_and_is_named(timeout: Any) -> None:
+    with pytest.raises(ValueError, match=r"Task 'answer': timeout is .* seconds above 0"):
+        sensor(timeout=timeout)
 
 
 @pytest.mark.parametrize("kickoff_id", [None, "", "{{ ti.xcom_pull('start') }}"])

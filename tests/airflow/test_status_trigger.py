@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import time
 from typing import Any
 
 import pytest
@@ -35,7 +36,10 @@ def test_it_fires_one_event_when_the_run_has_ended(
     airflow: Airflow, crew: ScriptedCrew, ended: dict[str, Any], ending: str
 ) -> None:
     crew.now("run-1", "PENDING", "RUNNING", ended)
-    assert event_of(airflow) == {"kickoff_id": "run-1", "ending": ending, "since": None, "seen_alive": True}
+    event = event_of(airflow)
+    assert abs(time.time() - event.pop("at")) < 60
+    known = {"kickoff_id": "run-1", "since": None, "seen_alive": True}
+    assert event == {**known, "ending": ending, "state": ending}
 
 
 def test_its_event_holds_no_result_no_error_and_no_token(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -89,9 +93,26 @@ def test_the_connection_is_looked_up_again_after_a_401(airflow: Airflow, crew: S
     assert airflow.count(GetConnection) == 2
 
 
-def test_a_token_that_stopped_working_is_told(airflow: Airflow, crew: ScriptedCrew) -> None:
-    crew.always("/status", error(401, "Not authenticated"))
-    assert event_of(airflow)["ending"] == "auth_lost"
+def test_a_token_that_is_refused_for_less_than_a_minute_ends_nothing(airflow: Airflow, crew: ScriptedCrew) -> None:
+    denied = error(401, "Not authenticated")
+    crew.now("run-1", "RUNNING", success())
+    crew.once("/status", Answer(body={"state": "RUNNING"}), *[denied] * 6)
+    assert event_of(airflow)["ending"] == "succeeded"
+    assert airflow.count(GetConnection) == 4
+
+
+def test_what_was_last_seen_of_a_run_is_told_when_the_api_falls_silent(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.once("/status", Answer(body={"state": "RUNNING"}))
+    crew.always("/status", error(502, "Bad Gateway"))
+    event = event_of(airflow, unreachable_timeout=0.01)
+    assert (event["ending"], event["state"]) == ("unreachable", "running")
+    assert event["at"] <= event["since"]
+
+
+def test_no_limit_for_a_silent_api_survives_the_database() -> None:
+    _, arguments = CrewStatusTrigger("run-1", unreachable_timeout=None).serialize()
+    stored = json.loads(json.dumps(arguments, allow_nan=False))
+    assert CrewStatusTrigger(**stored).patience.unreachable_timeout is None
 
 
 def test_all_triggers_of_a_connection_share_one_http_session(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -158,9 +179,18 @@ def test_a_connection_that_comes_back_is_used(airflow: Airflow, crew: ScriptedCr
 def test_an_api_that_does_not_answer_raises_nothing(airflow: Airflow, crew: ScriptedCrew, silence: Answer) -> None:
     crew.now("run-1", success())
     crew.once("/status", silence, silence, silence)
-    assert event_of(airflow)["ending"] == "succeeded"
+    assert event_of(airflow, seen_alive=True)["ending"] == "succeeded"
     crew.always("/status", silence)
-    assert event_of(airflow, unreachable_timeout=0.01)["ending"] == "unreachable"
+    assert event_of(airflow, seen_alive=True, unreachable_timeout=0.01)["ending"] == "unreachable"
+
+
+@pytest.mark.parametrize("page", [Answer(200, b"<html>"), Answer(body={"hello": "world"}), Answer(body=[])])
+def test_what_no_crew_answers_is_told_at_once_where_the_run_was_never_seen(
+    airflow: Airflow, crew: ScriptedCrew, page: Answer
+) -> None:
+    crew.always("/status", page)
+    assert event_of(airflow)["ending"] == "unwatchable"
+    assert len(crew.looks) == 1
 
 
 def test_it_sleeps_before_its_first_look(airflow: Airflow, crew: ScriptedCrew) -> None:

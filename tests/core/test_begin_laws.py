@@ -12,7 +12,7 @@ from support.simulation import (
     CHANGES,
     FATES,
     KICKOFFS,
-    STARTED,
+    NOT_STARTED,
     Schedule,
     Try,
     World,
@@ -37,7 +37,7 @@ def test_no_random_life_of_a_task_starts_a_run_twice_or_forgets_one() -> None:
     counts = simulate(SCHEDULES)
     print(f"\n{summary(counts)}")  # noqa: T201 - shown with pytest -s
     assert counts["schedules"] == SCHEDULES
-    for step in ("load", "save", "kickoff", "look", "stop", "pause", "renew"):
+    for step in ("load", "save", "wake", "kickoff", "look", "stop", "pause", "renew"):
         assert counts[f"killed before a {step}"]
         assert counts[f"killed after a {step}"]
 
@@ -124,7 +124,7 @@ def test_a_retry_after_a_failed_run_starts_another() -> None:
         assert list(lived(Try(), Try(fates=(fate,))).runs) == ["run-1", "run-2"]
 
 
-@pytest.mark.parametrize("kickoff", sorted({*KICKOFFS} - STARTED - {"lost, not started"}))
+@pytest.mark.parametrize("kickoff", sorted(NOT_STARTED))
 def test_a_kickoff_that_was_certainly_not_started_leaves_nothing_on_record(kickoff: str) -> None:
     world = lived(Try(kickoffs=(kickoff,)))
     assert world.record is None
@@ -187,7 +187,8 @@ def test_the_steps_of_a_start_are_in_the_order_that_survives_a_crash() -> None:
     world = World(Rules())
     steps = live_try(world, Try(), Schedule(Rules(), ()))
     order = [step for step in steps if isinstance(step, Load | Save | Request)]
-    assert [type(step) for step in order] == [Load, Save, Request, Save]
+    assert [type(step) for step in order] == [Load, Request, Save, Request, Save]
+    assert [step.path for step in order if isinstance(step, Request)] == ["/inputs", "/kickoff"]
 
 
 # ---- the record that cannot be read, and what the words say -------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,18 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted import EPOCH, Answer, Asked, Exchange, ScriptedShell
-from support.stories import ACTS, LOST_ANSWERS, NO_SUCH_PATH, REFUSED, TURNED_AWAY
+from support.stories import ACTS, LOST_ANSWERS, NO_SUCH_PATH, NOT_CREWS, REFUSED, TURNED_AWAY, UNREAD, WRONG
 
 from airflow_provider_crewai.client import flows, policy
+from airflow_provider_crewai.client.messages import trying_again
 from airflow_provider_crewai.wire.errors import (
     CrewApiError,
     CrewAuthError,
+    CrewConfigError,
+    CrewConnectionUnreadable,
     CrewError,
     CrewMayHaveStarted,
+    CrewNotACrew,
     CrewNotFound,
+    CrewServerError,
     CrewTransportError,
 )
-from airflow_provider_crewai.wire.model import Kickoff, Request, Response, Resumption
+from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Request, Response, Resumption
 
 PATIENCE = 120.0
 DENIED = ("401", "403")
@@ -34,12 +40,13 @@ NOT_CARRIED_OUT = frozenset((*TURNED_AWAY, *REFUSED, *DENIED))
 """By hand, from aop-api.md: after these the server has certainly not started anything."""
 
 CALLS: dict[str, tuple[Callable[[], flows.Flow[Any]], bytes]] = {
-    "kickoff": (lambda: flows.kickoff(Kickoff({"topic": "x"}), PATIENCE), b'{"kickoff_id":"run-1"}'),
+    "kickoff": (lambda: flows.kickoff_awake(Kickoff({"topic": "x"}), PATIENCE), b'{"kickoff_id":"run-1"}'),
     "resume": (lambda: flows.resume(Resumption("run-1", "t", "fine"), PATIENCE), b'{"kickoff_id":"run-2"}'),
     "stop": (lambda: flows.stop("run-1", PATIENCE), b'{"status":"stopped"}'),
     "inputs": (lambda: flows.get_inputs(PATIENCE), b'{"inputs":["topic"]}'),
     "status": (lambda: flows.get_status("run-1", flows.Dialect(known=True), PATIENCE), b'{"state":"RUNNING"}'),
 }
+WAITS = {"429 with a wait": 40.0, "503 with a wait": 3.0}
 ONCE = ("kickoff", "resume")
 """What must not happen twice."""
 
@@ -123,8 +130,8 @@ def test_between_two_attempts_there_is_a_pause_no_shorter_than_the_server_asked_
             assert pause == 0
             continue
         assert pause >= 0.5 - 1e-5
-        if act == "429 with a wait":
-            assert pause >= 40 - 1e-5
+        if act in WAITS:
+            assert pause >= WAITS[act] - 1e-5
         elif act != "503 with a date":
             assert pause <= flows.LONGEST_BACKOFF + 1e-5
 
@@ -171,6 +178,136 @@ def test_a_kickoff_that_was_refused_is_not_sent_again_and_has_not_started(act: s
 @pytest.mark.parametrize("act", ["500", "502", "504", "reset", "refused", "503", "429"])
 def test_a_question_is_asked_again_whatever_happened_to_it(name: str, act: str) -> None:
     assert call(name, [act, act, GOOD], 0.1, 0.5).error is None
+
+
+# ---- the crew is woken before it is kicked off -------------------------------------------------------
+
+
+ASLEEP = ("refused", "reset", "502", "503", "503 with a wait", "503 with no time", "504", UNREAD)
+"""By hand, from aop-api.md: what a deployment that sleeps may answer to `GET /inputs`, and what its gateway may."""
+ENDS_THERE = (*DENIED, *NOT_CREWS, WRONG)
+AWAKE = tuple(act for act in ACTS if act not in (*ASLEEP, *ENDS_THERE, "503 with a date"))
+
+
+def started(asleep: list[str], kicked: list[str], latency: float = 0.3, deadline: float = math.inf) -> Called:
+    """Kick a crew off that acts like this to `GET /inputs`, and like that to `POST /kickoff`."""
+    called, scripts = Called("kickoff"), {"/inputs": asleep, "/kickoff": kicked}
+    acts = {path: iter(script) for path, script in scripts.items()}
+
+    def server(asked: Asked) -> Answer:
+        path = asked.request.path
+        called.acts.append(f"{path} {next(acts[path], scripts[path][-1])}")
+        good = b'{"inputs":["topic"]}' if path == "/inputs" else b'{"kickoff_id":"run-1"}'
+        act = called.acts[-1].partition(" ")[2]
+        return Answer(Response(200, {}, good) if act == GOOD else ACTS[act](), latency)
+
+    shell = ScriptedShell(server, itertools.repeat(0.5))
+    try:
+        called.value = shell.drive(_begun(deadline))
+    except CrewError as error:
+        called.error = error
+    called.log, called.renewals = shell.log, shell.renewals
+    return called
+
+
+def _begun(deadline: float) -> flows.Flow[str]:
+    yield from flows.wake(None, PATIENCE, deadline)
+    return (yield from flows.kickoff_awake(Kickoff({"topic": "x"}), PATIENCE, deadline))
+
+
+def posts(called: Called) -> list[str]:
+    return [act.partition(" ")[2] for act in called.acts if act.startswith("/kickoff")]
+
+
+@pytest.mark.parametrize("act", ASLEEP)
+def test_a_deployment_that_sleeps_is_woken_before_it_is_kicked_off(act: str) -> None:
+    called = started([act, act, GOOD], [GOOD])
+    assert (called.value, posts(called), len(called.acts)) == ("run-1", [GOOD], 4)
+
+
+@pytest.mark.parametrize("act", [GOOD, *AWAKE])
+def test_any_other_answer_means_awake_and_costs_one_request(act: str) -> None:
+    called = started([act], [GOOD])
+    assert (called.value, called.acts) == ("run-1", [f"/inputs {act}", f"/kickoff {GOOD}"])
+
+
+@pytest.mark.parametrize("act", ENDS_THERE)
+def test_a_refused_token_and_a_url_that_is_no_crews_end_it_there(act: str) -> None:
+    called = started([act], [GOOD])
+    assert posts(called) == []
+    assert len(called.acts) == (2 if act in DENIED else 1)
+    assert isinstance(called.error, CrewAuthError | CrewNotACrew | CrewConfigError)
+
+
+def test_a_deployment_that_does_not_wake_up_is_not_kicked_off() -> None:
+    called = started(["503"], [GOOD])
+    assert posts(called) == []
+    assert isinstance(called.error, CrewServerError)
+    assert PATIENCE - flows.LONGEST_BACKOFF <= called.log[-1].until - EPOCH <= PATIENCE + 1
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.sampled_from([GOOD, *ASLEEP, *AWAKE]), min_size=1, max_size=5),
+    SCRIPTS,
+    LATENCIES,
+    st.floats(0, 200) | st.just(math.inf),
+)
+def test_no_kickoff_is_sent_after_the_deadline_nor_twice_where_the_first_may_have_arrived(
+    asleep: list[str], kicked: list[str], latency: float, left: float
+) -> None:
+    deadline = EPOCH + left
+    called = started(asleep, kicked, latency, deadline)
+    # The first is begin's to withhold, which looks at the clock between the two.
+    sent = [exchange.at for exchange in called.log if exchange.asked.request.path == "/kickoff"]
+    assert all(at < deadline for at in sent[1:])
+    assert all(act in NOT_CARRIED_OUT for act in posts(called)[:-1])
+
+
+def test_the_names_are_checked_by_what_the_crew_answered_as_it_woke_up() -> None:
+    checked: list[CrewInputs] = []
+    shell = ScriptedShell(lambda _: Answer(Response(200, {}, b'{"inputs":["topic"]}')), itertools.repeat(0.5))
+    shell.drive(flows.wake(checked.append, PATIENCE))
+    assert (checked, len(shell.log)) == ([CrewInputs(("topic",))], 1)
+
+
+def test_names_that_a_crew_does_not_tell_at_once_are_asked_for_again_before_they_are_checked() -> None:
+    called, answers = Called("wake"), iter([ACTS["500"](), ACTS["500"](), Response(200, {}, b'{"inputs":["topic"]}')])
+    shell = ScriptedShell(lambda _: Answer(next(answers)), itertools.repeat(0.5))
+    shell.drive(flows.wake(lambda listed: setattr(called, "value", listed), PATIENCE))
+    assert called.value == CrewInputs(("topic",))
+
+
+@pytest.mark.parametrize("act", ["refused", "503", UNREAD])
+def test_whoever_waits_is_told_what_is_tried_again_and_until_when(act: str) -> None:
+    shell = ScriptedShell(lambda _: Answer(ACTS[act](), 0.3), itertools.repeat(0.5))
+    with pytest.raises(CrewError):
+        shell.drive(flows.get_inputs(PATIENCE))
+    told = [step for step in shell.steps if isinstance(step, flows.Pause) and step.seconds]
+    assert len(told) == len(shell.log) - 1
+    for pause in told:
+        assert pause.trouble is not None
+        said = trying_again(pause.trouble, pause.seconds, pause.until)
+        assert f"({str(pause.trouble).rstrip('.')}). Trying again in " in said
+        assert said.endswith(", until 2026-01-01 00:02:00 UTC.")
+        assert ".." not in said
+
+
+def test_a_connection_that_cannot_be_read_is_tried_as_long_as_an_api_that_is_down() -> None:
+    answers = [ACTS[UNREAD]()] * 5
+    assert _connected(answers).drive(flows.connect(PATIENCE)) == "https://crew.example"
+    with pytest.raises(CrewConnectionUnreadable):
+        _connected([ACTS[UNREAD]()] * 99).drive(flows.connect(PATIENCE))
+    shell = _connected([ACTS[WRONG]()])
+    with pytest.raises(CrewConfigError):
+        shell.drive(flows.connect(PATIENCE))
+    assert shell.now == EPOCH
+
+
+def _connected(answers: list[Any]) -> ScriptedShell:
+    shell = ScriptedShell(lambda _: Answer(Response(200)), itertools.repeat(0.5))
+    shell.connections = iter([*answers, flows.Connected("https://crew.example")])
+    return shell
 
 
 @pytest.mark.parametrize("name", ["kickoff", "inputs"])

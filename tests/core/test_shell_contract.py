@@ -179,7 +179,7 @@ def test_no_answer_to_a_kickoff_means_that_it_may_have_arrived(caller: Caller, w
 @pytest.mark.parametrize("what", ["reset", "closed without an answer", "silence beyond the timeout"])
 def test_a_kickoff_whose_answer_is_lost_is_sent_once_by_either_shell(caller: Caller, what: str) -> None:
     with Scripted(always(BROKEN[what])) as server:
-        (error,) = caller(lambda: settings_for(server.url), flows.kickoff(Kickoff(), 5.0))
+        (error,) = caller(lambda: settings_for(server.url), flows.kickoff_awake(Kickoff(), 5.0))
     assert isinstance(error, CrewMayHaveStarted)
     assert len(server.seen) == 1
 
@@ -358,7 +358,9 @@ def test_questions_share_a_connection(caller: Caller) -> None:
 def test_a_stale_connection_does_not_turn_a_kickoff_into_one_that_may_have_started(caller: Caller) -> None:
     script = in_turn(then_close(says({"inputs": []})), says({"kickoff_id": "run-1"}))
     with Scripted(script) as server:
-        _, kickoff_id = caller(lambda: settings_for(server.url), flows.get_inputs(5.0), flows.kickoff(Kickoff(), 5.0))
+        _, kickoff_id = caller(
+            lambda: settings_for(server.url), flows.get_inputs(5.0), flows.kickoff_awake(Kickoff(), 5.0)
+        )
     assert kickoff_id == "run-1"
     assert [seen.method for seen in server.seen] == ["GET", "POST"]
 
@@ -405,7 +407,7 @@ def test_after_a_401_the_connection_is_read_again(caller: Caller) -> None:
 
     with Scripted(script) as server:
         (kickoff_id,) = caller(
-            lambda: read_settings("crew", host=server.url, password=next(tokens)), flows.kickoff(Kickoff(), 5.0)
+            lambda: read_settings("crew", host=server.url, password=next(tokens)), flows.kickoff_awake(Kickoff(), 5.0)
         )
     assert kickoff_id == "run-1"
     assert len(server.seen) == 2
@@ -413,7 +415,7 @@ def test_after_a_401_the_connection_is_read_again(caller: Caller) -> None:
 
 def test_a_token_that_stays_denied_is_tried_twice(caller: Caller) -> None:
     with Scripted(always(says({"detail": "Not authenticated"}, 401))) as server:
-        (error,) = caller(lambda: settings_for(server.url), flows.kickoff(Kickoff(), 5.0))
+        (error,) = caller(lambda: settings_for(server.url), flows.kickoff_awake(Kickoff(), 5.0))
     assert isinstance(error, CrewAuthError)
     assert len(server.seen) == 2
 
@@ -469,7 +471,7 @@ def test_an_answer_arrives_as_it_came_with_the_secrets_that_no_word_may_hold(
                          ids=["echo", "as an answer", "in a cut body", "reset"])  # fmt: skip
 def test_no_error_holds_the_token(caller: Caller, behaviour: Behaviour) -> None:
     with Scripted(always(behaviour)) as server:
-        (error,) = caller(lambda: settings_for(server.url), flows.kickoff(Kickoff(), 5.0))
+        (error,) = caller(lambda: settings_for(server.url), flows.kickoff_awake(Kickoff(), 5.0))
     assert isinstance(error, CrewError)
     seen: list[BaseException | None] = [error, error.__cause__, error.__context__]
     assert not any(TOKEN in f"{part!r} {part} {vars(part) if part else ''}" for part in seen)
@@ -580,7 +582,7 @@ def test_a_fault_proxy_loses_what_it_was_told_to_lose(caller: Caller) -> None:
             real.seen.clear()
             plan = Plan("POST /kickoff", [fault])
             with Scripted(faults(real.url, plan)) as proxy:
-                (outcome,) = caller(lambda: settings_for(proxy.url, timeout=5), flows.kickoff(Kickoff(), 5.0))
+                (outcome,) = caller(lambda: settings_for(proxy.url, timeout=5), flows.kickoff_awake(Kickoff(), 5.0))
             assert isinstance(outcome, str if fault is PASS else CrewMayHaveStarted)
             assert (len(real.seen), len(plan.met)) == (arrived, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from support.stories import (
     DENIED,
     ENDED,
     NO_CREW,
+    NO_CREWS,
     PATHS,
     SPEAKS,
     UNREAD,
@@ -39,15 +41,15 @@ from support.stories import (
 
 from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
 from airflow_provider_crewai.client.messages import error_of
-from airflow_provider_crewai.client.watch import GRACE, PACE, Ending, Verdict, Watch
-from airflow_provider_crewai.wire.errors import CrewError
-from airflow_provider_crewai.wire.model import Request, Run
+from airflow_provider_crewai.client.watch import GRACE, LOGIN_GRACE, PACE, Again, Ending, Sight, Verdict, Watch
+from airflow_provider_crewai.wire.errors import CrewAnswerNotFetched, CrewAnswerTooLarge, CrewError, CrewServerError
+from airflow_provider_crewai.wire.model import Request, Run, RunState
 
 HORIZON = EPOCH + 4_000
 HAIR = 1e-5
 """Seconds that doubles lose when they count from 1970."""
 
-WAITS = {"429 with a wait": 40.0}
+WAITS = {"429 with a wait": 40.0, "503 with a wait": 3.0}
 VERDICTS = {"SUCCESS": Verdict.SUCCEEDED, "FAILED": Verdict.FAILED, "REVOKED": Verdict.STOPPED}
 
 
@@ -118,8 +120,15 @@ def live(story: Story) -> Watched:
         ending = shell.drive(wait(watch, Dialect(), lambda sight, now: observed.append((sight, now))))
     except HorizonError:
         ending = None
-        del telling.acts[len(shell.log) :]
+        _forget_half_a_look(shell, telling, observed)
     return Watched(story, shell, telling, ending, observed)
+
+
+def _forget_half_a_look(shell: ScriptedShell, telling: Telling, observed: list[tuple[Run | CrewError, float]]) -> None:
+    """The end of the virtual world may come in the middle of a look."""
+    whole = list(dict.fromkeys(exchange.look for exchange in shell.log))[: len(observed)]
+    shell.log = [exchange for exchange in shell.log if exchange.look in whole]
+    del telling.acts[len(shell.log) :]
 
 
 # ---- the laws -------------------------------------------------------------------------------------
@@ -127,10 +136,10 @@ def live(story: Story) -> Watched:
 
 def there_is_one_ending_or_a_reason_to_go_on(seen: Watched) -> None:
     if seen.ending is None:
-        last = seen.story.phases[-1].act
-        assert seen.story.patience.deadline is None
-        human = seen.story.patience.human_input and last in UNSEEN
-        assert last in ALIVE or human
+        last, patience = seen.story.phases[-1].act, seen.story.patience
+        assert patience.deadline is None
+        endless = patience.silent or patience.unreachable_timeout is None
+        assert last in ALIVE or (patience.human_input and last in UNSEEN) or endless
         return
     assert seen.ending.kickoff_id == "run-1"
     assert isinstance(seen.shell.steps[-1], Request)
@@ -169,20 +178,34 @@ def _is_hopeless(seen: Watched, index: int) -> bool:
     """A wrong connection, or no crew where none was ever seen to answer."""
     answered = seen.story.seen_alive or any(look.speaks for look in seen.looks[:index])
     act = seen.looks[index].act
-    return act == WRONG or (act == NO_CREW and not answered)
+    return (act == WRONG and not seen.story.patience.silent) or (act in NO_CREWS and not answered)
 
 
 def unreachable_needs_the_whole_patience_without_an_answer(seen: Watched) -> None:
-    patience = seen.story.patience.unreachable_timeout
-    missed = seen.missed
-    silence = missed[0].until - missed[-1].until if missed else 0.0
+    patience, missed = seen.story.patience, seen.missed
     if seen.ending and seen.ending.verdict is Verdict.UNREACHABLE:
-        assert silence >= patience
-        assert seen.ending.error is not None
-        assert seen.ending.since == missed[-1].until
-    # Every look but the last was followed by another, so the patience was not used up yet.
-    elif len(missed) > 1:
-        assert missed[1].until - missed[-1].until < patience
+        assert patience.unreachable_timeout is not None
+        assert not patience.silent
+        assert missed[0].until - missed[-1].until >= patience.unreachable_timeout
+        assert missed[0].act not in DENIED
+        assert (seen.ending.since, seen.ending.error is None) == (missed[-1].until, False)
+    elif len(missed) > 1 and missed[1].act not in DENIED:
+        # Every look but the last was followed by another, so the patience was not used up yet.
+        assert missed[1].until - missed[-1].until < _budget(patience, patience.unreachable_timeout)
+
+
+def a_login_is_lost_when_the_token_was_refused_for_a_whole_minute(seen: Watched) -> None:
+    denied = list(itertools.takewhile(lambda look: look.act in DENIED, reversed(seen.looks)))
+    if seen.ending and seen.ending.verdict is Verdict.AUTH_LOST:
+        assert not seen.story.patience.silent
+        assert denied[0].until - denied[-1].until >= LOGIN_GRACE
+        assert (seen.ending.since, seen.ending.error is None) == (denied[-1].until, False)
+    elif len(denied) > 1:
+        assert denied[1].until - denied[-1].until < _budget(seen.story.patience, LOGIN_GRACE)
+
+
+def _budget(patience: Patience, seconds: float | None) -> float:
+    return math.inf if seconds is None or patience.silent else seconds
 
 
 def lost_needs_the_whole_grace_without_a_sight_of_it(seen: Watched) -> None:
@@ -191,7 +214,7 @@ def lost_needs_the_whole_grace_without_a_sight_of_it(seen: Watched) -> None:
     unseen = [look for look in seen.looks[last_alive + 1 :] if look.act in UNSEEN]
     seen_alive = seen.story.seen_alive or last_alive >= 0
     assert seen.ending.seen_alive == (seen_alive or seen.looks[-1].act in ENDED)
-    waits_for_human = seen_alive and seen.story.patience.human_input
+    waits_for_human = seen.story.patience.human_input or seen.story.patience.silent
     if seen.ending.verdict is Verdict.LOST:
         assert not waits_for_human
         assert unseen[-1].until - unseen[0].until >= GRACE
@@ -218,7 +241,7 @@ def a_denied_token_is_renewed_exactly_once_before_it_is_given_up(seen: Watched) 
         renewed = False
     if seen.ending and seen.ending.verdict is Verdict.AUTH_LOST:
         assert all(act in DENIED for act in seen.telling.acts[-2:])
-        assert seen.shell.renewals >= 1
+        assert seen.shell.renewals >= 2
 
 
 def _answered(seen: Watched, steps: list[object]) -> int:
@@ -233,7 +256,7 @@ def the_other_path_is_tried_after_a_404_and_the_right_one_is_kept(seen: Watched)
     assert asked[0][0] == PATHS[0]
     for (path, act), (after, _) in itertools.pairwise(asked):
         if path == PATHS[0] and after == PATHS[1]:
-            assert act == NO_CREW
+            assert act in (NO_CREW, "redirect")
     answered = [path for path, act in asked if act in SPEAKS]
     if answered:
         first = next(index for index, (_, act) in enumerate(asked) if act in SPEAKS)
@@ -257,13 +280,17 @@ def the_pace_is_a_part_of_the_runs_age(seen: Watched) -> None:
 
 
 def _budgets(seen: Watched) -> Iterator[float | None]:
-    """After each look: when the grace, or the patience with a silent API, would be used up."""
-    silent, unseen = None, None
+    """After each look: when the grace, or the patience with a silent API or a refused token, would be used up."""
+    silent, unseen, denied = None, None, None
+    patience = seen.story.patience
     for look in seen.looks:
         silent = None if look.speaks else (silent or look.until)
+        denied = (denied or look.until) if look.act in DENIED else None
         unseen = None if look.act in ALIVE else (unseen or (look.until if look.act in UNSEEN else None))
-        if silent is not None:
-            yield silent + seen.story.patience.unreachable_timeout
+        if denied is not None:
+            yield denied + LOGIN_GRACE
+        elif silent is not None:
+            yield silent + _budget(patience, patience.unreachable_timeout)
         else:
             yield unseen + GRACE if unseen is not None else None
 
@@ -292,6 +319,7 @@ ALWAYS = (
     nothing_is_asked_after_a_final_answer,
     a_connection_that_somebody_has_to_mend_ends_it_at_once,
     unreachable_needs_the_whole_patience_without_an_answer,
+    a_login_is_lost_when_the_token_was_refused_for_a_whole_minute,
     a_denied_token_is_renewed_exactly_once_before_it_is_given_up,
     the_other_path_is_tried_after_a_404_and_the_right_one_is_kept,
     the_pace_is_a_part_of_the_runs_age,
@@ -348,11 +376,13 @@ async def _crowd(crowd: list[Story]) -> list[Watched]:
 async def _live(story: Story) -> Watched:
     shell, telling, watch = make(story, AsyncScriptedShell)
     assert isinstance(shell, AsyncScriptedShell)
+    observed: list[tuple[Run | CrewError, float]] = []
     try:
-        ending = await shell.drive_async(wait(watch, Dialect(), lambda _run, _now: None))
+        ending = await shell.drive_async(wait(watch, Dialect(), lambda sight, now: observed.append((sight, now))))
     except HorizonError:
         ending = None
-    return Watched(story, shell, telling, ending, [])
+        _forget_half_a_look(shell, telling, observed)
+    return Watched(story, shell, telling, ending, observed)
 
 
 # ---- the same laws by hand, where the story matters ------------------------------------------------
@@ -368,12 +398,14 @@ def human(seconds: float = 3600) -> Patience:
     return Patience(deadline=EPOCH + seconds, human_input=True)
 
 
-def test_a_run_never_seen_is_lost_after_the_grace_even_where_a_human_is_declared() -> None:
-    ending = live(told((1, "NOT FOUND"), patience=human())).ending
+def test_a_run_never_seen_is_lost_after_the_grace_but_where_a_human_is_declared() -> None:
+    ending = live(told((1, "NOT FOUND"))).ending
     assert ending is not None
     assert ending.verdict is Verdict.LOST
     assert GRACE <= ending.at - EPOCH < GRACE + 5
     assert not ending.seen_alive
+    assert verdict(told((1, "NOT FOUND"), patience=human())) is Verdict.TIMED_OUT
+    assert verdict(told((2000, "NOT FOUND"), (1, "SUCCESS"), patience=human())) is Verdict.SUCCEEDED
 
 
 def test_a_run_that_appears_within_the_grace_is_waited_for() -> None:
@@ -458,12 +490,84 @@ def test_a_connection_that_is_wrong_ends_the_wait_and_one_that_cannot_be_read_do
         assert verdict(told((1, UNREAD), seen_alive=seen_alive)) is Verdict.UNREACHABLE
 
 
-def test_a_renewed_token_goes_on_and_a_dead_one_ends_the_wait() -> None:
+def test_a_renewed_token_goes_on_and_a_dead_one_ends_the_wait_after_a_minute() -> None:
     alive = told((30, "RUNNING"), (1, "SUCCESS"), valid_tokens=frozenset({1}))
     assert verdict(alive) is Verdict.SUCCEEDED
     assert live(alive).shell.renewals == 1
-    assert verdict(told((30, "RUNNING"), (1, "SUCCESS"), valid_tokens=frozenset())) is Verdict.AUTH_LOST
-    assert verdict(told((30, "RUNNING"), (1, "403"))) is Verdict.AUTH_LOST
+    for dead in (
+        told((30, "RUNNING"), (1, "SUCCESS"), valid_tokens=frozenset()),
+        told((30, "RUNNING"), (1, "403")),
+        told((30, "RUNNING"), (1, "401"), patience=Patience(deadline=EPOCH + 3600, unreachable_timeout=None)),
+    ):
+        ending = live(dead).ending
+        assert ending is not None
+        assert (ending.verdict, round(ending.at - (ending.since or 0))) == (Verdict.AUTH_LOST, LOGIN_GRACE)
+    assert verdict(told((30, "RUNNING"), (50, "401"), (1, "SUCCESS"))) is Verdict.SUCCEEDED
+
+
+def test_the_connection_is_read_anew_at_each_look_that_is_refused() -> None:
+    seen = live(told((30, "RUNNING"), (1, "401")))
+    assert seen.shell.renewals == sum(look.act == "401" for look in seen.looks) > 3
+
+
+def test_without_a_limit_an_outage_is_waited_for_for_ever() -> None:
+    for fault in ("refused", "502", UNREAD, "429"):
+        endless = told((10, "RUNNING"), (1, fault), patience=Patience(unreachable_timeout=None))
+        assert live(endless).ending is None
+
+
+def test_a_server_that_asks_for_a_year_is_looked_at_again_within_an_hour() -> None:
+    watch = Watch("run-1", Patience(unreachable_timeout=None), started_at=EPOCH)
+    error = CrewServerError("503", status=503, retry_after=str(365 * 86_400))
+    assert watch.missed(error, EPOCH, 0.5) == Again(3600.0)
+
+
+def test_an_answer_that_is_too_large_here_ends_the_watch() -> None:
+    watch = Watch("run-1", Patience(), started_at=EPOCH, seen_alive=True)
+    ending = watch.missed(CrewAnswerTooLarge("the answer is larger than 262144 bytes"), EPOCH, 0.5)
+    assert isinstance(ending, Ending)
+    assert ending.verdict is Verdict.TOO_LARGE
+
+
+# ---- what one watch saw is not lost to the next --------------------------------------------------------
+
+HOW = {"SUCCESS": "succeed", "FAILED": "fail", "REVOKED": "be stopped"}
+
+
+@settings(max_examples=600)
+@given(stories(), stories())
+def test_whatever_the_worker_cannot_see_it_never_contradicts_what_the_trigger_saw(first: Story, second: Story) -> None:
+    sight = live(first).ending
+    if sight is None:
+        return
+    shell, telling, _ = make(second)
+    watch = Watch("run-1", second.patience, started_at=EPOCH, seen_alive=sight.seen_alive, last=sight.last)
+    try:
+        ending = shell.drive(wait(watch, Dialect(), lambda _seen, _now: None))
+    except HorizonError:
+        return
+    if ending.verdict in VERDICTS.values():
+        return
+    error = error_of(ending, where="connection 'crew'", started_at=None, retry="")
+    alive_since = any(act in ALIVE for act in telling.acts)
+    ended = VERDICTS.get(_word(sight)) and not alive_since
+    assert isinstance(error, CrewAnswerNotFetched) is bool(ended)
+    if ended:
+        assert f"was seen to {HOW[_word(sight)]} at 2026-01-01 " in str(error)
+        assert "It is over." in str(error)
+        assert "goes on" not in str(error)
+
+
+def _word(ending: Ending) -> str:
+    return next((word for word, verdict in VERDICTS.items() if verdict is ending.verdict), "")
+
+
+def test_what_was_seen_to_end_is_not_taken_for_a_run_that_waits_for_a_human() -> None:
+    over = Sight(RunState.SUCCEEDED, EPOCH)
+    watch = Watch("run-1", human(), started_at=EPOCH, seen_alive=True, last=over)
+    shell, _, _ = make(told((1, "NOT FOUND")))
+    ending = shell.drive(wait(watch, Dialect(), lambda _seen, _now: None))
+    assert (ending.verdict, ending.is_unread) == (Verdict.LOST, True)
 
 
 def test_a_deployment_of_the_old_path_is_asked_on_the_new_one_once() -> None:

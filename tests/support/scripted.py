@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol, TypeVar
 
-from airflow_provider_crewai.client.flows import Flow, Load, Pause, Renew, Reply, Save, Step, Stored
+from airflow_provider_crewai.client.flows import Connect, Connected, Flow, Load, Pause, Renew, Reply, Save, Step, Stored
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response
 
@@ -91,6 +92,7 @@ class ScriptedShell:
 
     :param chances: the random numbers that the flow is given, for ever.
     :param horizon: when the virtual world ends.
+    :param connections: what reading the connection comes to, each time.
     """
 
     server: Server
@@ -98,6 +100,9 @@ class ScriptedShell:
     store: Records = field(default_factory=Memory)
     now: float = EPOCH
     horizon: float = float("inf")
+    connections: Iterator[Connected | CrewError] = field(
+        default_factory=lambda: repeat(Connected("https://crew.example"))
+    )
     renewals: int = 0
     looks: int = 0
     log: list[Exchange] = field(default_factory=list)
@@ -127,8 +132,10 @@ class ScriptedShell:
             self._pass(step.seconds)
         return self._reply(self._without_waiting(step))
 
-    def _without_waiting(self, step: Step) -> Stored | CrewError | None:
+    def _without_waiting(self, step: Step) -> Stored | Connected | CrewError | None:
         match step:
+            case Connect():
+                return next(self.connections)
             case Pause():
                 self.looks += 1
             case Renew():
@@ -147,7 +154,7 @@ class ScriptedShell:
         self.log.append(Exchange(asked, answer.what, self.now, self.looks))
         return self._reply(answer.what)
 
-    def _reply(self, answer: Response | Stored | CrewError | None) -> Reply:
+    def _reply(self, answer: Response | Stored | Connected | CrewError | None) -> Reply:
         return Reply(self.now, next(self.chances), answer)
 
     def _pass(self, seconds: float) -> None:

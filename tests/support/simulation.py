@@ -22,14 +22,20 @@ from urllib.parse import unquote
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
 from airflow_provider_crewai.client.flows import Dialect, Step, wait
 from airflow_provider_crewai.client.ledger import Claim, Rules
+from airflow_provider_crewai.client.messages import error_of
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewTransportError
+from airflow_provider_crewai.wire.errors import CrewAnswerNotFetched, CrewError, CrewLedgerError, CrewTransportError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
 from support.scripted import EPOCH, Answer, Asked, HorizonError, ScriptedShell
 
-KICKOFFS = ("ok", "lost, started", "lost, not started", "502, started", "html, started", "refused", "503", "429", "422",
-            "401")  # fmt: skip
-STARTED = frozenset({"ok", "lost, started", "502, started", "html, started"})
+KICKOFFS = ("ok", "lost, started", "lost, not started", "502, started", "503, started", "503", "html, started", "refused",
+            "503 with a wait", "429", "422", "401")  # fmt: skip
+STARTED = frozenset({"ok", "lost, started", "502, started", "503, started", "html, started"})
+TURNED_AWAY = frozenset({"refused", "503 with a wait", "429", "401"})
+"""After these a kickoff may be sent again in the same try."""
+NOT_STARTED = TURNED_AWAY | {"422"}
+WAKES = ("ok", "503", "reset", "401", "404", "500")
+ASLEEP = frozenset({"503", "reset"})
 LOOKS = ("truth", "reset", "502", "401", "html")
 STOPS = ("ok", "404", "reset, stopped", "reset, not stopped", "html")
 LOADS = ("ok", "error")
@@ -45,7 +51,8 @@ LOST = CrewTransportError("connection lost", sent=True)
 ANSWERS: dict[str, Response | CrewError] = {
     "refused": CrewTransportError("connection refused", sent=False),
     "html": Response(200, {}, b"<html>gateway</html>"),
-    **{code: Response(int(code), {}, b'{"detail":"no"}') for code in ["401", "404", "422", "429", "502", "503"]},
+    "503 with a wait": Response(503, {"retry-after": "1"}),
+    **{code: Response(int(code), {}, b'{"detail":"no"}') for code in ["401", "404", "422", "429", "500", "502", "503"]},
 }
 
 
@@ -91,6 +98,7 @@ class Try:
     """What happens before and during one try.
 
     :param lasts: seconds after which a run that it starts meets its `fate`.
+    :param timeout: seconds after which it stops waiting, and kicks off no more.
     :param killed: the number of the step and whether it still took effect, or None.
     """
 
@@ -103,6 +111,8 @@ class Try:
     saves: tuple[str, ...] = ("ok",)
     lasts: float = 10_000.0
     fate: str = "SUCCESS"
+    wakes: tuple[str, ...] = ("ok",)
+    timeout: float = TIMEOUT
     killed: tuple[int, bool] | None = None
 
 
@@ -126,6 +136,9 @@ class World:
     """The remote world, the store and the task instance, with the laws that they must obey.
 
     :param blind: whether this try may not see the recorded run.
+    :param awake: whether the crew has shown in this try that it is awake.
+    :param sent: what became of each kickoff of this try.
+    :param deadline: when this try stops waiting, epoch seconds.
     """
 
     rules: Rules
@@ -134,6 +147,9 @@ class World:
     record: JSON = None
     now: float = EPOCH
     blind: bool = False
+    awake: bool = False
+    sent: list[str] = field(default_factory=list)
+    deadline: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
 
@@ -150,6 +166,7 @@ class World:
         most = max(self.claim.max_tries + 1, tries + 2) if cleared else self.claim.max_tries
         self.claim = replace(self.claim, try_number=tries, max_tries=most, fingerprint=inputs)
         self.acts = {
+            "wake": iter_for_ever(plan.wakes),
             "kickoff": iter_for_ever(plan.kickoffs),
             "look": iter_for_ever(plan.looks),
             "stop": iter_for_ever(plan.stops),
@@ -157,6 +174,7 @@ class World:
         }
         self.load_act = plan.load
         self.plan = plan
+        self.awake, self.sent, self.deadline = False, [], self.now + plan.timeout
         self.refuses = self._must_refuse()
 
     def load(self) -> JSON:
@@ -181,17 +199,30 @@ class World:
         for each in self.runs.values():
             if each.ends_at <= asked.at:
                 each.meet(each.fate)
+        if request.path == "/inputs":
+            return Answer(self._wake(), 0.2)
         if request.path == "/kickoff":
             return Answer(self._kick_off(asked), 0.3)
         _, verb, kickoff_id = request.path.split("/")
         run = self.runs[unquote(kickoff_id)]
         return Answer(self._stop(run) if verb == "stop" else self._look(run), 0.1)
 
+    def _wake(self) -> Response | CrewError:
+        act = next(self.acts["wake"])
+        self.say(f"wake: {act}")
+        self.counts[f"wake: {act}"] += 1
+        self.awake = act not in ASLEEP and act != "401"
+        return {"ok": Response(200, {}, b'{"inputs":[]}'), "reset": LOST}.get(act) or ANSWERS[act]
+
     def _kick_off(self, asked: Asked) -> Response | CrewError:
         act = next(self.acts["kickoff"])
         self.say(f"kickoff: {act}")
         self.counts[f"kickoff: {act}"] += 1
         self.check_that_a_kickoff_may_be_sent(asked.request)
+        self.law(self.awake, "a kickoff is sent to a deployment that may be asleep")
+        self.law(asked.at < self.deadline, "a kickoff is sent after the deadline")
+        self.law(TURNED_AWAY.issuperset(self.sent), f"a kickoff is sent again after {self.sent}")
+        self.sent.append(act)
         if act not in STARTED:
             return LOST if act == "lost, not started" else ANSWERS[act]
         self.counts["runs"] += 1
@@ -200,7 +231,7 @@ class World:
         self.runs[run.kickoff_id] = run
         if act == "ok":
             return Response(200, {}, json.dumps({"kickoff_id": run.kickoff_id}).encode())
-        return {"502, started": ANSWERS["502"], "html, started": ANSWERS["html"]}.get(act, LOST)
+        return ANSWERS.get(act.removesuffix(", started"), LOST)
 
     def _look(self, run: RemoteRun) -> Response | CrewError:
         act = next(self.acts["look"])
@@ -307,16 +338,27 @@ class World:
         failed = run.word in ("FAILED", "REVOKED")
         self.law(self.blind or not (outcome.adopted and failed), "a try takes up a run that has failed")
 
-    def check_ending(self, ending: Ending, deadline: float) -> None:
+    def check_ending(self, ending: Ending) -> None:
         """What a try says about its run is so, and it says it in time."""
-        run, verdict = self.runs[ending.kickoff_id], ending.verdict
-        self.law(ending.at <= deadline + LONGEST_LOOK, f"a try went on for {ending.at - deadline} s past its deadline")
+        run, verdict, late = self.runs[ending.kickoff_id], ending.verdict, ending.at - self.deadline
+        # A try that took up a run after its deadline still looks once.
+        self.law(late <= LONGEST_LOOK or self.sent == [], f"a try went on for {late} s past its deadline")
         words = {Verdict.SUCCEEDED: "SUCCESS", Verdict.FAILED: "FAILED", Verdict.STOPPED: "REVOKED"}
         self.law(words.get(verdict, run.word) == run.word, f"a run that is {run.word} is said to have {verdict}")
         self.law(verdict is not Verdict.LOST or run.word == "NOT FOUND", f"a run that is {run.word} is said to be lost")
-        self.law(verdict is not Verdict.TIMED_OUT or ending.at >= deadline, "a try gave up before its deadline")
-        out_of_sight = verdict in (Verdict.UNREACHABLE, Verdict.AUTH_LOST)
+        self.law(verdict is not Verdict.TIMED_OUT or late >= 0, "a try gave up before its deadline")
+        out_of_sight = verdict in (Verdict.UNREACHABLE, Verdict.AUTH_LOST, Verdict.UNWATCHABLE)
         self.law(self.blind or not out_of_sight, "a try could not see what was there to be seen")
+        self._check_what_is_said(ending, run)
+
+    def _check_what_is_said(self, ending: Ending, run: RemoteRun) -> None:
+        if ending.verdict is Verdict.SUCCEEDED:
+            return
+        error = error_of(ending, where="the crew", started_at=None, retry="")
+        over = "the run goes on" not in str(error)
+        self.law(over or not ending.is_unread, "a run that was seen to end is said to go on")
+        unread = isinstance(error, CrewAnswerNotFetched)
+        self.law(not unread or not run.alive, "a run that goes on is said to have been seen to end")
 
     def law(self, holds: bool, what: str) -> None:
         """Insist."""
@@ -368,14 +410,13 @@ def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
     shell.killed = plan.killed
     kickoff = Kickoff({"topic": world.claim.fingerprint})
     stops = {"stop_superseded": schedule.stop_superseded, "stop_cleared": schedule.stop_cleared}
-    todo = Plan(kickoff, world.claim, world.rules, patience=10.0, **stops)
-    deadline = world.now + TIMEOUT
+    todo = Plan(kickoff, world.claim, world.rules, patience=10.0, deadline=world.deadline, **stops)
     try:
         outcome = _begin(shell, todo, world)
         world.check_after_a_try()
         world.check_outcome(outcome)
         if schedule.waits and isinstance(outcome, Begun):
-            world.check_ending(_wait(shell, outcome, world, deadline, human_input=schedule.human_input), deadline)
+            world.check_ending(_wait(shell, outcome, world, human_input=schedule.human_input))
     except KilledError:
         world.counts[f"killed {'after' if plan.killed and plan.killed[1] else 'before'} a {name(shell.steps[-1])}"] += 1
         world.counts["kills"] += 1
@@ -396,9 +437,9 @@ def _begin(shell: MortalShell, plan: Plan, world: World) -> Begun | CrewError:
     return outcome
 
 
-def _wait(shell: MortalShell, begun: Begun, world: World, deadline: float, *, human_input: bool) -> Ending:
-    patience = Patience(deadline=deadline, unreachable_timeout=UNREACHABLE_TIMEOUT, human_input=human_input)
-    watch = Watch(begun.kickoff_id, patience, started_at=begun.at, seen_alive=True)
+def _wait(shell: MortalShell, begun: Begun, world: World, *, human_input: bool) -> Ending:
+    patience = Patience(deadline=world.deadline, unreachable_timeout=UNREACHABLE_TIMEOUT, human_input=human_input)
+    watch = Watch(begun.kickoff_id, patience, started_at=begun.at, seen_alive=True, last=begun.last)
     try:
         ending = shell.drive(wait(watch, Dialect(), lambda _seen, _now: None))
     except HorizonError:
@@ -412,7 +453,7 @@ def _wait(shell: MortalShell, begun: Begun, world: World, deadline: float, *, hu
 def name(step: Step) -> str:
     """What a step is called in the summary."""
     if isinstance(step, Request):
-        return {"kickoff": "kickoff", "status": "look", "stop": "stop"}[step.path.split("/")[1]]
+        return {"inputs": "wake", "kickoff": "kickoff", "status": "look", "stop": "stop"}[step.path.split("/")[1]]
     return type(step).__name__.lower()
 
 
@@ -450,6 +491,7 @@ def _random_try(dice: random.Random) -> Try:
     return Try(
         change="nothing" if dice.random() < 0.5 else dice.choice(CHANGES),
         fates=tuple(dice.choice(FATES) if dice.random() < 0.5 else "goes on" for _ in range(4)),
+        wakes=some(WAKES, 0.7),
         kickoffs=some(KICKOFFS, 0.4),
         looks=some(LOOKS, 0.7),
         stops=some(STOPS, 0.5),
@@ -457,6 +499,7 @@ def _random_try(dice: random.Random) -> Try:
         saves=some(SAVES, 0.9),
         lasts=dice.choice((5.0, 120.0, 1800.0, 10_000.0)),
         fate=dice.choice(("SUCCESS", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")),
+        timeout=dice.choice((TIMEOUT, TIMEOUT, TIMEOUT, 12.0, 2.0)),
         killed=(dice.randint(1, 30), dice.random() < 0.5) if dice.random() < 0.5 else None,
     )
 

@@ -29,8 +29,8 @@ UNSEEN = ("NOT FOUND", "404 about the run")
 SPEAKS = frozenset((*ALIVE, *ENDED, *UNSEEN))
 """The acts that say something about the run."""
 
-TURNED_AWAY = ("refused", "429", "429 with a wait", "503", "503 with a date")
-LOST_ANSWERS = ("reset", "500", "502", "504", "408", "html", "truncated", "not an object")
+TURNED_AWAY = ("refused", "429", "429 with a wait", "503 with a wait", "503 with a date")
+LOST_ANSWERS = ("reset", "500", "502", "503", "503 with no time", "504", "408", "html", "truncated", "not an object")
 DENIED = ("401", "403")
 REFUSED = ("400", "409", "422", "redirect")
 UNREAD, WRONG = "unreadable connection", "wrong connection"
@@ -58,6 +58,8 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
     NO_CREW: lambda: NO_SUCH_PATH,
     "429": says(429),
     "429 with a wait": says(429, retry_after="40"),
+    "503 with a wait": says(503, retry_after="3"),
+    "503 with no time": says(503, retry_after="soon"),
     "503 with a date": says(503, retry_after="Thu, 01 Jan 2026 00:05:00 GMT"),
     "redirect": says(302, location="https://elsewhere.example"),
     "html": says(200, b"<html>gateway</html>"),
@@ -68,6 +70,11 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
         for code in ["400", "401", "403", "408", "409", "422", "500", "502", "503", "504"]
     },
 }
+
+
+NOT_CREWS = ("html", "not an object")
+NO_CREWS = (NO_CREW, "redirect", *NOT_CREWS)
+"""By these a URL is no crew's, where no crew ever answered; else they are a gateway's in an outage."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +146,9 @@ def patiences() -> st.SearchStrategy[Patience]:
         poll_interval=st.sampled_from([0.5, 2.0, 10.0]),
         max_poll_interval=st.sampled_from([10.0, 60.0, 300.0]),
         deadline=st.one_of(st.none(), st.floats(-100, 3500).map(lambda seconds: EPOCH + seconds)),
-        unreachable_timeout=st.sampled_from([0.0, 30.0, 900.0]),
+        unreachable_timeout=st.sampled_from([0.0, 30.0, 900.0, None]),
         human_input=st.booleans(),
+        silent=st.sampled_from([False, False, True]),
     )
 
 
