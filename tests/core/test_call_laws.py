@@ -15,7 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted import EPOCH, Answer, Asked, Exchange, ScriptedShell
-from support.stories import ACTS, LOST_ANSWERS, NO_SUCH_PATH, NOT_CREWS, REFUSED, TURNED_AWAY, UNREAD, WRONG
+from support.stories import (
+    ACTS,
+    ALIVE,
+    ENDED,
+    LOST_ANSWERS,
+    NO_SUCH_PATH,
+    NOT_CREWS,
+    REFUSED,
+    TURNED_AWAY,
+    UNREAD,
+    WRONG,
+)
 
 from airflow_provider_crewai.client import flows, policy
 from airflow_provider_crewai.client.messages import trying_again
@@ -186,7 +197,8 @@ def test_a_question_is_asked_again_whatever_happened_to_it(name: str, act: str) 
 ASLEEP = ("refused", "reset", "502", "503", "503 with a wait", "503 with no time", "504", UNREAD)
 """By hand, from aop-api.md: what a deployment that sleeps may answer to `GET /inputs`, and what its gateway may."""
 ENDS_THERE = (*DENIED, *NOT_CREWS, WRONG)
-AWAKE = tuple(act for act in ACTS if act not in (*ASLEEP, *ENDS_THERE, "503 with a date"))
+STATES = (*ALIVE, *ENDED, "NOT FOUND")
+AWAKE = tuple(act for act in ACTS if act not in (*STATES, *ASLEEP, *ENDS_THERE, "503 with a date"))
 
 
 def started(asleep: list[str], kicked: list[str], latency: float = 0.3, deadline: float = math.inf) -> Called:

@@ -73,7 +73,7 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
 
 
 NOT_CREWS = ("html", "not an object")
-NO_CREWS = (NO_CREW, "redirect", *NOT_CREWS)
+NO_CREWS = (NO_CREW, *NOT_CREWS)
 """By these a URL is no crew's, where no crew ever answered; else they are a gateway's in an outage."""
 
 
