@@ -225,7 +225,8 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
-LIVES = "test_operator_lives"
+LIVES, AT_SIZE = "test_operator_lives", "test_killing_at_size"
+RENDERED, IN_XCOM = "test_rendered_inputs", "test_answers_in_xcom"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the worker is killed while waiting": (
         f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
@@ -257,10 +258,12 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{KILLING}::test_a_worker_whose_machine_goes_down_stops_the_run_that_no_retry_takes_up",
         f"{CHAOS}::its pod evicted while waiting",
     ),
-    "the trigger moves to another triggerer": (
+    "the trigger moves to another triggerer, also with an XCom backend that stores references": (
         f"{KILLING}::test_a_trigger_that_moves_to_another_triggerer_stops_nothing",
         f"{KILLING}::test_a_task_that_was_woken_and_comes_back_for_its_run_stops_nothing",
-        f"{CHAOS}::trigger reassigned, first triggerer wakes",
+        f"{KILLING}::test_what_an_xcom_backend_stores_in_place_of_an_id_is_no_proof_that_the_task_moved_on",
+        f"{CHAOS}::trigger moved, first triggerer wakes",
+        f"{CHAOS}::trigger moved, with an XCom backend that stores references",
     ),
     "the trigger itself fails, or Airflow times it out": (
         f"{RESUMING}::test_a_run_that_ended_is_returned_although_its_trigger_failed",
@@ -276,7 +279,15 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::marked failed while waiting in a worker",
         f"{CHAOS}::cleared while waiting in a worker",
     ),
-    "… before the run is started": (f"{KILLING}::test_a_task_that_is_killed_before_it_kicks_off_starts_nothing",),
+    "… before the run is started": (
+        f"{KILLING}::test_a_task_that_is_killed_before_it_kicks_off_starts_nothing",
+        f"{KILLING}::test_a_task_that_was_ended_before_its_kickoff_starts_nothing",
+    ),
+    "… between the kickoff and the deferral": (
+        f"{KILLING}::test_a_task_that_was_ended_before_it_could_defer_stops_its_run",
+        f"{KILLING}::test_a_task_that_was_ended_before_it_could_defer_leaves_its_run_where_the_author_says_so",
+        f"{CHAOS}::marked failed between kickoff and deferral",
+    ),
     "a user marks the deferred task failed or successful": (
         f"{KILLING}::test_a_deferred_task_that_a_user_ends_stops_its_run",
         f"{KILLING}::test_a_trigger_that_is_cancelled_over_and_over_stops_its_run_all_the_same",
@@ -286,10 +297,16 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::marked success while deferred",
         f"{CHAOS}::marked failed, on_kill=leave",
     ),
+    "a user ends or clears many deferred tasks at once": (
+        f"{AT_SIZE}::test_a_thousand_runs_are_stopped_within_airflows_patience",
+        f"{AT_SIZE}::test_what_a_slow_deployment_leaves_over_is_the_rest_and_not_all_and_is_named",
+        f"{CHAOS}::500 deferred, Dag run marked failed",
+        f"{CHAOS}::500 deferred, cleared",
+    ),
     "a user clears the deferred task, or one that gave up while its run goes on": (
         f"{KILLING}::test_a_deferred_task_that_is_cleared_stops_its_run",
         f"{KILLING}::test_a_cleared_task_that_reattaches_keeps_its_run",
-        f"{KILLING}::test_a_cleared_task_whose_next_try_waits_for_a_worker_leaves_its_run_to_that_try",
+        f"{KILLING}::test_a_cleared_task_whose_next_try_waits_for_a_worker_stops_its_run_at_once",
         f"{TRIES}::test_clearing_a_deferred_task_stops_its_run_and_starts_a_new_one",
         f"{TRIES}::test_clearing_a_task_whose_run_is_left_starts_a_new_run_and_warns_of_the_old_one",
         f"{TRIES}::test_clearing_a_task_that_timed_out_stops_its_run",
@@ -301,7 +318,15 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{TRIES}::test_clearing_a_task_that_succeeded_starts_a_new_run",
         f"{TRIES}::test_clearing_with_reattach_returns_the_old_answer",
         f"{CHAOS}::cleared after success",
-        f"{CHAOS}::cleared after success, reattach",
+        f"{CHAOS}::cleared after success, on_clear=reattach, with ledger_path",
+    ),
+    '… with `on_clear="reattach"` where Airflow has discarded the record': (
+        f"{TRIES}::test_a_task_that_shall_reattach_says_that_its_record_was_discarded_after_its_success",
+        f"{TRIES}::test_a_record_in_the_ledger_path_outlives_a_clear_that_empties_the_task_state_store",
+        f"{CHAOS}::cleared after success, reattach, clear_on_success",
+    ),
+    "a Dag run is deleted and made anew under its run_id": (
+        f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
     ),
     "the inputs differ between two tries: edited, or a template that renders anew for each try, such as "
     "`{{ macros.datetime.now() }}` or `{{ ti.try_number }}`": (
@@ -311,13 +336,24 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::inputs edited between tries",
         f"{CHAOS}::the same, on_changed_inputs=fail",
     ),
-    "the answer to the kickoff is lost": (
+    "the crew sleeps when the run is to be started": (
+        f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
+        f"{ENDINGS}::test_a_crew_that_fails_to_tell_its_inputs_is_kicked_off_all_the_same",
+    ),
+    "the answer to the kickoff is lost, or is a 500, 502, 503 or 504": (
         f"{TRIES}::test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself",
+        f"{ENDINGS}::test_a_bare_503_to_the_kickoff_may_have_started_a_run_and_is_not_sent_again",
         f"{CHAOS}::answer to the POST lost",
+        f"{CHAOS}::bare 503 to the kickoff",
     ),
     "the host does not resolve, or the API is down, when the run is to be started": (
         f"{ENDINGS}::test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry",
         f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
+    ),
+    "the deadline passes before the run is started": (
+        f"{ENDINGS}::test_no_kickoff_is_sent_after_the_deadline_and_a_retry_tries_again",
+        f"{ENDINGS}::test_a_deadline_that_passes_while_the_crew_wakes_up_keeps_the_kickoff_from_being_sent",
+        f"{ENDINGS}::test_a_deadline_that_passes_while_the_intent_is_written_leaves_nothing_on_record",
     ),
     "the API is down, slow, or answers 429, HTML, half a JSON or a redirect while the task waits": (
         f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
@@ -333,6 +369,10 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{TRIES}::test_each_try_takes_up_the_run_of_the_one_before",
         f"{CHAOS}::API out for longer than unreachable_timeout",
     ),
+    "the run was seen to end, and then its answer cannot be fetched": (
+        f"{ENDINGS}::test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer",
+        f"{CHAOS}::login lost after the run was seen to end",
+    ),
     "the deadline passes (`timeout`, `execution_timeout`), also while deferred": (
         f"{ENDINGS}::test_the_shorter_of_timeout_and_execution_timeout_counts_from_the_trys_start",
         f"{ENDINGS}::test_at_the_deadline_it_looks_once_more_and_believes_that",
@@ -343,9 +383,13 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_token_that_was_rotated_is_read_again",
         f"{CHAOS}::token rotated while deferred",
     ),
-    "the token stops working": (f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",),
+    "the token stops working": (
+        f"{ENDINGS}::test_a_token_that_is_refused_for_a_minute_fails_the_task_and_the_retry_takes_the_run_up",
+        f"{ENDINGS}::test_a_token_that_is_refused_for_less_than_a_minute_is_read_anew_at_each_look",
+    ),
     "the connection cannot be read": (
         f"{RESUMING}::test_a_connection_that_is_gone_on_coming_back_loses_no_run",
+        f"{CHAOS}::100 deferred or starting, secrets backend away",
         f"{ENDINGS}::test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record",
     ),
     "the crew ends with an error": (
@@ -366,6 +410,19 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         "test_status_trigger::test_many_triggers_wait_at_once_in_one_loop",
         f"{CHAOS}::50 mapped tasks at once",
     ),
+    'a template renders to nothing (None, "", "None")': (
+        f"{RENDERED}::test_inputs_that_rendered_to_nothing_are_refused",
+        f"{RENDERED}::test_nothing_in_an_optional_field_is_absent",
+        f"{RENDERED}::test_no_other_connection_is_taken_where_none_is_named",
+    ),
+    "a list or object inside the inputs is rendered as Python writes it": (
+        f"{RENDERED}::test_a_text_inside_the_inputs_that_a_template_was_hardly_meant_to_give_is_sent_with_a_warning",
+    ),
+    "the crew's answer holds what Airflow would not keep as JSON: its serialiser's keys, more than 64 levels, numbers "
+    "beyond 64 bits, NUL": (
+        f"{IN_XCOM}::test_any_json_answer_arrives_in_the_next_task_as_that_json_or_as_its_text",
+        f"{IN_XCOM}::test_a_task_that_was_answered_an_order_succeeds_and_says_how_to_read_it",
+    ),
     "inputs are not JSON, or the crew refuses them, or they are misspelt with `validate_inputs=True`; the token is "
     "refused; the URL is no crew's": (
         f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",
@@ -377,6 +434,9 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
 HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("none", "", ""): ("test_operator_answers::test_only_a_kickoff_and_looks_are_sent",),
     ("cannot be read", "", ""): (f"{TRIES}::test_a_record_that_cannot_be_read_is_not_no_record",),
+    ("any", "the Dag run was deleted and made anew", ""): (
+        f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
+    ),
     ("intent without id", "the task was cleared", ""): (
         f"{TRIES}::test_after_an_orphaned_kickoff_a_clear_starts_anew",
     ),
