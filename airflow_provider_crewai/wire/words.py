@@ -67,14 +67,14 @@ def paragraphs(text: str, limit: int = PARAGRAPHS, secrets: Iterable[str] = ()) 
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Blank what a terminal would obey instead of showing.
+    """Take out what a terminal would obey instead of showing, and what is not seen. White space becomes a blank.
 
     :param keep: signs that stay, such as the line break.
     """
     shown = _UNSEEN.sub("", _ESCAPE_SEQUENCE.sub("", text))
     if shown.isprintable():
         return shown
-    return "".join(sign if sign.isprintable() or sign in keep else " " for sign in shown)
+    return "".join(sign if sign.isprintable() or sign in keep else " " * sign.isspace() for sign in shown)
 
 
 def is_an_order(text: str) -> bool:
@@ -83,10 +83,10 @@ def is_an_order(text: str) -> bool:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets by `***`, also where JSON, a URL or HTML has escaped their signs."""
+    """Replace secrets by `***`, also where JSON, a URL or HTML has escaped some or all of their signs."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
-        if any(sign in text for sign in _ESCAPES) and any(map(_is_escaped, secret)):
+        if any(sign in text for sign in _ESCAPES):
             text = _spellings(secret).sub("***", text)
     return text
 
@@ -116,24 +116,21 @@ def _broken(marker: re.Match[str]) -> str:
     return " ".join(marker[0])
 
 
-def _is_escaped(sign: str) -> bool:
-    """Whether anybody writes the sign in another way."""
-    return not (sign.isalnum() or sign in "-._~")
-
-
 @lru_cache(maxsize=64)
 def _spellings(secret: str) -> re.Pattern[str]:
     return re.compile("".join(map(_spelling, secret)))
 
 
 def _spelling(sign: str) -> str:
-    """Write a pattern for a sign as it is and as it is escaped, once or more often."""
-    if not _is_escaped(sign):
-        return re.escape(sign)
-    code = ord(sign)
+    """Write a pattern for a sign as it is and as it is escaped, once or more often.
+
+    Each of its branches begins with a sign of its own, so that long texts are passed over quickly.
+    """
+    code, plain = ord(sign), re.escape(sign)
     names = [name[:-1] for name, meant in html.entities.html5.items() if meant == sign and name[-1] == ";"]
     entities = "|".join([*names, f"#0{{0,6}}{code}", f"#x0{{0,6}}{code:x}"])
-    in_url = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in sign.encode("utf-8", "surrogatepass"))
-    in_html = f"&(?:amp;){{0,3}}(?:{entities});"
-    in_json = rf"\\{{1,3}}(?:u{code:04x}|x{code:02x})"
-    return rf"(?:\\{{0,3}}{re.escape(sign)}|(?i:{in_url}|{in_html}|{in_json}))"
+    byte = "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in sign.encode("utf-8", "surrogatepass"))[1:]
+    return (
+        rf"(?:{plain}|%(?i:{byte})|&(?i:(?:amp;){{0,3}}(?:{entities});)"
+        rf"|\\\\{{0,2}}(?:{plain}|(?i:u{code:04x}|x{code:02x})))"
+    )

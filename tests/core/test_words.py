@@ -34,6 +34,10 @@ ESCAPED: dict[str, Callable[[str], str]] = {
     "in HTML, twice": lambda text: html.escape(html.escape(text)),
     "in HTML by name": lambda text: text.replace("/", "&sol;").replace("=", "&equals;").replace("+", "&plus;"),
     "in HTML by code": lambda text: text.replace("/", "&#47;").replace("+", "&#x2B;").replace("=", "&#061;"),
+    "in a URL, each sign": lambda text: "".join(f"%{ord(sign):02X}" for sign in text),
+    "in JSON by code, each sign": lambda text: "".join(f"\\u{ord(sign):04x}" for sign in text),
+    "in HTML by code, each sign": lambda text: "".join(f"&#{ord(sign)};" for sign in text),
+    "in HTML by code, each sign, twice": lambda text: "".join(f"&amp;#x{ord(sign):X};" for sign in text),
     "as Python writes bytes": lambda text: text.replace("'", "\\'").replace("=", "\\x3d"),
 }
 
@@ -45,6 +49,11 @@ def test_a_secret_is_masked_however_it_is_escaped(escape: Callable[[str], str]) 
     assert masked.startswith("Bearer ")
     assert "***" in masked
     assert "secret" not in masked
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad", "\u2060", "\u202e", "\0", "\x08", "\x1b[0m", "\U000e0041"])
+def test_a_secret_is_masked_where_nothing_that_is_seen_parts_it(unseen: str) -> None:
+    assert line(f"Bearer {unseen.join(TOKEN)} is unknown", secrets=[TOKEN]) == "Bearer *** is unknown"
 
 
 def test_the_longer_of_two_secrets_is_masked_as_a_whole() -> None:
@@ -87,10 +96,10 @@ def test_words_that_harm_nobody_are_shown_as_they_are(text: str) -> None:
         ("one\ntwo\r\nthree\u2028four\x85five", "one two three four five"),
         ("\x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07link\x1b]8;;\x1b\\", "red link"),
         ("\x1b ESC alone, \x9b2J too", "ESC alone, 2J too"),
-        ("abc\u202edcba\u2066", "abc dcba"),
-        ("zero\u200bwidth\ufeff", "zero width"),
+        ("abc\u202edcba\u2066", "abcdcba"),
+        ("zero\u200bwidth\ufeff", "zerowidth"),
         ("hangul\u3164filler, heart\ufe0f", "hangulfiller, heart"),
-        ("nul\0here, lone \ud800", "nul here, lone"),
+        ("nul\0here, lone \ud800", "nulhere, lone"),
         ("::group::a b::endgroup::", ": :group::a b: :endgroup::"),
         ("::error file=a.py,line=1::no", ": :error file=a.py,line=1::no"),
         ("##[group]and ##vso[task.complete]", "# #[group]and # #vso[task.complete]"),
