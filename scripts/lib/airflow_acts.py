@@ -105,9 +105,10 @@ def clear_after_success(**boxes: bool) -> Act:
 
 
 def end_before_deferral(stage: Stage, run: DagRun) -> None:
-    """Mark the Dag run failed while each task has started its run, and is about to be deferred."""
+    """Mark each task failed while it has started its run, and is about to be deferred."""
     stage.wait_for_kickoff(FEW)
-    run.mark("failed")
+    for index in range(FEW):
+        run.mark_task(TASK, "failed", index)
     stage.release()
 
 
