@@ -19,12 +19,12 @@ from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, Crew
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of an answer that a worker takes into memory: far above any result."""
+"""Bytes of a run's answer that a worker takes into memory: far above any result."""
 
 LOOK_BODY = 256 * 1024
 """Bytes of an answer that are taken where thousands of runs share one process and one event loop.
 
-Of an error they are enough everywhere.
+Of an error, and of all that is no run's, they are enough everywhere.
 """
 
 MOST_HEADERS = 99

@@ -18,6 +18,7 @@ from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
     CHUNK,
     CONNECT,
+    LOOK_BODY,
     MAX_BODY,
     MAX_HEAD,
     Arriving,
@@ -276,7 +277,7 @@ class _Link:
         with self._transport.send(self._prepared(request), stream=True, timeout=timeout, proxies=proxies) as got:
             headers = ((name.encode(), value.encode("latin-1")) for name, value in got.raw.headers.iteritems())
             secrets = self.settings.secrets + request.secrets
-            arriving = Arriving(secrets, got.status_code, headers, MAX_BODY)
+            arriving = Arriving(secrets, got.status_code, headers, MAX_BODY if request.long_answer else LOOK_BODY)
             for chunk in got.raw.stream(CHUNK, decode_content=False):
                 if not arriving.take(chunk):
                     break

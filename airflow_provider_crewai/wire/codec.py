@@ -115,7 +115,7 @@ def kickoff_request(kickoff: Kickoff) -> Request:
 
 def status_request(kickoff_id: str, path: str = STATUS_PATHS[0]) -> Request:
     """`GET /status/{kickoff_id}`, or the older form when `path` says so. Ids are opaque, so they are quoted."""
-    return Request("GET", path.replace("{id}", _quoted(kickoff_id)))
+    return Request("GET", path.replace("{id}", _quoted(kickoff_id)), long_answer=True)
 
 
 def resume_request(resumption: Resumption) -> Request:

@@ -159,6 +159,7 @@ class Request:
 
     :param idempotent: whether it may be sent twice without harm.
     :param secrets: what must not be shown where its answer repeats the body: the credentials of webhooks.
+    :param long_answer: whether what is asked for may be long, as the result of a run may.
     """
 
     method: str
@@ -166,6 +167,7 @@ class Request:
     body: JSONObject | None = field(default=None, repr=False)
     idempotent: bool = True
     secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    long_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from airflow_provider_crewai.client.shell import LOOK_BODY, MAX_BODY, decode
 from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewError, CrewProtocolError, CrewTransportError
 from airflow_provider_crewai.wire.model import Request, Response
 
-ASK = Request("GET", "/inputs")
+ASK = Request("GET", "/status/run-1", long_answer=True)
+ASK_INPUTS = Request("GET", "/inputs")
 START = Request("POST", "/kickoff", {"inputs": {"topic": "x"}}, idempotent=False)
 BLOCKING, ASYNCHRONOUS = CALLERS
 TIMEOUT = 0.4
@@ -177,6 +178,16 @@ LARGE: dict[str, Behaviour] = {
 @pytest.mark.parametrize("what", LARGE)
 def test_a_look_takes_no_more_than_the_head_of_an_answer(what: str) -> None:
     response = good(told(ASYNCHRONOUS, LARGE[what], timeout=20))
+    assert (len(response.body), response.body[:1], response.whole) == (LOOK_BODY, b"{", False)
+
+
+@pytest.mark.parametrize("request_", [ASK_INPUTS, START], ids=["inputs", "kickoff"])
+@pytest.mark.parametrize("what", [*LARGE, "a hundred thousand names"])
+def test_of_what_is_no_runs_answer_the_head_is_taken_by_either_shell(
+    caller: Caller, what: str, request_: Request
+) -> None:
+    names = answer(200, b'{"inputs": [' + b'"a",' * 100_000 + b'"b"]}')
+    response = good(told(caller, LARGE.get(what, names), request_, timeout=20))
     assert (len(response.body), response.body[:1], response.whole) == (LOOK_BODY, b"{", False)
 
 
