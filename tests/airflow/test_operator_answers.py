@@ -159,10 +159,11 @@ def test_the_log_says_once_that_the_api_has_fallen_silent(airflow: Airflow, crew
     assert "Run run-1: no usable answer (HTTP 502: Bad Gateway)" in outcome.log
 
 
-def test_only_a_kickoff_and_looks_are_sent(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_only_a_question_a_kickoff_and_looks_are_sent(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING", success())
     airflow.task(brief()).finish()
     assert [(asked.method, asked.path) for asked in crew.asked] == [
+        ("GET", "/inputs"),
         ("POST", "/kickoff"),
         ("GET", "/status/run-1"),
         ("GET", "/status/run-1"),

@@ -198,9 +198,14 @@ def test_validation_names_the_inputs_that_are_missing_in_the_log(airflow: Airflo
     assert len(crew.kickoffs) == 1
 
 
-def test_without_validation_the_crew_is_not_asked_for_its_inputs(airflow: Airflow, crew: ScriptedCrew) -> None:
-    kickoff_of(airflow, crew, brief(inputs={"topik": "Tides"}))
-    assert "/inputs" not in [asked.path for asked in crew.asked]
+def test_without_validation_a_misspelt_name_is_sent_as_it_is(airflow: Airflow, crew: ScriptedCrew) -> None:
+    assert kickoff_of(airflow, crew, brief(inputs={"topik": "Tides"}))["inputs"] == {"topik": "Tides"}
+
+
+@pytest.mark.parametrize("validate", [False, True])
+def test_the_crew_is_asked_for_its_inputs_once(airflow: Airflow, crew: ScriptedCrew, validate: bool) -> None:
+    airflow.task(brief(validate_inputs=validate)).finish()
+    assert [asked.path for asked in crew.asked].count("/inputs") == 1
 
 
 def test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried(airflow: Airflow, crew: ScriptedCrew) -> None:
