@@ -200,11 +200,23 @@ class AwaitsRun(BaseOperator):
         if isinstance(step, Ending):
             return step
         # Nor for a run that was seen to end, whose answer alone is missing: a trigger would fire at once.
-        if self.deferrable and not watch.ended and wait.deferrals < MAX_DEFERRALS:
+        if not watch.ended and wait.deferrals < MAX_DEFERRALS and self._may_defer(wait, context):
             self.before_deferral(client, wait.kickoff_id, context)
             seen = replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1).seen(watch.last)
             self._defer(seen, context)
         return client.wait(watch, journal)
+
+    def _may_defer(self, wait: Wait, context: Context) -> bool:
+        if not self.deferrable or context["ti"].task_id == self.task_id:
+            return self.deferrable
+        # Airflow would come back to the other task, which knows nothing of our trigger.
+        self.log.warning(
+            "Task %r calls execute() of this one, so run %s is waited for in the worker. Make it a task of the Dag to "
+            "let it defer.",
+            context["ti"].task_id,
+            wait.kickoff_id,
+        )
+        return False
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
         """Come back from a trigger: its event is a hint, so the run is read again.

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, task
 from airflow.sdk.execution_time.comms import DeferTask
 from crew_tasks import brief
 from in_memory import Airflow
@@ -108,6 +109,21 @@ def test_without_a_limit_neither_we_nor_airflow_give_up(airflow: Airflow, crew: 
     deferral = airflow.task(brief(deferrable=True, timeout=None)).run().message
     assert deferral.trigger_kwargs["deadline"] is None
     assert deferral.trigger_timeout is None
+
+
+def test_what_another_task_executes_waits_in_its_worker(airflow: Airflow, crew: ScriptedCrew) -> None:
+    @task
+    def outer(**context: Any) -> Any:
+        return brief(deferrable=True).execute(context)  # type: ignore[arg-type]  # as authors write it
+
+    crew.story("RUNNING", "RUNNING", success("A brief."))
+    with DAG("d", schedule=None):
+        ti = airflow.task(outer().operator)
+    outcome = ti.finish()
+    assert outcome.state == "success"
+    assert ti.answer == "A brief."
+    assert airflow.count(DeferTask) == 0
+    assert "Task 'outer' calls execute() of this one, so run run-1 is waited for in the worker" in outcome.text
 
 
 def test_without_waiting_the_kickoff_id_is_the_answer(airflow: Airflow, crew: ScriptedCrew) -> None:
