@@ -29,8 +29,8 @@ SERIALISERS_WORDS = frozenset(
 )
 """The keys by which Airflow 2.11 to 3.4 marks an object of Python's: `airflow.serialization`, `airflow.sdk.serde`."""
 
-LOWEST, HIGHEST = -(2**63), 2**64 - 1
-"""Whole numbers that Airflow's processes pass on to one another (msgpack)."""
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""Whole numbers that Airflow's processes pass on to one another (msgpack), and that SQLite does not round."""
 
 RESERVED_KEYS = frozenset({"return_value", "kickoff_id"})
 """XComs that the task pushes anyway."""
