@@ -166,6 +166,7 @@ class _Fields:
             url = self._understood("port", _with_port, url, port)
         if word and not scheme:
             url = self._understood("schema", _with_prefix, url, word)
+        url = url._replace(netloc=addresses.authority(url))
         if url.scheme == "http" and not addresses.is_loopback(url.hostname or "") and not self._flag("allow_http"):
             raise wrong(
                 self._conn_id, "host", "is an http:// URL, which would send the token unencrypted; use https://, or "
@@ -230,7 +231,8 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
     if "@" in url.netloc or "?" in text or "#" in text:
         # Not quoted back: what stands before an @ may be a secret.
         raise Complaint("carries a user, a query or a fragment; only scheme, host, port and path belong there")
-    return SplitResult(url.scheme, addresses.authority(url), _prefix(url.path), "", "")
+    host = addresses.with_port(addresses.normal_host(url.hostname), url.port)
+    return SplitResult(url.scheme, host, _prefix(url.path), "", "")
 
 
 def _prefix(path: str) -> str:
@@ -244,8 +246,7 @@ def _prefix(path: str) -> str:
 def _with_port(url: SplitResult, port: int) -> SplitResult:
     if url.port not in (None, port):
         raise Complaint(f"is {port}, and the URL names {url.port}; say it once")
-    whole = addresses.split(f"{url.scheme}://{addresses.with_port(url.hostname or '', port)}{url.path}")
-    return whole._replace(netloc=addresses.authority(whole))
+    return addresses.split(f"{url.scheme}://{addresses.with_port(url.hostname or '', port)}{url.path}")
 
 
 def _with_prefix(url: SplitResult, word: str) -> SplitResult:
@@ -283,9 +284,13 @@ def _options(extra: Mapping[str, Any] | str | None) -> dict[str, Any]:
     spelt = {key: str(key).removeprefix("extra__crewai__") for key in given}  # as Airflow below 2.3 saved its form
     # What is spelt as today comes last and counts.
     ordered = sorted(given, key=lambda key: spelt[key] == key)
-    options = {spelt[key]: given[key] for key in ordered if given[key] not in (None, "")}
+    options = {spelt[key]: given[key] for key in ordered if not _is_empty(given[key])}
     _check_options(options)
     return options
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _check_options(options: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_crewai.client.fields import Complaint
+from airflow_provider_crewai.wire import words
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """What `openssl rehash` calls a certificate in a directory."""
@@ -63,8 +64,14 @@ def _look(bundle: str) -> object:
     try:
         return [(found.st_mtime_ns, found.st_size, found.st_ino) for found in map(os.stat, _paths(bundle))]
     except (OSError, ValueError) as error:
+        if "-----BEGIN" in bundle:
+            raise Complaint("holds the certificates themselves; put them into a file, and name that") from None
         why = "does not exist on this machine" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise Complaint(f"names {bundle!r}, which {why}") from None
+        raise Complaint(f"names {_shown(bundle)}, which {why}") from None
+
+
+def _shown(bundle: str) -> str:
+    return repr(words.line(bundle))
 
 
 def _paths(bundle: str) -> list[str]:
@@ -80,9 +87,9 @@ def _read(bundle: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=bundle)
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror
-        raise Complaint(f"names {bundle!r}, which is no PEM file with certificates ({reason})") from None
+        raise Complaint(f"names {_shown(bundle)}, which is no PEM file with certificates ({reason})") from None
     if not context.cert_store_stats()["x509"]:
-        raise Complaint(f"names {bundle!r}, which holds no certificate")
+        raise Complaint(f"names {_shown(bundle)}, which holds no certificate")
     return context
 
 
@@ -90,6 +97,7 @@ def _read_directories(bundle: str) -> ssl.SSLContext:
     names = [entry.name for path in _paths(bundle) for entry in Path(path).iterdir()]
     if not any(map(_HASHED.fullmatch, names)):
         raise Complaint(
-            f"names the directory {bundle!r}, which holds no certificate under its hash; run `openssl rehash` there"
+            f"names the directory {_shown(bundle)}, which holds no certificate under its hash; run `openssl rehash` "
+            "there"
         )
     return ssl.create_default_context(capath=bundle)

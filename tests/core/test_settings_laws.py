@@ -134,6 +134,7 @@ def assert_understood_alike(url: str) -> bool:
         ({"host": "HTTPS://crew.example:443//a//b/"}, "https://crew.example/a/b"),
         ({"host": "https://crew.example."}, "https://crew.example"),
         ({"host": "https://crew.example", "port": 443}, "https://crew.example"),
+        ({"host": "https://crew.example:443/", "port": 443}, "https://crew.example"),
         ({"host": "https://crew.example/a", "port": 8443}, "https://crew.example:8443/a"),
         ({"host": "crew.example", "schema": "HTTPS"}, "https://crew.example"),
         ({"host": "https://crew.example", "schema": "https"}, "https://crew.example"),
@@ -181,6 +182,8 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
         ({"host": "https://crew.example/a/status/123"}, "the API's own path /status"),
         ({"host": "https://crew.example/123/status"}, "the API's own path /status"),
         ({"host": "https://crew.example:8443", "port": 443}, "Port (port) is 443, and the URL names 8443"),
+        ({"host": "https://crew.example:443", "port": 8443}, "Port (port) is 8443, and the URL names 443"),
+        ({"host": "crew.example:443", "schema": "https", "port": 80}, "Port (port) is 80, and the URL names 443"),
         ({"host": "https://crew.example", "port": 99999}, "Port (port) "),
         ({"host": "https://crew.example", "schema": "http"}, "the schema says http"),
         ({"host": "https://crew.example/a", "schema": "b"}, "Schema (schema) holds a path, and the URL has one"),
@@ -271,6 +274,7 @@ def test_an_extra_that_cannot_be_understood_names_the_field(extra: Any, says: st
         {"extra__crewai__timeout": 5, "extra__crewai__proxy": ""},
         {"extra__crewai__timeout": 6, "timeout": 5},
         {"extra__crewai__timeout": 5, "timeout": None},
+        {"timeout": 5, "verify": " ", "headers": "\n", "proxy": None},
         {"__extra__": '{"timeout": 5}'},
         {"__extra__": '{"timeout": 6}', "timeout": 5},
     ],
@@ -437,7 +441,16 @@ def test_a_bundle_without_a_certificate_is_named(
 
 @pytest.mark.parametrize("path", ["/no/such/file", "nul\0", "x" * 5000])
 def test_a_bundle_that_is_not_there_is_named(path: str) -> None:
-    assert "its CA bundle (extra.ca_bundle) names" in refused(extra={"ca_bundle": path})
+    words = refused(extra={"ca_bundle": path})
+    assert "its CA bundle (extra.ca_bundle) names" in words
+    assert words.isprintable()
+    assert len(words) < 400
+
+
+def test_certificates_in_the_place_of_a_bundles_path_are_named_and_not_shown() -> None:
+    words = refused(extra={"ca_bundle": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"})
+    assert "its CA bundle (extra.ca_bundle) holds the certificates themselves; put them into a file" in words
+    assert "c2VjcmV0" not in words
 
 
 def test_a_bundle_is_read_once_and_again_when_it_changes(certificate: Path, tmp_path: Path) -> None:
