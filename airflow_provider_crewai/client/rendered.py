@@ -71,6 +71,8 @@ def as_id(value: object, name: str) -> str | None:
 
 
 def _as_id(text: str, name: str) -> str:
+    if text.startswith(("{", "[")):
+        raise _refused(name, f"is not a kickoff_id: it is an object or a list, written as a text; {_THE_ID}")
     if len(text) > ID_LENGTH:
         raise _refused(name, f"is not a kickoff_id: it is a text of {len(text):,} characters; {_THE_ID}")
     if not text.isprintable():
@@ -99,8 +101,16 @@ def as_object(value: object, name: str) -> JSONObject:
         return {}
     read = _parsed(value, name) if isinstance(value, str) else as_json(value, name)
     if read is not None and not isinstance(read, dict):
-        raise _refused(name, f"is {_kind(read)}, not a JSON object")
+        raise _refused(name, f"is {_kind(read)}, not a JSON object{_why_no_object(read, name)}")
     return read or {}
+
+
+def _why_no_object(read: JSON, name: str) -> str:
+    if isinstance(read, list) and read and all(isinstance(item, dict) for item in read):
+        return f"; `.partial(…).expand({name}=…)` makes one task of each"
+    if isinstance(read, str) and _is_json(read):
+        return ": it is JSON that was written as JSON once more; leave `| tojson` out"
+    return ""
 
 
 def as_inputs(value: object, name: str = "inputs") -> JSONObject:
@@ -138,6 +148,9 @@ def doubts(inputs: JSONObject, written: frozenset[str], name: str = "inputs") ->
 
     :param written: the texts as the author wrote them, which are beyond doubt.
     """
+    for key in _keys(inputs):
+        if "{{" in key:
+            yield f"{name} has the key {key[:60]!r}, which is sent so: Airflow renders values and no keys."
     for path, text in _texts(inputs, name):
         if text not in written and (doubt := _doubt(text)):
             yield f"{path} {doubt}"
@@ -149,6 +162,14 @@ def _doubt(text: str) -> str | None:
     if _PYTHON.search(text) and not _is_json(text):
         return f"holds a list or object as Python writes it, not as JSON ({text[:60]!r}). For the values, {_CURE}."
     return None
+
+
+def _keys(value: JSON) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _keys(item)
 
 
 def _texts(value: JSON, path: str) -> Iterator[tuple[str, str]]:
@@ -174,7 +195,8 @@ def _parsed(text: str, name: str) -> JSON:
 def _why_no_json(text: str, error: Exception) -> str:
     if _PYTHON.search(text) or _LAZY.search(text):
         return f"is a list or object as Python writes it, not JSON ({text[:60]!r}): {_CURE}"
-    return f"is a text that is not JSON ({error}). Pass an object, or a template that renders to one"
+    cure = "Pass an object, whose texts may be templates, or write `{{ … | tojson }}`"
+    return f"is a text that is not JSON ({error}). {cure}"
 
 
 def _is_json(text: str) -> bool:

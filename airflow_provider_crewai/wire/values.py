@@ -36,7 +36,8 @@ _CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 _CURES_BY_METHOD = {
     "model_dump": '`.model_dump(mode="json")`',  # pydantic
     "tolist": "`.tolist()`",  # numpy and pandas
-    "to_dict": "`.to_dict()`",
+    "iloc": '`.to_dict(orient="records")`',  # a table of pandas
+    "to_dicts": "`.to_dicts()`",  # and of polars
 }
 
 

@@ -15,7 +15,14 @@ from scripted_crew import ScriptedCrew
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
 
-GIVEN: dict[str, Any] = {"numbers": [1, 2], "letters": ["a", "b", "c"], "one": {"n": 1}, "none": None, "text": "None"}
+GIVEN: dict[str, Any] = {
+    "numbers": [1, 2],
+    "letters": ["a", "b", "c"],
+    "one": {"n": 1},
+    "none": None,
+    "text": "None",
+    "json": '{"a": 1}',
+}
 
 
 @task
@@ -205,6 +212,27 @@ def test_a_text_inside_the_inputs_that_a_template_was_hardly_meant_to_give_is_se
     assert words in outcome.text
 
 
+def test_a_key_that_holds_a_template_is_sent_with_a_warning(airflow: Airflow, crew: ScriptedCrew) -> None:
+    outcome = run(airflow, lambda: {"inputs": {"rows": [{"{{ ds }}": 1}]}})
+    assert outcome.state == "success"
+    assert "inputs has the key '{{ ds }}', which is sent so: Airflow renders values and no keys" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (lambda: {"inputs": "{{ ti.xcom_pull(task_ids='json') | tojson }}"}, "leave `| tojson` out"),
+        (lambda: {"inputs": [{"n": 1}, {"n": 2}]}, "`.partial(…).expand(inputs=…)` makes one task of each"),
+        (lambda: {"inputs": '{"topic": "{{ dag_run.conf.said }}"}'}, "Pass an object, whose texts may be templates"),
+    ],
+    ids=["JSON twice", "a list of objects", "a quote in JSON"],
+)
+def test_inputs_that_are_no_object_are_refused_with_the_cure(
+    airflow: Airflow, crew: ScriptedCrew, arguments: Arguments, words: str
+) -> None:
+    refused(run(airflow, arguments, conf={"said": 'say "aye"'}), crew, words)
+
+
 @pytest.mark.parametrize("text", ["{'a': 1}", "None", "['a', 'b']", "{{ ds }}", "(as 'x' says)", '["a", null]'])
 def test_what_an_author_wrote_is_beyond_doubt(airflow: Airflow, crew: ScriptedCrew, text: str) -> None:
     outcome = run(airflow, lambda: {"inputs": {"text": text}})
@@ -246,11 +274,13 @@ def test_an_id_is_what_it_spells(airflow: Airflow, crew: ScriptedCrew, given: An
             "it is a text of 300 characters; of a task that waits for its crew, take `task.output['kickoff_id']`",
         ),
         ({"title": "Tides"}, "it is an object"),
+        ('{"title": "Tides"}', "it is an object or a list, written as a text; of a task that waits for its crew, take"),
+        ("['run-1', 'run-2']", "it is an object or a list, written as a text"),
         (["run-1", "run-2"], "it is a list of 2; `.partial(…).expand("),
         (1e16, "native rendering read it as 1e+16; pass `task.output`"),
         (True, "native rendering read it as True"),
     ],
-    ids=["escape", "lines", "answer", "object", "list", "float", "bool"],
+    ids=["escape", "lines", "answer", "object", "JSON", "a list as Python writes it", "list", "float", "bool"],
 )
 def test_what_is_no_id_is_said_to_be_what_it_is(airflow: Airflow, crew: ScriptedCrew, given: Any, words: str) -> None:
     refused(
