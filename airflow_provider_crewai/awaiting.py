@@ -164,6 +164,11 @@ class AwaitsRun(BaseOperator):
         :raises CrewError: the task must not defer.
         """
 
+    def on_kill(self) -> None:
+        """Stop waiting. Airflow 3 calls this in a signal handler, after which the interrupted code goes on."""
+        if self._awaited is not None:
+            self._awaited[0].wait_no_longer()
+
     def hook(self) -> CrewHook:
         """Return a hook on this task's connection."""
         return CrewHook(self.crewai_conn_id)

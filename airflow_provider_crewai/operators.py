@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_provider_crewai._compat import Context
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
 
 DAY = 86400.0
+LAST_WORDS = 2.0
+"""Seconds for which a killed task waits for what is said of its run."""
 
 
 class CrewKickoffOperator(AwaitsRun):
@@ -129,6 +132,7 @@ class CrewKickoffOperator(AwaitsRun):
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
         self._killed = False
+        self._settling: Thread | None = None
 
     @property
     def awaits_human(self) -> bool:
@@ -150,10 +154,11 @@ class CrewKickoffOperator(AwaitsRun):
         return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
-        """Stop the run if its task is over. Called in a signal handler, with five seconds to go."""
+        """Stop the run if its task is over, and wait no longer. Called in a signal handler, with five seconds to go."""
         self._killed = True
         if self._awaited is not None:
-            self._termination(*self._awaited).settle()
+            self._settling = self._termination(*self._awaited).settle()
+            super().on_kill()
         elif self._beginning is not None:
             self._beginning.start_nothing()
             speak(
@@ -238,6 +243,9 @@ class CrewKickoffOperator(AwaitsRun):
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
+        if self._settling is not None:
+            # What it has to say would be lost with the process.
+            self._settling.join(LAST_WORDS)
         fail(error, has_retry_policy=getattr(self, "retry_policy", None) is not None)
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
@@ -255,7 +263,7 @@ class CrewKickoffOperator(AwaitsRun):
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         if self._killed:
-            self._termination(*self._awaited).settle()
+            self.on_kill()
         return client, begun
 
     def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:

@@ -66,8 +66,11 @@ class Termination:
         self.store = store
         self.log = log
 
-    def settle(self) -> None:
-        """Stop the run if its task is over, else leave it. Called in a signal handler, with five seconds to go."""
+    def settle(self) -> threading.Thread:
+        """Stop the run if its task is over, else leave it. Called in a signal handler, with five seconds to go.
+
+        :return: the thread that does it, and says so as soon as the log is free.
+        """
         acted = threading.Event()
 
         def settle() -> None:
@@ -81,6 +84,7 @@ class Termination:
         thread.start()
         acted.wait(HANDLER_PATIENCE)
         thread.join(SPEAK_PATIENCE)
+        return thread
 
     def settle_for(self, state: str | None, occasion: str) -> None:
         """Do the same where no signal came, and the task's state is known.

@@ -47,6 +47,10 @@ from airflow_provider_crewai.wire.model import (
 )
 
 
+NAP = 0.5
+"""Seconds after which a process that was told to end notices it, at most."""
+
+
 class CrewClient:
     """A blocking client of one deployed crew.
 
@@ -71,7 +75,7 @@ class CrewClient:
         self._patience = patience
         self._store = store or NoStore()
         self._say = say
-        self._may_start = True
+        self._may_start = self._may_wait = True
         self._link: _Link | None = None
 
     @property
@@ -150,10 +154,15 @@ class CrewClient:
         return self.drive(flows.wait(watch, self.dialect, observe))
 
     def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
-        """Carry out the steps of a flow until it returns."""
+        """Carry out the steps of a flow until it returns.
+
+        :raises CrewTaskKilled: the task's process was told to end, and what became of its run is decided.
+        """
         try:
             step = next(flow)
             while True:
+                if not self._may_wait:
+                    raise CrewTaskKilled("The task's process was told to end, so it waits no longer.")
                 step = flow.send(self._carry_out(step))
         except StopIteration as done:
             result: flows.T = done.value
@@ -162,6 +171,10 @@ class CrewClient:
     def start_nothing(self) -> None:
         """Refuse to send, from now on, what must not be sent twice: the process is about to be killed."""
         self._may_start = False
+
+    def wait_no_longer(self) -> None:
+        """Take no further step: the process was told to end, and what becomes of its run is decided."""
+        self._may_wait = False
 
     def in_a_hurry(self) -> CrewClient:
         """Return a client for the last seconds of a killed task: short timeouts, connections of its own.
@@ -196,8 +209,14 @@ class CrewClient:
                 return reply(self._save(record))
             case flows.Pause():
                 say_trouble(step, self._say)
-                time.sleep(step.seconds)
+                self._sleep(step.seconds)
         return reply()
+
+    def _sleep(self, seconds: float) -> None:
+        # In naps: Python goes on with a sleep that a signal handler interrupted.
+        while self._may_wait and seconds > 0:
+            time.sleep(min(seconds, NAP))
+            seconds -= NAP
 
     def _send(self, request: Request) -> Response | CrewError:
         if not (request.idempotent or self._may_start):

@@ -54,7 +54,18 @@ def test_a_task_that_a_user_ends_stops_its_run(airflow: Airflow, crew: ScriptedC
     outcome = ti.run()
     assert crew.stops == ["run-1"]
     assert f"The task's process is told to end: the task is {state}.\nRun run-1 is stopped." in outcome.text
-    assert isinstance(outcome.error, errors.CrewRunStopped)
+    assert isinstance(outcome.error, errors.CrewTaskKilled)
+
+
+def test_a_task_that_is_killed_waits_no_longer_for_a_run_that_goes_on(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")  # for ever
+    crew.always("/stop", error(404, "Not Found"))
+    crew.once("/status", TERMINATED)
+    began = time.monotonic()
+    outcome = airflow.task(brief(poll_interval=600, max_poll_interval=600)).run()
+    assert isinstance(outcome.error, errors.CrewTaskKilled)
+    assert "Run run-1 GOES ON" in outcome.text
+    assert time.monotonic() - began < 60, "Airflow 3.4 would wait for a minute, and then kill it"
 
 
 @pytest.mark.parametrize("state", ["restarting", None])
