@@ -46,7 +46,6 @@ from airflow_provider_crewai.wire.model import (
     Run,
 )
 
-
 NAP = 0.5
 """Seconds after which a process that was told to end notices it, at most."""
 
