@@ -13,7 +13,7 @@ from airflow.sdk._shared.serialization import FORBIDDEN_XCOM_KEYS
 from airflow.sdk.execution_time import comms
 from airflow.sdk.serde import deserialize, serialize
 from crew_tasks import brief
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from in_memory import Airflow
 from scripted_crew import ScriptedCrew, success
@@ -68,7 +68,6 @@ PATH = {"__type": "airflow.sdk.io.path.ObjectStoragePath", "__var": {"path": "fi
 KEYS = st.one_of(WILD_TEXTS, st.sampled_from(sorted(SERIALISERS_WORDS)))
 
 
-@settings(deadline=None)  # the machine's neighbours may be busy
 @given(json_values(KEYS))
 @example(PATH)
 @example({"rows": [{"n": PATH}]})

@@ -15,12 +15,13 @@ import pytest
 from crew_tasks import brief, sends
 from in_memory import Airflow, Killed, Outcome, TaskInstance
 from scripted_crew import Asked, ScriptedCrew, success
+from support.effort import examples
 
 from airflow_provider_crewai.wire import errors
 
 BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 STORY = ("RUNNING", "RUNNING", "RUNNING", success("The answer."))
-PAIRS = 60
+PAIRS = examples(60)
 """How many of all pairs of kills are tried, of each way to wait."""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from support.effort import LONG, examples, share
 from support.scripted import EPOCH, Answer, Memory, ScriptedShell
 from support.simulation import (
     CHANGES,
@@ -30,7 +32,7 @@ from airflow_provider_crewai.client.ledger import Claim, Record, Rules
 from airflow_provider_crewai.wire.errors import CrewChangedInputs, CrewError, CrewLedgerError, CrewMayHaveStarted
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
 
-SCHEDULES = 3000
+SCHEDULES = examples(3000)
 
 
 def test_no_random_life_of_a_task_starts_a_run_twice_or_forgets_one() -> None:
@@ -38,8 +40,8 @@ def test_no_random_life_of_a_task_starts_a_run_twice_or_forgets_one() -> None:
     print(f"\n{summary(counts)}")  # noqa: T201 - shown with pytest -s
     assert counts["schedules"] == SCHEDULES
     for step in ("load", "save", "wake", "kickoff", "look", "stop", "pause", "renew"):
-        assert counts[f"killed before a {step}"]
-        assert counts[f"killed after a {step}"]
+        kills = counts[f"killed before a {step}"], counts[f"killed after a {step}"]
+        assert all(kills) if LONG else any(kills)
 
 
 def test_no_crash_at_any_step_starts_a_run_twice_or_forgets_one() -> None:
@@ -48,12 +50,12 @@ def test_no_crash_at_any_step_starts_a_run_twice_or_forgets_one() -> None:
         for crashed in every_crash(schedule, at=at):
             lives += live(crashed).counts
     print(f"\n{summary(lives)}")  # noqa: T201 - shown with pytest -s
-    assert lives["kills"] >= lives["schedules"] > 5000
+    assert lives["kills"] >= lives["schedules"] > examples(5000)
 
 
-def _small_lives() -> itertools.chain[tuple[Schedule, int]]:
+def _small_lives() -> Sequence[tuple[Schedule, int]]:
     """Two or three tries, of which the first or the second dies at each of its steps."""
-    return itertools.chain(_first_dies(), _second_dies(), _dies_while_waiting())
+    return share([*_first_dies(), *_second_dies(), *_dies_while_waiting()])
 
 
 def _first_dies() -> list[tuple[Schedule, int]]:

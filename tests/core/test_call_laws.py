@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import examples
 from support.scripted import EPOCH, Answer, Asked, Exchange, ScriptedShell
 from support.stories import (
     ACTS,
@@ -103,14 +104,14 @@ SCRIPTS = st.lists(st.sampled_from([GOOD, *TURNED_AWAY, *LOST_ANSWERS, *REFUSED,
 LATENCIES = st.sampled_from([0.0, 0.5, 20.0])
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(st.sampled_from(ONCE), SCRIPTS, LATENCIES, st.floats(0, 0.999))
 def test_what_may_have_arrived_is_never_sent_again(name: str, acts: list[str], latency: float, chance: float) -> None:
     called = call(name, acts, latency, chance)
     assert all(act in NOT_CARRIED_OUT for act in called.acts[:-1])
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from(sorted(CALLS)), SCRIPTS, LATENCIES, st.floats(0, 0.999))
 def test_every_call_ends_in_a_value_or_in_one_error_within_its_patience(
     name: str, acts: list[str], latency: float, chance: float
@@ -122,7 +123,7 @@ def test_every_call_ends_in_a_value_or_in_one_error_within_its_patience(
     assert starts[-1] <= EPOCH + PATIENCE + latency + 1e-5
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(SCRIPTS, LATENCIES, st.floats(0, 0.999))
 def test_a_kickoff_may_have_started_exactly_if_its_last_request_may_have(
     acts: list[str], latency: float, chance: float
@@ -131,7 +132,7 @@ def test_a_kickoff_may_have_started_exactly_if_its_last_request_may_have(
     assert isinstance(called.error, CrewMayHaveStarted) == (called.acts[-1] in LOST_ANSWERS)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(sorted(CALLS)), SCRIPTS, LATENCIES, st.floats(0, 0.999))
 def test_between_two_attempts_there_is_a_pause_no_shorter_than_the_server_asked_for(
     name: str, acts: list[str], latency: float, chance: float
@@ -147,7 +148,7 @@ def test_between_two_attempts_there_is_a_pause_no_shorter_than_the_server_asked_
             assert pause <= flows.LONGEST_BACKOFF + 1e-5
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(sorted(CALLS)), SCRIPTS)
 def test_a_denied_token_is_renewed_once_for_each_attempt(name: str, acts: list[str]) -> None:
     called = call(name, acts, 0.5, 0.5)
@@ -258,7 +259,7 @@ def test_a_deployment_that_does_not_wake_up_is_not_kicked_off() -> None:
     assert PATIENCE - flows.LONGEST_BACKOFF <= called.log[-1].until - EPOCH <= PATIENCE + 1
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     st.lists(st.sampled_from([GOOD, *ASLEEP, *AWAKE]), min_size=1, max_size=5),
     SCRIPTS,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.callers import CALLERS, Caller, exchange, settings_for
+from support.effort import examples
 from support.server import Behaviour, Peer, Scripted, Seen, answer, in_turn, raw, reset, says, then_close
 
 from airflow_provider_crewai.client.settings import Settings
@@ -255,7 +256,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body[:cut]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(answers())
 def test_any_answer_comes_to_the_same_in_either_shell(data: bytes) -> None:
     alike(data)

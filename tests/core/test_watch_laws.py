@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hypothesis import example, given, settings
+from support.effort import examples
 from support.scripted import (
     EPOCH,
     Answer,
@@ -347,7 +348,7 @@ def told(*phases: tuple[float, str], **fields: object) -> Story:
     return Story(**{**known, **fields})  # type: ignore[arg-type]
 
 
-@settings(max_examples=1200)
+@settings(max_examples=examples(1200))
 @given(stories())
 @example(told((60, "RUNNING"), (30, "NOT FOUND"), (1, "SUCCESS"), path=1))
 @example(told((100, "RUNNING"), (1, "NOT FOUND"), seen_alive=True))
@@ -359,7 +360,7 @@ def test_every_wait_obeys_every_law_of_waiting(story: Story) -> None:
         law(seen)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(stories())
 def test_an_event_loop_changes_nothing_about_a_wait(story: Story) -> None:
     alone = live(story)
@@ -534,7 +535,7 @@ def test_an_answer_that_is_too_large_here_ends_the_watch() -> None:
 HOW = {"SUCCESS": "succeed", "FAILED": "fail", "REVOKED": "be stopped"}
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(stories(), stories())
 def test_whatever_the_worker_cannot_see_it_never_contradicts_what_the_trigger_saw(first: Story, second: Story) -> None:
     sight = live(first).ending

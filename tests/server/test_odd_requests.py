@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from page_server import HINT, TOKEN, Backend
+from support.effort import examples
 
 from airflow_provider_crewai.server import listening
 from airflow_provider_crewai.server.app import create_app
@@ -150,7 +151,7 @@ FIELDS = st.lists(
     max_size=6,
 )
 some = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

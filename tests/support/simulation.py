@@ -500,7 +500,7 @@ def _random_try(dice: random.Random) -> Try:
         lasts=dice.choice((5.0, 120.0, 1800.0, 10_000.0)),
         fate=dice.choice(("SUCCESS", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")),
         timeout=dice.choice((TIMEOUT, TIMEOUT, TIMEOUT, 12.0, 2.0)),
-        killed=(dice.randint(1, 30), dice.random() < 0.5) if dice.random() < 0.5 else None,
+        killed=(dice.randint(1, dice.choice((10, 30))), dice.random() < 0.5) if dice.random() < 0.5 else None,
     )
 
 
