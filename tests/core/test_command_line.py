@@ -52,6 +52,18 @@ def without(module: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+def with_quick_clocks(times: int = 30) -> list[str]:
+    """Launch the command line where time passes so many times as fast."""
+    code = f"""
+import runpy, time
+begun, now, since, sleep = time.time(), time.time, time.monotonic, time.sleep
+time.time = lambda: begun + (now() - begun) * {times}
+time.monotonic = lambda: since() * {times}
+time.sleep = lambda seconds: sleep(seconds / {times})
+runpy.run_module({MODULE[1]!r}, run_name='__main__')"""
+    return [sys.executable, "-c", code]
+
+
 def nobody() -> str:
     """The URL of a port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -390,7 +402,6 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (KICKOFF, {"kickoff": reset}, ["paid run may have started", "before you start another"]),
         (KICKOFF, {"kickoff": MISSING}, ["was not started", "Missing inputs: audience"]),
         (("status", "run-1", *WAIT), {"states": [FAILED]}, ["run-1 failed: the model said no", "It is over."]),
-        (("status", "run-1", *WAIT), {"states": [running(), DENIED]}, ["run-1", "the run goes on"]),
         (("status", "run-1", *WAIT), {"states": [NO_PATH]}, ["no crew answers there", "Whether it goes on is not"]),
         (("status", "run-1", "--wait-timeout", "0.1"), {"states": [running()]}, ["run-1 did not end", "goes on"]),
         (("status", "run-1"), {"states": [DENIED]}, ["run-1 could not be looked at", "may go on"]),
@@ -410,6 +421,13 @@ def test_an_error_names_the_run_the_crew_and_whether_it_goes_on(
         done = call(*arguments, url=server.url)
         assert server.url in done.err
     assert not [each for each in words if each not in done.err], done.err
+
+
+def test_a_token_that_is_refused_for_a_minute_of_a_wait_ends_it_and_not_the_run() -> None:
+    with crew(running(), DENIED) as server:
+        done = call("status", "run-1", *WAIT, url=server.url, launch=with_quick_clocks())
+    assert (done.code, done.out) == (4, "")
+    assert all(words in done.err for words in (server.url, "run-1", "stopped working", "the run goes on")), done.err
 
 
 def test_the_command_that_a_message_names_can_be_given(tmp_path: Path) -> None:
