@@ -241,7 +241,7 @@ WIRE = (
     Row(
         "login lost after the run was seen to end",
         "deferred",
-        Expected(1, says="succeeded"),
+        Expected(1, says="only its answer could not be fetched"),
         mend_login_for_the_retry,
         refuse_login_after_success,
     ),
