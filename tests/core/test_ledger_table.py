@@ -91,6 +91,8 @@ ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], 
     ("a run, cleared to reattach, other inputs", RUN, CLEARED_AND_CHANGED, REATTACH, ANY, START),
     ("a run, cleared to reattach, fixed inputs", RUN, CLEARED_AND_CHANGED, REATTACH_OR_FAIL, NOT_OVER, REFUSE),
     ("a run that ended badly, on a retry", RUN, CLAIM, Rules(), ENDED_BADLY, START),
+    ("a run that ended badly and nobody read why, on a retry", RUN.left_unread(), CLAIM, Rules(), ENDED_BADLY, ADOPT),
+    ("a run that ended badly and nobody read why, cleared", RUN.left_unread(), CLEARED, Rules(), ENDED_BADLY, START),
     ("a run, on a retry", RUN, CLAIM, Rules(), ADOPTABLE, ADOPT),
     ("a run, on a retry, whatever the rules", RUN, CLAIM, Rules("fail", "rerun", "reattach"), ADOPTABLE, ADOPT),
     ("a run that ended badly, cleared to reattach", RUN, CLEARED, REATTACH, ENDED_BADLY, START),
@@ -166,6 +168,11 @@ def test_anything_else_on_record_is_an_error_and_never_nothing(stored: Any) -> N
         Record.from_json(stored)
 
 
+def test_whoever_takes_a_run_up_reads_why_it_ended() -> None:
+    assert not RUN.left_unread().adopted(CLAIM).unread
+    assert Record.from_json(RUN.left_unread().to_json()).unread
+
+
 @given(st.sampled_from(sorted(STORED)), st.one_of(json_values(WILD_TEXTS), st.just(float("inf")), st.just(10**400)))
 def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: Any) -> None:
     try:
@@ -176,7 +183,7 @@ def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: A
     assert record.kickoff_id is None or isinstance(record.kickoff_id, str)
 
 
-@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared", "clears", "answered"}))
+@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared", "clears", "answered", "unread"}))
 def test_a_record_with_a_field_missing_is_an_error(key: str) -> None:
     with pytest.raises(CrewLedgerError):
         Record.from_json({name: value for name, value in STORED.items() if name != key})
