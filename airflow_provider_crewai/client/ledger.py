@@ -268,7 +268,7 @@ def _since(record: Record, claim: Claim, cleared: bool) -> str:
         return "the task was cleared, and on_clear is 'reattach'"
     if record.try_number >= claim.try_number:
         # As `airflow tasks test` does on a date that has run.
-        return "this very try has run before; clear the task to start anew"
+        return "this very try has run before (clear the task to start anew)"
     return "this is a retry"
 
 

@@ -731,7 +731,7 @@ def test_the_same_try_run_again_says_what_it_found(older: Airflow, crew: Scripte
     older.task(brief()).finish()
     again = older.task(brief()).finish()
     assert again.state == "success"
-    assert "this very try has run before; clear the task to start anew, and the earlier run is done" in again.text
+    assert "this very try has run before (clear the task to start anew), and the earlier run is done" in again.text
     assert len(crew.kickoffs) == 1
 
 

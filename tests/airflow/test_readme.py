@@ -432,7 +432,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
 }
 HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
-    ("none", "", ""): ("test_operator_answers::test_only_a_kickoff_and_looks_are_sent",),
+    ("none", "", ""): ("test_operator_answers::test_only_a_question_a_kickoff_and_looks_are_sent",),
     ("cannot be read", "", ""): (f"{TRIES}::test_a_record_that_cannot_be_read_is_not_no_record",),
     ("any", "the Dag run was deleted and made anew", ""): (
         f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
@@ -455,6 +455,9 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
         f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
         f"{TRIES}::test_edited_inputs_are_not_refused_once_the_old_run_is_over",
         f"{TRIES}::test_another_crew_is_a_change_too",
+    ),
+    ("kickoff_id", "", "failed or stopped, and why was not read yet"): (
+        f"{ENDINGS}::test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer",
     ),
     ("kickoff_id", "", "failed, stopped"): (f"{TRIES}::test_a_run_that_failed_while_nobody_looked_is_started_again",),
     ("kickoff_id", "", "succeeded"): (f"{TRIES}::test_a_run_that_ended_meanwhile_is_returned_at_once",),
