@@ -3,6 +3,7 @@
 The core is tested in an environment without Airflow, because it promises to need none.
 """
 
+import argparse
 import os
 import signal
 import subprocess
@@ -21,8 +22,7 @@ NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None,
 def lint() -> bool:
     """Style, then types: all of it, so that one run shows everything there is to mend."""
     python = AIRFLOW.make()
-    strictly = (("mypy", "--strict", place) for place in ("scripts/lib", "tests/typing"))
-    commands = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), *strictly)
+    commands = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
     results = [run(python, "-m", *command) for command in commands]
     return all(results)
 
@@ -30,29 +30,51 @@ def lint() -> bool:
 def core() -> bool:
     """Test what must work where there is no Airflow."""
     python = CORE.make()
-    return run(python, "-c", NO_AIRFLOW) and run(python, "-m", "pytest", "tests/core")
+    return run(python, "-c", NO_AIRFLOW) and run(python, "-m", "pytest", *ANYWHERE, "tests/core")
 
 
 def server() -> bool:
     """Test the local server, with the newest crewai and the oldest that it promises to serve."""
     crews = {"CREW_PYTHON": str(CREW.make()), "CREW_PYTHON_OLDEST": str(OLDEST_CREW.make())}
-    # Three, on two cores: half of the time goes for the import of crewai, once for each server, and half for waiting. In the
-    # files' own order, since the one with the fewest tests takes longest and would come last.
-    side_by_side = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
-    return run(AIRFLOW.make(), "-m", "pytest", *side_by_side, "tests/server", **crews)
+    return run(AIRFLOW.make(), "-m", "pytest", *FILE_BY_FILE, "tests/server", **crews)
 
 
-def with_airflow(part: str) -> Callable[[], bool]:
+def airflow() -> bool:
     """Test what needs Airflow, with crews in an interpreter of their own."""
-    return lambda: run(AIRFLOW.make(), "-m", "pytest", f"tests/{part}", CREW_PYTHON=str(CREW.make()))
+    return run(AIRFLOW.make(), "-m", "pytest", *GROUPED, "tests/airflow", CREW_PYTHON=str(CREW.make()))
 
 
-PARTS: dict[str, Callable[[], bool]] = {
+def airflow_alone() -> bool:
+    """Test what needs Airflow's code, but neither its programs nor a crew."""
+    return run(AIRFLOW.make(), "-m", "pytest", *GROUPED, "-m", "not slow", "tests/airflow")
+
+
+def fast() -> bool:
+    """Run what is worth waiting for before each commit."""
+    results = [lint(), core(), airflow_alone()]
+    return all(results)
+
+
+def system() -> bool:
+    """Test a whole Airflow with a whole crew."""
+    return run(AIRFLOW.make(), "-m", "pytest", "tests/system", CREW_PYTHON=str(CREW.make()))
+
+
+# One more than there are cores, since much of the time is waiting.
+WORKERS = str((os.cpu_count() or 1) + 1)
+ANYWHERE = ("-n", WORKERS, "--dist", "worksteal")
+GROUPED = ("-n", WORKERS, "--dist", "loadgroup")
+# In the files' own order, since the one with the fewest tests takes longest and would come last.
+FILE_BY_FILE = ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
+
+ALL: dict[str, Callable[[], bool]] = {
     "lint": lint,
     "core": core,
     "server": server,
-    **{part: with_airflow(part) for part in ("airflow", "system")},
+    "airflow": airflow,
+    "system": system,
 }
+PARTS = {**ALL, "fast": fast}
 
 
 def run(python: Path, *arguments: str, **variables: str) -> bool:
@@ -82,13 +104,26 @@ def timed(part: str) -> bool:
     return succeeded
 
 
-def main(parts: list[str]) -> int:
-    """Run these parts, by default all; answer with the exit code."""
-    if unknown := set(parts) - set(PARTS):
-        print(f"scripts/test: no such part: {' '.join(unknown)}; there are: {' '.join(PARTS)}", file=sys.stderr)
-        return 2
+def asked_for(arguments: list[str]) -> list[str]:
+    """Return the parts that are asked for, by default all."""
+    parser = argparse.ArgumentParser(prog="scripts/test", description="Check what must hold before a commit.")
+    parser.add_argument("--long", action="store_true", help="take as many random examples as CI does")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(PARTS)}; by default all but fast")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no such part: {' '.join(unknown)}; there are: {' '.join(PARTS)}")
+    if asked.long:
+        os.environ["CI"] = "true"  # which the tests read, in tests/support/effort.py
+    return asked.parts or [*ALL]
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for; answer with the exit code."""
+    parts = asked_for(arguments)
     stop_in_order()
-    results = [timed(part) for part in parts or PARTS]
+    started = time.monotonic()
+    results = [timed(part) for part in parts]
+    print(f"== {time.monotonic() - started:.0f} s in all", file=sys.stderr)
     return 0 if all(results) else 1
 
 

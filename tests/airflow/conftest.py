@@ -37,6 +37,16 @@ from aop_server import EXAMPLE, Server  # noqa: E402 - see above
 from in_memory import Airflow  # noqa: E402
 from scripted_crew import ScriptedCrew  # noqa: E402
 
+COSTLY = {"pip", "database", "example_crew", "served"}
+"""Fixtures that take seconds: one worker makes each, and has all the tests that use it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in COSTLY.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group(fixture))
+
 
 def pytest_sessionfinish() -> None:
     shutil.rmtree(HOME, ignore_errors=True)

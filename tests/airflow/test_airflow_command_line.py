@@ -20,6 +20,8 @@ from support.command_line import MODULE, SUCCESS, TOKEN, call, command, crew, en
 from airflow_provider_crewai.cli.verbs import EPILOG, VERBS, parser
 from airflow_provider_crewai.provider_info import get_provider_info
 
+pytestmark = pytest.mark.slow
+
 AIRFLOW = (sys.executable, "-m", "airflow", "crewai")
 OURS = (sys.executable, *MODULE)
 EITHER = pytest.mark.parametrize("launch", [AIRFLOW, OURS], ids=["airflow", "python -m"])
