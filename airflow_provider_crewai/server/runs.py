@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_crewai.server.beginnings import title
-from airflow_provider_crewai.wire.model import JSONObject
+from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 FINAL = ("SUCCESS", "FAILED", "REVOKED")
 
@@ -89,21 +89,19 @@ _WEBHOOKS = (
     "humanInputWebhook",
     "webhooks",
 )
-_SELECT = (
-    "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, request, answer FROM runs "
-)
+_SELECT = "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, answer FROM runs "
+_WHERE_ID = "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?1), ?1)"
 _UNDER_WAY = "('STARTED', 'RUNNING')"
 _OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run as it stands.
+    """One run as it stands; its inputs, which may be large, are read by themselves.
 
     :param exit: how its last process ended, where its parent saw that.
     :param lives: how many processes it has had since a human last answered it.
     :param created_at: epoch second of the kickoff; so are the other times.
-    :param request: the kickoff's body, without the webhooks that it asked for.
     :param answer: what the run's process reports, under the API's own keys.
     """
 
@@ -116,7 +114,6 @@ class StoredRun:
     created_at: float
     started_at: float | None
     ended_at: float | None
-    request: JSONObject = field(repr=False)
     answer: JSONObject = field(repr=False)
 
 
@@ -195,9 +192,13 @@ class Runs:
 
     def get(self, kickoff_id: str) -> StoredRun | None:
         """Return a run, also by an id that a resume made up for it, or None if there is none."""
-        where = "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?1), ?1)"
-        rows = self._all(_SELECT + where, kickoff_id)
+        rows = self._all(_SELECT + _WHERE_ID, kickoff_id)
         return _stored(rows[0]) if rows else None
+
+    def inputs(self, kickoff_id: str) -> JSON:
+        """Return the inputs that a run was kicked off with, or None."""
+        rows = self._all("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
+        return json.loads(rows[0]["request"]).get("inputs") if rows else None
 
     def newest(self, limit: int) -> list[StoredRun]:
         """Return the runs kicked off last, the newest first."""
@@ -413,7 +414,7 @@ def _storable(value: str | float | None) -> str | float | None:
 
 
 def _stored(row: sqlite3.Row) -> StoredRun:
-    return StoredRun(**_fields(row, "request", "answer"))
+    return StoredRun(**_fields(row, "answer"))
 
 
 def _question(row: sqlite3.Row) -> Question:

@@ -547,7 +547,7 @@ def test_a_limit_that_is_none_does_no_harm(server: PageServer, limit: str) -> No
 
 
 def kicked_off(server: PageServer) -> dict[str, object]:
-    inputs = server.runs.newest(1)[0].request["inputs"]
+    inputs = server.runs.inputs(server.runs.newest(1)[0].kickoff_id)
     assert isinstance(inputs, dict)
     return {**inputs}
 

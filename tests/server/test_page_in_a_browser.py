@@ -112,7 +112,7 @@ def test_a_form_kicks_off(browser: Any, server: PageServer, options: dict[str, A
         page.get_by_role("button", name="Kick off", exact=True).click()
         run = server.runs.newest(1)[0]
         assert page.url == f"{server.url}{window.door}/runs/{run.kickoff_id}"
-        assert run.request["inputs"] == {"topic": "the \u5c71\nand the sea", "lines": 4}
+        assert server.runs.inputs(run.kickoff_id) == {"topic": "the \u5c71\nand the sea", "lines": 4}
         assert page.get_by_text("Waiting for a free slot").is_visible()
 
 
@@ -127,7 +127,7 @@ def test_a_refused_form_keeps_what_was_typed(browser: Any, server: PageServer, o
         assert page.get_by_label("Inputs").input_value() == '{"topic": "AI"}'
         page.get_by_label("Inputs").fill('{"topic": "AI", "audience": []}')
         page.get_by_role("button", name="Kick off with this").click()
-        assert server.runs.newest(1)[0].request["inputs"] == {"topic": "AI", "audience": []}
+        assert server.runs.inputs(server.runs.newest(1)[0].kickoff_id) == {"topic": "AI", "audience": []}
 
 
 def test_a_run_is_followed_to_its_end_without_a_reload(window: Window, server: PageServer) -> None:

@@ -50,6 +50,15 @@ def test_threads_of_one_server_and_the_processes_of_runs_never_lock_each_other_o
         assert all(each.result() > 0 for each in at_work)
 
 
+def test_a_look_at_a_run_does_not_read_its_inputs(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_id = runs.add({"inputs": {"topic": "x"}})
+    assert runs.inputs(runs.alias(kickoff_id)) == {"topic": "x"}
+    with closing(sqlite3.connect(runs.path)) as db, db:
+        db.execute("UPDATE runs SET request = 'megabytes that nobody reads', state = 'RUNNING'")
+    assert runs.get(kickoff_id) == runs.newest(1)[0] == runs.under_way()[0]
+
+
 def test_an_id_that_a_resume_made_up_for_such_an_id_is_the_run_too(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs.sqlite")
     kickoff_id = runs.add({})

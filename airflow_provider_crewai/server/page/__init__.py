@@ -164,6 +164,7 @@ class Page:
         steps = self._runs.steps(run.kickoff_id)
         shown = {
             "run": run,
+            "inputs": self._runs.inputs(run.kickoff_id),
             "is_open": is_open,
             "steps": steps,
             "progress": words.progress(progress_of(run, steps)),
@@ -181,7 +182,7 @@ class Page:
             "result": lambda: run.answer.get("result"),
             "json": lambda: run.answer.get("result_json"),
             "failure": lambda: run.status,
-            "inputs": lambda: run.request.get("inputs"),
+            "inputs": lambda: self._runs.inputs(run.kickoff_id),
             "log": lambda: self._backend.log_tail(run.kickoff_id, _WHOLE_LOG),
             "step": lambda: words.output(self._runs.steps(run.kickoff_id)[int(which)].output),
             "question": lambda: self._judged(which),
@@ -325,8 +326,7 @@ class Page:
         return run
 
     def _inputs_of(self, kickoff_id: str | None) -> JSONObject:
-        run = self._runs.get(kickoff_id) if kickoff_id else None
-        inputs = run.request.get("inputs") if run else None
+        inputs = self._runs.inputs(kickoff_id) if kickoff_id else None
         return inputs if isinstance(inputs, dict) else {}
 
     def _judged(self, question_id: str) -> str:
