@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,25 +50,24 @@ def main(arguments: Sequence[str] | None = None, command: str = "python -m airfl
     try:
         project = Project.named(options.project)
         directory = state.occupy(options.state or state.default_directory(project))
-        home = _home_of_runs(directory)
+        runs = _runs_in(_home_of_runs(directory))
         listener = _listen(options.host, options.port, directory / PORT_FILE)
         token = _token(options.token_file, directory / TOKEN_FILE)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    serve(project, listener, home, token, options, users_umask)
+    serve(project, listener, runs, token, options, users_umask)
 
 
 def serve(
-    project: Project, listener: socket.socket, home: Path, token: Token, options: argparse.Namespace, umask: int
+    project: Project, listener: socket.socket, runs: Runs, token: Token, options: argparse.Namespace, umask: int
 ) -> None:
     """Serve a project on a socket that listens already.
 
-    :param home: the folder of all runs, held by this process.
+    :param runs: the store of all runs, in a folder that this process holds.
     :param token: what requests must bring.
     :param umask: the user's own, which crews get: what they write is no business of ours.
     """
-    url = _url(listener)
-    runs = Runs(home / "runs.sqlite")
+    url, home = _url(listener), runs.path.parent
     settings = Settings(
         project.target, str(project.directory), str(runs.path), str(home), options.llm, f"{url}/feedback"
     )
@@ -96,6 +96,16 @@ def _home_of_runs(directory: Path) -> Path:
     for kept in {home / "runs.sqlite", *home.glob("*.sqlite*")}:  # sqlite itself would follow a link
         private.file(kept)
     return home
+
+
+def _runs_in(home: Path) -> Runs:
+    file = home / "runs.sqlite"
+    try:
+        return Runs(file)
+    except sqlite3.DatabaseError as error:
+        raise OSError(
+            f"{file} cannot be used as the database of runs ({error}). Move it away, or name a folder by --state."
+        ) from None
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -172,12 +182,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--token-file",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help=f"holds the bearer token; else ${TOKEN_VARIABLE}, else a new one",
     )
     parser.add_argument("--token", type=_no_token, nargs="?", const="", help=argparse.SUPPRESS)
-    parser.add_argument("--state", type=Path, help="where runs are kept; else a directory per project in the user's")
+    parser.add_argument("--state", type=_path, help="where runs are kept; else a directory per project in the user's")
     parser.add_argument(
         "--python", type=_interpreter, help="the interpreter that has crewai; else the project's .venv, else this one"
     )
@@ -194,7 +204,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         default="fail",
         help="what becomes of a crew's run whose process dies: it fails (%(default)s), or skips its finished tasks",
     )
-    parser.add_argument("--keep-days", type=float, default=30, help="days for which ended runs are kept (%(default)s)")
+    parser.add_argument("--keep-days", type=_days, default=30, help="days for which ended runs are kept (%(default)s)")
     parser.add_argument(
         "--strict-aop",
         action="store_true",
@@ -221,6 +231,19 @@ def _port(text: str) -> int:
     if not 0 <= port <= state.LAST_PORT:
         raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
     return port
+
+
+def _path(text: str) -> Path:
+    if not text.strip():  # as from a variable that is not set; it would name the working directory
+        raise argparse.ArgumentTypeError("names nothing")
+    return Path(text)
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of days: 0 or more")
+    return days
 
 
 def _interpreter(python: str) -> str:

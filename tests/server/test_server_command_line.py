@@ -161,6 +161,30 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, file: str) -> N
     )
 
 
+@pytest.mark.parametrize("option", ["--state", "--token-file"])
+@pytest.mark.parametrize("unset", ["", " "])
+def test_a_path_from_a_variable_that_is_not_set_is_wrong_use(option: str, unset: str) -> None:
+    assert f"argument {option}: names nothing" in refusal(str(EXAMPLE), option, unset)
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "soon"])
+def test_days_that_are_none_are_wrong_use(days: str) -> None:
+    assert "argument --keep-days" in refusal(str(EXAMPLE), "--keep-days", days)
+
+
+@pytest.mark.parametrize("kept", [b"no database at all", b"SQLite format 3\0and no more"])
+def test_a_database_that_is_none_is_told_with_what_to_do(tmp_path: Path, kept: bytes) -> None:
+    file = tmp_path / "state" / "runs" / "runs.sqlite"
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.parent.parent.chmod(0o700)
+    file.write_bytes(kept)
+    file.chmod(0o600)
+    said = refusal(str(EXAMPLE), "--state", str(tmp_path / "state"))
+    assert f"{file} cannot be used as the database of runs" in said
+    assert "Traceback" not in said
+    assert file.read_bytes() == kept
+
+
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])
 def test_a_port_that_is_none_is_wrong_use(port: str) -> None:
     assert "argument --port" in refusal(str(EXAMPLE), "--port", port)
