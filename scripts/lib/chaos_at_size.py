@@ -22,7 +22,10 @@ DEADLINE = 150.0
 AT_SIZE = Setup("at size", at_size=True)
 SECRETS = Setup(
     "a secrets backend",
-    {"secrets": {"backend": "slow_secrets.SlowSecrets", "backend_kwargs": '{"file": "{folder}/secrets.json"}'}},
+    {
+        "secrets": {"backend": "slow_secrets.SlowSecrets", "backend_kwargs": '{"file": "{folder}/secrets.json"}'},
+        "triggerer": {"triggerer_health_check_threshold": "20"},  # that is how long the triggers of a killed one wait
+    },
     secrets=True,
     at_size=True,
 )
@@ -96,7 +99,8 @@ def restart_triggerer_with_slow_secrets(stage: Stage, run: DagRun) -> None:
     stage.airflow.kill("triggerer")
     stage.release()
     stage.airflow.start("triggerer")
-    stage.airflow.wait_healthy()
+    looks = stage.seen.looks
+    eventually(lambda: stage.seen.looks > looks or None, "a look after the first look-up", patience=120)
     note_lateness(stage, time.time(), READERS // 2)
     run.wait(900)
     note_missed_deadlines(stage, run)
