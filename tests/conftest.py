@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from support.effort import load_profile
+from watcher import MARK, new_mark, watch
 
 load_profile()
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # What tests start bears a mark, by which it is found and ended when they are over, even if they were killed.
+    os.environ |= {MARK: new_mark(), "SPT_NOENV": "1"}
+    watch(os.environ[MARK])

@@ -35,9 +35,12 @@ def watch(mark: str) -> "subprocess.Popen[bytes]":
     """Start the watcher of a family, once."""
     command = (sys.executable, __file__, mark)
     # Out of reach of what ends us (Ctrl-C, a signal to our process group), and deaf to who waits for our output's end.
-    return subprocess.Popen(
+    started = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
+    if started.stdin:  # a child of ours that lives on must not keep the pipe open
+        os.register_at_fork(after_in_child=started.stdin.close)
+    return started
 
 
 def members(mark: str) -> list[int]:

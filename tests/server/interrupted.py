@@ -1,0 +1,17 @@
+"""A test that is cut off by `test_interrupted_tests.py`: it serves a crew, of which a run waits, and never ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from aop_server import Start
+from watcher import MARK
+
+
+def test_that_never_ends(start: Start) -> None:
+    server = start(str(Path(__file__).parent / "projects" / "asking"))
+    server.asked(server.kickoff({}))
+    Path(os.environ["MARK_FILE"]).write_text(os.environ[MARK])
+    time.sleep(3600)
