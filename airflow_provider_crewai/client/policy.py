@@ -33,8 +33,11 @@ def may_have_arrived(error: errors.CrewError) -> bool:
 def may_send_again(request: Request, error: errors.CrewError) -> bool:
     """Whether sending the request again can help, and does no harm.
 
-    A request that is not idempotent is never repeated once it may have arrived.
+    A request that is not idempotent is never repeated once it may have arrived. Whoever asks where no crew answers is
+    told so at once; but whoever stops a run knows that a crew is there, and may have met a gateway in an outage.
     """
+    if isinstance(error, errors.CrewNotACrew) and request.method == "GET":
+        return False
     if may_have_arrived(error):
         return request.idempotent
     turned_away = errors.CrewTransportError | errors.CrewRateLimited | errors.CrewServerError

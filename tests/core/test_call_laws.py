@@ -192,6 +192,14 @@ def test_a_question_is_asked_again_whatever_happened_to_it(name: str, act: str) 
     assert call(name, [act, act, GOOD], 0.1, 0.5).error is None
 
 
+@pytest.mark.parametrize("name", ["inputs", "status"])
+@pytest.mark.parametrize("act", NOT_CREWS)
+def test_a_question_that_no_crew_answers_is_not_asked_again(name: str, act: str) -> None:
+    called = call(name, [act, GOOD], 0.1, 0.5)
+    assert called.acts == [act]
+    assert isinstance(called.error, CrewNotACrew)
+
+
 # ---- the crew is woken before it is kicked off -------------------------------------------------------
 
 
