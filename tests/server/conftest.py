@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aop_server import EXAMPLE, Server, Start
+from aop_server import EXAMPLE, PLAIN, REPOSITORY, Server, Start
+
+STAND_IN = Path(__file__).parent / "stand_in"
 
 
 @pytest.fixture(scope="session")
@@ -19,20 +23,35 @@ def crew_python() -> str:
     return python
 
 
-@pytest.fixture
-def start(crew_python: str, tmp_path: Path) -> Iterator[Start]:
-    """Start a server with the example crew, or another project, and end it after the test."""
+@contextmanager
+def starting(usual: Path, python: str, state: Path, **variables: str) -> Iterator[Start]:
+    """Start servers with the usual project, or another one, and end them all."""
     servers: list[Server] = []
 
-    def started(project: str = str(EXAMPLE), *options: str, **fields: Any) -> Server:
-        arguments = [project, "--python", crew_python, *options]
-        servers.append(Server(arguments, tmp_path / "state", **fields))
+    def started(project: str = str(usual), *options: str, **fields: Any) -> Server:
+        environment = variables | fields.pop("environment", {})
+        servers.append(Server([project, "--python", python, *options], state, environment, **fields))
         return servers[-1].start()
 
     yield started
     for server in servers:
         if server.process.poll() is None:
             server.end()
+
+
+@pytest.fixture
+def start(crew_python: str, tmp_path: Path) -> Iterator[Start]:
+    """Start a server with the example crew, or another project, and end it after the test."""
+    with starting(EXAMPLE, crew_python, tmp_path / "state") as started:
+        yield started
+
+
+@pytest.fixture
+def start_plain(tmp_path: Path) -> Iterator[Start]:
+    """Do the same with a plain crew and what stands in for crewai: for tests of what the server does with any project."""
+    python_path = f"{REPOSITORY}{os.pathsep}{STAND_IN}"
+    with starting(PLAIN, sys.executable, tmp_path / "state", PYTHONPATH=python_path) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

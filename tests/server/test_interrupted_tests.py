@@ -22,7 +22,7 @@ def test_tests_that_are_cut_off_leave_no_process_behind(how: signal.Signals, wor
     environment = {**os.environ, "MARK_FILE": str(mark)}
     environment.pop("PYTEST_XDIST_WORKER", None)  # it is no worker of ours
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL) as tests:
-        until(lambda: mark.exists() and mark.read_text() != "", seconds=120)
+        until(lambda: tests.poll() is not None or (mark.exists() and mark.read_text() != ""), seconds=120)
         assert len(members(mark.read_text())) >= 3, "a server, a warm process, a run"
         tests.send_signal(how)
     until(lambda: not members(mark.read_text()))

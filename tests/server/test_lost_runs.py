@@ -134,10 +134,12 @@ def test_a_warm_process_that_cannot_note_how_a_run_ended_goes_on(start: Start, t
 
 @pytest.mark.parametrize("threads", ["no", "yes"])
 def test_a_killed_run_is_seen_whatever_it_has_forked_and_takes_that_along(
-    start: Start, tmp_path: Path, threads: str
+    start_plain: Start, tmp_path: Path, threads: str
 ) -> None:
     forked = tmp_path / "forked"
-    server = start("crew:build", cwd=PROJECTS / "forking", environment={"FORKED": str(forked), "THREADS": threads})
+    server = start_plain(
+        "crew:build", cwd=PROJECTS / "forking", environment={"FORKED": str(forked), "THREADS": threads}
+    )
     kickoff_id = server.kickoff({})
     while not forked.exists() or not forked.read_text():
         time.sleep(0.1)

@@ -63,10 +63,10 @@ def test_changed_files_are_loaded_anew_and_runs_under_way_go_on(start: Start, tm
     )
 
 
-def test_only_what_a_project_is_loaded_from_has_it_loaded_anew(start: Start, tmp_path: Path) -> None:
+def test_only_what_a_project_is_loaded_from_has_it_loaded_anew(start_plain: Start, tmp_path: Path) -> None:
     (tmp_path / "crew.py").write_text(LATE)
     (tmp_path / "helper.py").write_text("INPUT = 'place'")
-    server = start("crew:build", cwd=tmp_path)
+    server = start_plain("crew:build", cwd=tmp_path)
     assert server.ask("GET", "/inputs").json() == {"inputs": ["place"]}
     warm = warm_process(server, place="Rome")
     for name in ("report.json", "notes.yaml", "generated.py"):
@@ -83,8 +83,8 @@ def warm_process(server: Server, **inputs: str) -> int:
     return server.parent_of(server.pid(server.kickoff(inputs)))
 
 
-def test_a_project_that_starts_threads_runs_in_fresh_processes(start: Start) -> None:
-    server = start("crew:build", cwd=PROJECTS / "threaded")
+def test_a_project_that_starts_threads_runs_in_fresh_processes(start_plain: Start) -> None:
+    server = start_plain("crew:build", cwd=PROJECTS / "threaded")
     status = server.wait(server.kickoff({}), "SUCCESS")
     assert status["result"].startswith("polly")
     assert "No such" not in server.status("made-up")["status"]
@@ -138,10 +138,10 @@ def folder(server: Server, kickoff_id: str) -> Path:
 
 
 def test_a_project_that_never_finishes_loading_does_not_keep_the_server_from_ending(
-    start: Start, tmp_path: Path
+    start_plain: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "crew.py").write_text(BLOCKS)
-    server = start("crew:build", cwd=tmp_path)
+    server = start_plain("crew:build", cwd=tmp_path)
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(server.ask, "GET", "/inputs")
         while not (tmp_path / "began").exists():
@@ -169,14 +169,14 @@ def test_runs_wait_while_a_file_is_half_saved_and_a_human_is_not_asked_in_vain(s
     assert server.wait(answered, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 1}
 
 
-def test_a_run_whose_process_loads_the_project_itself_waits_too(start: Start, tmp_path: Path) -> None:
+def test_a_run_whose_process_loads_the_project_itself_waits_too(start_plain: Start, tmp_path: Path) -> None:
     module, text = (
         tmp_path / "crew.py",
         LATE + "\nimport threading; threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()",
     )
     module.write_text(text)
     (tmp_path / "helper.py").write_text("INPUT = 'place'")
-    server = start("crew:build", "--slots", "1", cwd=tmp_path)
+    server = start_plain("crew:build", "--slots", "1", cwd=tmp_path)
     first, second = server.kickoff({"place": "Rome"}), server.kickoff({"place": "Oslo"})
     server.wait(first, "RUNNING")
     with server.held(first):

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aop_server import EXAMPLE, INPUTS, REPOSITORY, TOKEN, Start
+from aop_server import EXAMPLE, INPUTS, PLAIN, REPOSITORY, TOKEN, Start
 from starlette.applications import Starlette
 
 from airflow_provider_crewai.client.settings import read_settings
@@ -56,18 +56,18 @@ def test_what_is_no_project_is_refused(project: str, tmp_path: Path) -> None:
     assert "neither a directory nor module:attribute" in refusal(project, "--state", str(tmp_path))
 
 
-def test_a_state_directory_has_one_server(start: Start) -> None:
-    state = start().state
+def test_a_state_directory_has_one_server(start_plain: Start) -> None:
+    state = start_plain().state
     assert f"another server is at work on the state directory {state}" in refusal(str(EXAMPLE), "--state", str(state))
 
 
-def test_a_port_that_is_taken_is_refused(start: Start, tmp_path: Path) -> None:
-    port = start().url.rpartition(":")[2]
+def test_a_port_that_is_taken_is_refused(start_plain: Start, tmp_path: Path) -> None:
+    port = start_plain().url.rpartition(":")[2]
     assert "Address already in use" in refusal(str(EXAMPLE), "--state", str(tmp_path / "other"), "--port", port)
 
 
-def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(start: Start) -> None:
-    server = start()
+def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(start_plain: Start) -> None:
+    server = start_plain()
     first = server.url
     server.restart(signal.SIGKILL)
     assert server.url == first
@@ -81,14 +81,14 @@ def test_a_server_comes_back_at_its_address_and_at_another_where_that_is_taken(s
 
 
 @pytest.mark.parametrize("kept", ["", "99999", "\u00e9", "9" * 5000, "-1"])
-def test_a_port_that_was_kept_badly_is_forgotten(start: Start, tmp_path: Path, kept: str) -> None:
+def test_a_port_that_was_kept_badly_is_forgotten(start_plain: Start, tmp_path: Path, kept: str) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state" / "port").write_text(kept)
-    assert start().ask("GET", "/status/x").status == 200
+    assert start_plain().ask("GET", "/status/x").status == 200
 
 
-def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
-    server = start(token="")
+def test_without_a_token_a_private_one_is_kept(start_plain: Start) -> None:
+    server = start_plain(token="")
     file = server.state / "token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.state.stat().st_mode) == 0o700
@@ -98,11 +98,11 @@ def test_without_a_token_a_private_one_is_kept(start: Start) -> None:
     assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
 
 
-def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
+def test_an_empty_token_lets_nobody_in(start_plain: Start, tmp_path: Path) -> None:
     file = tmp_path / "state" / "token"
     file.parent.mkdir(mode=0o700)
     file.touch()
-    server = start(token=" ")
+    server = start_plain(token=" ")
     kept = file.read_text().strip()
     assert len(kept) > 30
     for empty in ("Bearer", "Bearer ", "Bearer  ", "Bearer \t"):
@@ -113,11 +113,11 @@ def test_an_empty_token_lets_nobody_in(start: Start, tmp_path: Path) -> None:
             guard("")
 
 
-def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tmp_path: Path) -> None:
+def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start_plain: Start, tmp_path: Path) -> None:
     crew = tmp_path / "project" / "crew.py"
     crew.parent.mkdir()
     crew.write_text(BROKEN)
-    server = start(str(crew.parent))
+    server = start_plain(str(crew.parent))
     for answer in (server.ask("GET", "/inputs"), server.ask("POST", "/kickoff", {"inputs": {}})):
         assert answer.status == 503
         assert "ModuleNotFoundError: No module named 'nowhere_to_be_found'" in answer.json()["detail"]
@@ -125,13 +125,13 @@ def test_a_crew_that_cannot_be_loaded_is_told_and_may_be_mended(start: Start, tm
     assert "LookupError" in server.ask("GET", "/inputs").json()["detail"]
 
 
-def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path: Path) -> None:
-    project = tmp_path / "brief"
-    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
-    crew = project / "src" / "brief" / "crew.py"
+def test_a_kickoff_rides_out_a_project_that_is_half_saved(start_plain: Start, tmp_path: Path) -> None:
+    project = tmp_path / "plain"
+    shutil.copytree(PLAIN, project, ignore=shutil.ignore_patterns("__pycache__"))
+    crew = project / "crew.py"
     whole = crew.read_text()
     crew.write_text(whole[: len(whole) // 2])
-    server = start(str(project))
+    server = start_plain(str(project))
     assert server.ask("GET", "/inputs").status == 503
     client = CrewClient(lambda: read_settings("crew", host=server.url, password=TOKEN))
     threading.Timer(1, crew.write_text, (whole,)).start()
@@ -139,10 +139,10 @@ def test_a_kickoff_rides_out_a_project_that_is_half_saved(start: Start, tmp_path
     client.close()
 
 
-def test_a_token_comes_from_a_file_and_never_from_the_command_line(start: Start, tmp_path: Path) -> None:
+def test_a_token_comes_from_a_file_and_never_from_the_command_line(start_plain: Start, tmp_path: Path) -> None:
     file = tmp_path / "my token"
     file.write_text("from-a-file\n")
-    server = start(str(EXAMPLE), "--token-file", str(file))
+    server = start_plain(str(PLAIN), "--token-file", str(file))
     for token, status in (("from-a-file", 200), (TOKEN, 401)):
         assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {token}"}).status == status
     for given in (("--token", "s3cret"), ("--token=s3cret",), ("--token",)):
@@ -205,8 +205,8 @@ def test_an_interpreter_without_crewai_is_told_at_once_with_what_to_do(
     logged(capfd, f"WARNING .*{re.escape(why)}.*need not be restarted")
 
 
-def test_an_interpreter_that_is_none_is_named(start: Start) -> None:
-    server = start(str(EXAMPLE), "--python", "nowhere/python")
+def test_an_interpreter_that_is_none_is_named(start_plain: Start) -> None:
+    server = start_plain(str(PLAIN), "--python", "nowhere/python")
     words = f"cannot be loaded by {REPOSITORY}/nowhere/python: FileNotFoundError"
     assert words in server.ask("GET", "/inputs").json()["detail"]
 

@@ -8,13 +8,13 @@ import signal
 import time
 
 import pytest
-from aop_server import EXAMPLE, Start
+from aop_server import PLAIN, Start
 
 SLOW = {"BRIEF_SECONDS_PER_TASK": "1.5"}
 
 
-def test_progress_is_told_while_the_run_goes_on(start: Start) -> None:
-    server = start(environment=SLOW)
+def test_progress_is_told_while_the_run_goes_on(start_plain: Start) -> None:
+    server = start_plain(environment=SLOW)
     kickoff_id = server.kickoff()
     seen = []
     while (status := server.status(kickoff_id))["state"] != "SUCCESS":
@@ -28,8 +28,8 @@ def test_progress_is_told_while_the_run_goes_on(start: Start) -> None:
     assert {sentence for _, sentence, _ in seen} <= {"Task is pending", "Task is Running"}
 
 
-def test_a_stopped_run_is_revoked_and_its_process_is_gone(start: Start) -> None:
-    server = start(environment=SLOW)
+def test_a_stopped_run_is_revoked_and_its_process_is_gone(start_plain: Start) -> None:
+    server = start_plain(environment=SLOW)
     kickoff_id = server.kickoff()
     server.wait(kickoff_id, "RUNNING")
     answer = server.ask("POST", f"/stop/{kickoff_id}")
@@ -41,8 +41,8 @@ def test_a_stopped_run_is_revoked_and_its_process_is_gone(start: Start) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_outlives_its_server_and_the_next_one_reports_it(start: Start, how: signal.Signals) -> None:
-    server = start(environment=SLOW)
+def test_a_run_outlives_its_server_and_the_next_one_reports_it(start_plain: Start, how: signal.Signals) -> None:
+    server = start_plain(environment=SLOW)
     kickoff_id = server.kickoff()
     server.wait(kickoff_id, "RUNNING")
     with server.held(kickoff_id):
@@ -51,8 +51,8 @@ def test_a_run_outlives_its_server_and_the_next_one_reports_it(start: Start, how
     assert server.wait(kickoff_id, "SUCCESS")["progress"]["completed"] == 3
 
 
-def test_a_run_that_ended_without_a_server_is_reported_by_the_next_one(start: Start) -> None:
-    server = start()
+def test_a_run_that_ended_without_a_server_is_reported_by_the_next_one(start_plain: Start) -> None:
+    server = start_plain()
     kickoff_id = server.kickoff()
     server.end()
     assert server.has_let_go(kickoff_id)
@@ -60,12 +60,12 @@ def test_a_run_that_ended_without_a_server_is_reported_by_the_next_one(start: St
     assert server.status(kickoff_id)["state"] == "SUCCESS"
 
 
-def test_a_clean_stop_of_the_server_exits_with_zero(start: Start) -> None:
-    assert start().end(signal.SIGINT) == 0
+def test_a_clean_stop_of_the_server_exits_with_zero(start_plain: Start) -> None:
+    assert start_plain().end(signal.SIGINT) == 0
 
 
-def test_a_run_whose_process_dies_after_a_restart_has_failed(start: Start) -> None:
-    server = start(environment=SLOW)
+def test_a_run_whose_process_dies_after_a_restart_has_failed(start_plain: Start) -> None:
+    server = start_plain(environment=SLOW)
     kickoff_id = server.kickoff()
     server.wait(kickoff_id, "RUNNING")
     with server.held(kickoff_id):
@@ -76,8 +76,8 @@ def test_a_run_whose_process_dies_after_a_restart_has_failed(start: Start) -> No
     assert re.match(r"The run's process was killed by SIGKILL (after [012] of 3|before it began)", status["status"])
 
 
-def test_a_run_kept_from_an_earlier_server_can_be_stopped(start: Start) -> None:
-    server = start(environment=SLOW)
+def test_a_run_kept_from_an_earlier_server_can_be_stopped(start_plain: Start) -> None:
+    server = start_plain(environment=SLOW)
     kickoff_id = server.kickoff()
     server.wait(kickoff_id, "RUNNING")
     with server.held(kickoff_id):
@@ -87,8 +87,8 @@ def test_a_run_kept_from_an_earlier_server_can_be_stopped(start: Start) -> None:
     assert server.status(kickoff_id)["state"] == "REVOKED"
 
 
-def test_runs_beyond_the_slots_wait_in_order_even_over_a_restart(start: Start) -> None:
-    server = start(str(EXAMPLE), "--slots", "1", environment=SLOW)
+def test_runs_beyond_the_slots_wait_in_order_even_over_a_restart(start_plain: Start) -> None:
+    server = start_plain(str(PLAIN), "--slots", "1", environment=SLOW)
     first, second, third = (server.kickoff() for _ in range(3))
     server.wait(first, "RUNNING")
     with server.held(first):

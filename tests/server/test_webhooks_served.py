@@ -46,8 +46,8 @@ def test_a_failed_run_tells_no_crew_hook(server: Server) -> None:
         assert crews.received == []
 
 
-def test_a_receiver_that_was_down_is_told_by_the_next_server(start: Start) -> None:
-    server = start()
+def test_a_receiver_that_was_down_is_told_by_the_next_server(start_plain: Start) -> None:
+    server = start_plain()
     with receiving() as gone:
         url = gone.url
     kickoff_id = server.kickoff(crewWebhookUrl=url)
@@ -82,8 +82,8 @@ FAILING = {
 
 
 @pytest.mark.parametrize("what", FAILING)
-def test_a_result_and_its_webhook_are_kept_together_as_soon_as_they_can_be(start: Start, what: str) -> None:
-    server = start(environment={"BRIEF_SECONDS_PER_TASK": "1"})
+def test_a_result_and_its_webhook_are_kept_together_as_soon_as_they_can_be(start_plain: Start, what: str) -> None:
+    server = start_plain(environment={"BRIEF_SECONDS_PER_TASK": "1"})
     with receiving() as crews:
         kickoff_id = server.kickoff(crewWebhookUrl=crews.url)
         server.wait(kickoff_id, "RUNNING")

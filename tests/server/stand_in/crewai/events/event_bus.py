@@ -1,0 +1,5 @@
+"""Whether events are told again."""
+
+
+def is_replaying() -> bool:
+    return False

@@ -1,0 +1,5 @@
+"""Where flows keep their states: there is none."""
+
+
+class SQLiteFlowPersistence:
+    pass
