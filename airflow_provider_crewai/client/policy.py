@@ -5,6 +5,9 @@ from __future__ import annotations
 from airflow_provider_crewai.wire import errors, headers
 from airflow_provider_crewai.wire.model import Request
 
+SEE_OTHER = 303
+"""What says that a request was carried out, and where to read of it (RFC 9110, section 15.4.4)."""
+
 BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT = 502, 503, 504
 """What a gateway answers for a deployment that sleeps."""
 
@@ -17,7 +20,8 @@ def may_have_arrived(error: errors.CrewError) -> bool:
 
     A 429 turned it away, a 4xx refused it, a redirect led elsewhere, and a 503 that says when to come back turned it
     away, too. A bare 503 may come from a gateway that has passed the request on (Envoy and Heroku's router say so of
-    theirs). Everything else may have happened behind the answer that we did not get, or did not understand.
+    theirs), and a 303 says that it was carried out. Everything else may have happened behind the answer that we did
+    not get, or did not understand.
     """
     match error:
         case errors.CrewTransportError():
@@ -26,6 +30,8 @@ def may_have_arrived(error: errors.CrewError) -> bool:
             return not (error.status == UNAVAILABLE and headers.wait_asked(error.retry_after, 0.0) is not None)
         case errors.CrewProtocolError():
             return True
+        case errors.CrewApiError():
+            return error.status == SEE_OTHER
         case _:
             return False
 

@@ -427,3 +427,8 @@ def test_a_date_in_retry_after_is_the_time_until_then(naive: datetime.datetime) 
 
 def test_a_request_is_marked_by_what_it_does() -> None:
     assert [Request("GET", "/x").idempotent, Request("POST", "/kickoff", idempotent=False).idempotent] == [True, False]
+
+
+@pytest.mark.parametrize(("status", "arrived"), [(301, False), (302, False), (303, True), (307, False), (308, False)])
+def test_of_all_redirects_see_other_alone_says_that_the_request_was_carried_out(status: int, *, arrived: bool) -> None:
+    assert policy.may_have_arrived(CrewApiError("redirected", status=status)) is arrived
