@@ -9,31 +9,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-SECONDS = 20.0
-"""How long a client may keep the server waiting for a request, from the first byte of its head to the last of its
-body, or for its reading of an answer. Everybody is on this machine."""
-
 MAX_HEAD = 32 * 1024
 """Bytes of a request's line and headers that are kept until they are complete."""
 
 _BACKLOG = 64
 _STOP_WITHIN = 5
-
-
-def new_server(app: ASGIApp) -> uvicorn.Server:
-    """Make a server of an application."""
-    config = uvicorn.Config(
-        app,
-        http=Bounded,  # by h11, which has a bound for headers; httptools has none
-        ws="none",
-        h11_max_incomplete_event_size=MAX_HEAD,
-        backlog=_BACKLOG,
-        log_config=None,
-        proxy_headers=False,  # nobody stands between: who says so with X-Forwarded-For would choose his name in the log
-        server_header=False,
-        timeout_graceful_shutdown=_STOP_WITHIN,
-    )
-    return uvicorn.Server(config)
 
 
 def most_connections() -> int:
@@ -45,6 +25,13 @@ def most_connections() -> int:
 class Bounded(H11Protocol):
     """A connection that is closed where its client keeps us waiting; where there are too many, those go first."""
 
+    seconds = 20.0
+    """How long a client may keep the server waiting for a request, from the first byte of its head to the last of its
+    body, or for its reading of an answer. Everybody is on this machine."""
+
+    most = most_connections()
+    """How many connections may be open at once."""
+
     late: asyncio.TimerHandle | None = None
     """What closes it while its client keeps us waiting."""
 
@@ -52,7 +39,7 @@ class Bounded(H11Protocol):
         """Begin to wait for a request; make room where too many wait."""
         super().connection_made(transport)
         self._look()
-        if len(self.connections) > most_connections():
+        if len(self.connections) > self.most:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -86,7 +73,7 @@ class Bounded(H11Protocol):
 
     def _wait(self, *, waiting: bool) -> None:
         if waiting and self.late is None:
-            self.late = self.loop.call_later(SECONDS, self.transport.abort)
+            self.late = self.loop.call_later(self.seconds, self.transport.abort)
         elif not waiting and self.late is not None:
             self.late.cancel()
             self.late = None
@@ -95,3 +82,19 @@ class Bounded(H11Protocol):
         waited_for = [each for each in self.connections if isinstance(each, Bounded) and each.late is not None]
         longest = min(waited_for, key=lambda each: each.late.when() if each.late else 0.0, default=self)
         longest.transport.abort()
+
+
+def new_server(app: ASGIApp, connection: type[Bounded] = Bounded) -> uvicorn.Server:
+    """Make a server of an application, whose connections have these bounds."""
+    config = uvicorn.Config(
+        app,
+        http=connection,  # by h11, which has a bound for headers; httptools has none
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEAD,
+        backlog=_BACKLOG,
+        log_config=None,
+        proxy_headers=False,  # nobody stands between: who says so with X-Forwarded-For would choose his name in the log
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_WITHIN,
+    )
+    return uvicorn.Server(config)

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from page_server import HINT, TOKEN, Backend
 from support.effort import examples
 
-from airflow_provider_crewai.server import listening
 from airflow_provider_crewai.server.app import create_app
-from airflow_provider_crewai.server.listening import MAX_HEAD, new_server
+from airflow_provider_crewai.server.listening import MAX_HEAD, Bounded, new_server
 from airflow_provider_crewai.server.log_lines import one_line_handler
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.runs import Runs
@@ -62,20 +61,20 @@ class Odd:
 
 
 @contextmanager
-def serving(state: Path) -> Iterator[Odd]:
+def serving(state: Path, connection: type[Bounded] = Bounded) -> Iterator[Odd]:
     runs = Runs(state / "runs.sqlite")
     backend = Backend(runs)
     page = Page(runs, backend, TOKEN, HINT)
     app = create_app(runs, backend, TOKEN, "", pages=page.routes())  # type: ignore[arg-type]  # acts as a launcher does
     listener = socket.create_server(("127.0.0.1", 0))
-    server = new_server(app)
+    server = new_server(app, connection)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     odd = Odd(f"127.0.0.1:{listener.getsockname()[1]}", runs, "", "", runs.add({"inputs": {"topic": "x"}}))
     try:
-        with closing(http.client.HTTPConnection(odd.host, timeout=30)) as connection:
-            connection.request("GET", page.ticket())
-            odd.cookie = (connection.getresponse().headers["Set-Cookie"] or "").partition(";")[0]
+        with closing(http.client.HTTPConnection(odd.host, timeout=30)) as login:
+            login.request("GET", page.ticket())
+            odd.cookie = (login.getresponse().headers["Set-Cookie"] or "").partition(";")[0]
         found = re.search(rb'name="key" value="([0-9a-f]{64})"', odd.page("GET", "/")[1])
         assert found
         odd.key = found[1].decode()
@@ -310,18 +309,25 @@ HALF = {
 }
 
 
+class Impatient(Bounded):
+    seconds = 0.6
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Odd]:
+    with serving(tmp_path, Impatient) as one:
+        yield one
+
+
 def connected(odd: Odd) -> socket.socket:
     host, port = odd.host.split(":")
     return socket.create_connection((host, int(port)), timeout=10)
 
 
 @pytest.mark.parametrize("half", HALF)
-def test_a_client_that_keeps_the_server_waiting_is_hung_up_on(
-    odd: Odd, monkeypatch: pytest.MonkeyPatch, half: str
-) -> None:
-    monkeypatch.setattr(listening, "SECONDS", 0.6)
+def test_a_client_that_keeps_the_server_waiting_is_hung_up_on(impatient: Odd, half: str) -> None:
     began = time.monotonic()
-    with connected(odd) as client:
+    with connected(impatient) as client:
         client.sendall(HALF[half])
         while time.monotonic() < began + 8 and not is_hung_up(client, 0.1):
             drip(client)
@@ -344,25 +350,25 @@ def drip(client: socket.socket) -> None:
         client.sendall(b"x")
 
 
-def test_a_client_that_does_not_read_is_hung_up_on(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "SECONDS", 0.6)
-    kickoff_id = odd.runs.add({"inputs": {"topic": "x" * 9_000_000}})
-    with connected(odd) as client:
-        client.sendall(
-            f"GET /runs/{kickoff_id}/text/inputs HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {odd.cookie}\r\n\r\n".encode()
-        )
+def test_a_client_that_does_not_read_is_hung_up_on(impatient: Odd) -> None:
+    kickoff_id = impatient.runs.add({"inputs": {"topic": "x" * 9_000_000}})
+    with connected(impatient) as client:
+        head = f"GET /runs/{kickoff_id}/text/inputs HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {impatient.cookie}\r\n\r\n"
+        client.sendall(head.encode())
         time.sleep(3)
         read = 0
         with suppress(OSError):
             while more := client.recv(1 << 20):
                 read += len(more)
     assert read < 9_000_000
-    odd.runs.forget([kickoff_id])
 
 
-def test_clients_that_say_nothing_shut_nobody_out_however_many(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "most_connections", lambda: 20)
-    with ExitStack() as waiting:
+class Crowded(Bounded):
+    most = 20
+
+
+def test_clients_that_say_nothing_shut_nobody_out_however_many(tmp_path: Path) -> None:
+    with serving(tmp_path, Crowded) as odd, ExitStack() as waiting:
         clients = []
         for number in range(100):
             clients.append(waiting.enter_context(connected(odd)))
