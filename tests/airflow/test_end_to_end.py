@@ -65,7 +65,7 @@ def test_a_killed_task_stops_a_real_crew(real: Airflow, example_crew: Server) ->
 
     threading.Thread(target=kill_when_it_runs, daemon=True).start()
     outcome = ti.run()
-    assert isinstance(outcome.error, errors.CrewRunStopped), outcome
+    assert isinstance(outcome.error, errors.CrewTaskKilled), outcome
     assert example_crew.has_let_go(ti.xcom("kickoff_id"))
 
 
