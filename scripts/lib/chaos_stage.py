@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,12 +169,13 @@ class Stage:
         self.release()
 
     def drain_worker(self, run: DagRun) -> None:
-        """Tell the task's process to end, and kill it five seconds later, as when a pod is evicted."""
+        """Tell the task's process to end, and kill it five seconds later if it has not, as when a pod is evicted."""
         task = run.wait_for_task(TASK, "running")
         process = self.airflow.task_process(int(task["pid"]))
         process.terminate()
         time.sleep(5)
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
     def release(self) -> None:
         """Let a held answer go, or a held run end."""
