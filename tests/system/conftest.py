@@ -18,8 +18,9 @@ DAG_IDS = sorted(path.stem for path in EXAMPLE_DAGS.glob("[!_]*.py"))
 
 @pytest.fixture(scope="session")
 def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
-    # A run that has ended before the first look is not waited for: slow enough, every task here is deferred.
-    with CrewServer(tmp_path_factory.mktemp("crew"), {"BRIEF_SECONDS_PER_TASK": "1"}) as server:
+    # A run that has ended before the first look is not waited for: slow enough, every task here is deferred, on a busy
+    # machine too.
+    with CrewServer(tmp_path_factory.mktemp("crew"), {"BRIEF_SECONDS_PER_TASK": "4"}) as server:
         yield server
 
 
