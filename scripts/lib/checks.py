@@ -55,6 +55,14 @@ def fast() -> bool:
     return all(results)
 
 
+def coverage() -> bool:
+    """Show which lines no test runs, but for what pyproject.toml leaves out; those of a whole Airflow do not count."""
+    python = AIRFLOW.make()
+    os.environ["PYTEST_ADDOPTS"] = "--cov --cov-append --cov-report="
+    results = [run(python, "-m", "coverage", "erase"), core(), server(), airflow()]
+    return run(python, "-m", "coverage", "report") and all(results)
+
+
 def system() -> bool:
     """Test a whole Airflow with a whole crew."""
     return run(AIRFLOW.make(), "-m", "pytest", "tests/system", CREW_PYTHON=str(CREW.make()))
@@ -74,7 +82,7 @@ ALL: dict[str, Callable[[], bool]] = {
     "airflow": airflow,
     "system": system,
 }
-PARTS = {**ALL, "fast": fast}
+PARTS = {**ALL, "fast": fast, "coverage": coverage}
 
 
 def run(python: Path, *arguments: str, **variables: str) -> bool:
@@ -108,7 +116,9 @@ def asked_for(arguments: list[str]) -> list[str]:
     """Return the parts that are asked for, by default all."""
     parser = argparse.ArgumentParser(prog="scripts/test", description="Check what must hold before a commit.")
     parser.add_argument("--long", action="store_true", help="take as many random examples as CI does")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"one of {', '.join(PARTS)}; by default all but fast")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"one of {', '.join(PARTS)}; by default the first five"
+    )
     asked = parser.parse_args(arguments)
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(unknown)}; there are: {' '.join(PARTS)}")
