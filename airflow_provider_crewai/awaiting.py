@@ -11,18 +11,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeGuard
 
-from airflow_provider_crewai._compat import (
+from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.client.watch import CENTURY, Ending, Patience, Sight, Verdict, Watch
+from airflow_provider_crewai.hooks import CrewHook
+from airflow_provider_crewai.in_airflow.compat import (
     TRIGGER_FAILED,
     AirflowTaskTimeout,
     BaseOperator,
     Context,
     default_deferrable,
 )
-from airflow_provider_crewai.client.watch import CENTURY, Ending, Patience, Sight, Verdict, Watch
-from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, CrewHook
+from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, RunState
-from airflow_provider_crewai.written import checked
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
@@ -106,10 +107,10 @@ class AwaitsRun(BaseOperator):
     def __init__(
         self,
         *,
-        crewai_conn_id: str = DEFAULT_CONN_ID,
-        poll_interval: float = 2.0,
-        max_poll_interval: float = 60.0,
-        unreachable_timeout: float | None = 900.0,
+        crewai_conn_id: str = defaults.CONN_ID,
+        poll_interval: float = defaults.POLL_INTERVAL,
+        max_poll_interval: float = defaults.MAX_POLL_INTERVAL,
+        unreachable_timeout: float | None = defaults.UNREACHABLE_TIMEOUT,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -197,7 +198,7 @@ class AwaitsRun(BaseOperator):
 
     def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
-        from airflow_provider_crewai.journal import Journal
+        from airflow_provider_crewai.client.journal import Journal
 
         journal = Journal(self.log, wait.kickoff_id)
         # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
@@ -312,8 +313,8 @@ class AwaitsRun(BaseOperator):
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
-        from airflow_provider_crewai.times import duration
-        from airflow_provider_crewai.xcom import hand_over
+        from airflow_provider_crewai.in_airflow.xcom import hand_over
+        from airflow_provider_crewai.wire.times import duration
 
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"

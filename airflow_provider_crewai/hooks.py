@@ -7,11 +7,12 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_crewai._compat import BaseHook, aget_connection
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.fields import called
+from airflow_provider_crewai.client.lookups import Lookups
 from airflow_provider_crewai.client.rendered import as_text
 from airflow_provider_crewai.client.settings import Settings, read_settings
-from airflow_provider_crewai.lookups import Lookups
+from airflow_provider_crewai.in_airflow.compat import BaseHook, aget_connection
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewConnectionUnreadable,
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
     from airflow_provider_crewai.client.watch import Ending, Watch
     from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumed, Resumption, Run
-
-DEFAULT_CONN_ID = "crewai_default"
-XCOM_KICKOFF_ID = "kickoff_id"
-"""The XCom under which the operator pushes its run's id."""
 
 TEST_PATIENCE = 20.0
 """Seconds for which the form's Test button waits for a deployment that is waking up."""
@@ -55,25 +52,25 @@ class CrewHook(BaseHook):
     """
 
     conn_name_attr = "crewai_conn_id"
-    default_conn_name = DEFAULT_CONN_ID
+    default_conn_name = defaults.CONN_ID
     conn_type = "crewai"
     hook_name = "CrewAI"
 
-    def __init__(self, crewai_conn_id: str = DEFAULT_CONN_ID) -> None:
+    def __init__(self, crewai_conn_id: str = defaults.CONN_ID) -> None:
         super().__init__()
         self.crewai_conn_id = crewai_conn_id
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Give the fields of the connection form to Airflow below 3.0; newer ones read the provider info."""
-        from airflow_provider_crewai.connection_form import widgets
+        from airflow_provider_crewai.in_airflow.connection_form import widgets
 
         return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Give the labels of the connection form to Airflow below 3.0; newer ones read the provider info."""
-        from airflow_provider_crewai.connection_form import behaviour
+        from airflow_provider_crewai.in_airflow.connection_form import behaviour
 
         return behaviour()
 
@@ -115,7 +112,7 @@ class CrewHook(BaseHook):
         :raises CrewError: it was not started.
         """
         from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.webhook_connections import endpoint
+        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
 
         return self._client.kickoff(with_connections(kickoff, endpoint))
 
@@ -175,7 +172,7 @@ class AsyncCrewHook(BaseHook):
     :param crewai_conn_id: the connection's id.
     """
 
-    def __init__(self, crewai_conn_id: str = DEFAULT_CONN_ID) -> None:
+    def __init__(self, crewai_conn_id: str = defaults.CONN_ID) -> None:
         super().__init__()
         self.crewai_conn_id = crewai_conn_id
         self._client: AsyncCrewClient | None = None
@@ -224,7 +221,7 @@ class AsyncCrewHook(BaseHook):
     async def kickoff(self, kickoff: Kickoff) -> str:
         """Start a run; see `CrewHook.kickoff`. Never from a trigger: a trigger is run again after a restart."""
         from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.webhook_connections import endpoint
+        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
 
         return await self.get_async_conn().kickoff(await asyncio.to_thread(with_connections, kickoff, endpoint))
 

@@ -10,20 +10,21 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai._compat import Context
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Ending
-from airflow_provider_crewai.failing import fail, may_retry
-from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID
-from airflow_provider_crewai.ledger_store import RECOVERY_IS_OFF, store_for
-from airflow_provider_crewai.terminated import Termination, ask_state_if_cheap, speak
+from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
+from airflow_provider_crewai.in_airflow.failing import fail, may_retry
+from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
+from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
+from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
 from airflow_provider_crewai.wire.words import listing
-from airflow_provider_crewai.written import check_fields
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
-DAY = 86400.0
 LAST_WORDS = 2.0
 """Seconds for which a killed task waits for what is said of its run."""
 
@@ -101,7 +101,7 @@ class CrewKickoffOperator(AwaitsRun):
         restore_from_state_id: str | None = None,
         validate_inputs: bool = False,
         wait_for_completion: bool = True,
-        timeout: float | timedelta | None = DAY,
+        timeout: float | timedelta | None = defaults.WAIT,
         durable: bool = True,
         on_changed_inputs: OnChangedInputs = "rerun",
         on_orphaned_kickoff: OnOrphanedKickoff = "fail",
@@ -146,7 +146,7 @@ class CrewKickoffOperator(AwaitsRun):
         """
         deadline = self._deadline(context)  # before money is spent: it may complain
         client, begun = self._begin(context)
-        context["ti"].xcom_push(key=XCOM_KICKOFF_ID, value=begun.kickoff_id)
+        context["ti"].xcom_push(key=KICKOFF_ID, value=begun.kickoff_id)
         if not self.wait_for_completion:
             self._awaited = None
             return begun.kickoff_id
@@ -219,9 +219,7 @@ class CrewKickoffOperator(AwaitsRun):
         if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
-        kickoff_id = context["ti"].xcom_pull(
-            task_ids=self.task_id, key=XCOM_KICKOFF_ID, map_indexes=_map_index(context)
-        )
+        kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=KICKOFF_ID, map_indexes=_map_index(context))
         if not kickoff_id:
             raise CrewLedgerError(
                 "The kickoff_id of this try stands neither on record nor in XCom, so its run cannot be found again "
@@ -292,7 +290,7 @@ class CrewKickoffOperator(AwaitsRun):
         from airflow_provider_crewai.client.begin import Plan
         from airflow_provider_crewai.client.rendered import doubts
         from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.webhook_connections import endpoint
+        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
 
         kickoff, limit = self._kickoff(context), self._deadline(context)
         for doubt in doubts(kickoff.inputs, self._written or frozenset()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_crewai import __version__
-from airflow_provider_crewai.connection_form import conn_fields, ui_field_behaviour
+from airflow_provider_crewai.in_airflow.connection_form import conn_fields, ui_field_behaviour
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": ui_field_behaviour(),
             }
         ],
-        "cli": [f"{package}.cli.in_airflow.commands"],
+        "cli": [f"{package}.cli.airflow_commands.commands"],
         "config": {
             "crewai": {
                 "description": "How tasks that run crews recover.",

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_crewai._compat import Context, RetryDecision, RetryPolicy
-from airflow_provider_crewai.failing import may_retry
+from airflow_provider_crewai.in_airflow.compat import Context, RetryDecision, RetryPolicy
+from airflow_provider_crewai.in_airflow.failing import may_retry
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewError, CrewRunFailed, CrewRunStopped
 
 MAX_DELAY = 6 * 3600.0

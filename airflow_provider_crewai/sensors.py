@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
-from airflow_provider_crewai._compat import (
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
+from airflow_provider_crewai.client.rendered import as_id
+from airflow_provider_crewai.client.watch import Ending, Verdict
+from airflow_provider_crewai.in_airflow.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     Context,
 )
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
-from airflow_provider_crewai.client.rendered import as_id
-from airflow_provider_crewai.client.watch import Ending, Verdict
-from airflow_provider_crewai.failing import fail, may_retry
+from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
+from airflow_provider_crewai.in_airflow.failing import fail, may_retry
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewError,
@@ -24,7 +25,6 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunTimedOut,
 )
 from airflow_provider_crewai.wire.model import JSON
-from airflow_provider_crewai.written import check_fields
 
 
 class CrewStatusSensor(AwaitsRun, BaseSensorOperator):

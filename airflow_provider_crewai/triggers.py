@@ -10,13 +10,14 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_crewai._compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
-from airflow_provider_crewai.cancelled import Cancellation
+from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.client.journal import Journal
 from airflow_provider_crewai.client.killing import Bond, OnKill
 from airflow_provider_crewai.client.ledger import OnClear
 from airflow_provider_crewai.client.watch import Ending, Patience, Watch
-from airflow_provider_crewai.hooks import DEFAULT_CONN_ID, AsyncCrewHook
-from airflow_provider_crewai.journal import Journal
+from airflow_provider_crewai.hooks import AsyncCrewHook
+from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
+from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
 from airflow_provider_crewai.wire.model import JSONObject
 
 
@@ -50,12 +51,12 @@ class CrewStatusTrigger(BaseTrigger):
     def __init__(
         self,
         kickoff_id: str,
-        crewai_conn_id: str = DEFAULT_CONN_ID,
+        crewai_conn_id: str = defaults.CONN_ID,
         started_at: float | None = None,
         deadline: float | None = None,
-        poll_interval: float = 2.0,
-        max_poll_interval: float = 60.0,
-        unreachable_timeout: float | None = 900.0,
+        poll_interval: float = defaults.POLL_INTERVAL,
+        max_poll_interval: float = defaults.MAX_POLL_INTERVAL,
+        unreachable_timeout: float | None = defaults.UNREACHABLE_TIMEOUT,
         human_input: bool = False,
         seen_alive: bool = False,
         on_kill: OnKill = "leave",
@@ -124,7 +125,9 @@ class CrewStatusTrigger(BaseTrigger):
             may_have_moved=CANCELS_MOVED_TRIGGERS,
             overdue=self.patience.deadline is not None and time.time() >= self.patience.deadline,
         )
-        cancellation = Cancellation(bond, self.kill_policy, self.task_instance, self._hook, self.log)
+        cancellation = Cancellation(
+            bond, self.kill_policy, self.task_instance, self._hook.get_async_conn(), self.crewai_conn_id, self.log
+        )
         self._settling = asyncio.ensure_future(cancellation.settle())
         await self._settled()
 

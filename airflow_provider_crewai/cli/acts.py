@@ -16,9 +16,9 @@ from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
 from airflow_provider_crewai.client.messages import error_of, progress
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
 from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumption, Run
+from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import listing
 
 APPROVED = "Approved."

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_crewai.cli.arguments import json_object
-from airflow_provider_crewai.cli.verbs import DEFAULT_CONN_ID, TOKEN_VARIABLE
-from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.cli.verbs import TOKEN_VARIABLE
+from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.client.sync import CrewClient
 from airflow_provider_crewai.wire.codec import read_error
@@ -48,7 +48,7 @@ def open_crew(options: argparse.Namespace, note: Note) -> Crew:
     connect = _by_url(options) if options.url is not None else _by_connection(options)
     settings = connect()
     where = settings.base_url if options.url is not None else str(settings)
-    patience = flows.CALL_PATIENCE if options.patience is None else options.patience
+    patience = defaults.CALL_PATIENCE if options.patience is None else options.patience
     return Crew(Client(connect, where, note, patience), where, options.entrance, _flags(options, settings))
 
 
@@ -64,7 +64,7 @@ def _by_connection(options: argparse.Namespace) -> Callable[[], Settings]:
             f"A connection needs Airflow, which cannot be imported here ({error}). Name the crew by --url, with its "
             f"token in {TOKEN_VARIABLE}. Nothing was sent."
         ) from error
-    return CrewHook(options.conn_id or DEFAULT_CONN_ID).settings
+    return CrewHook(options.conn_id or defaults.CONN_ID).settings
 
 
 def _by_url(options: argparse.Namespace) -> Callable[[], Settings]:

@@ -9,11 +9,11 @@ import sys
 from typing import TextIO
 
 from airflow_provider_crewai.cli.outcome import Outcome
+from airflow_provider_crewai.client.journal import Journal
 from airflow_provider_crewai.client.messages import progress
-from airflow_provider_crewai.journal import Journal
-from airflow_provider_crewai.times import duration
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, Run
+from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import printable
 
 LINES = "\n\t"

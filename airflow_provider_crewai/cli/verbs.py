@@ -1,17 +1,15 @@
-"""Which verbs there are, and what each takes: one definition for both entrances. Imports nothing that is slow."""
+"""Which verbs there are, and what each takes: one definition for both entrances. Imports nothing slow."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_crewai.cli.outcome import Exit
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.watch import CENTURY
 
-DEFAULT_CONN_ID = "crewai_default"
 TOKEN_VARIABLE = "CREWAI_TOKEN"  # noqa: S105 - the name of the variable, no token
 
 DESCRIPTION = "Run CrewAI crews from a shell: deployed ones, and those of a project on this machine."
@@ -44,56 +42,6 @@ class Verb:
         """Add the arguments, and what `run` needs to know of the entrance."""
         self.define(parser)
         parser.set_defaults(verb=self.name, entrance=parser.prog.rpartition(" ")[0])
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Carry out a command line, and return its exit code.
-
-    :param argv: the arguments; default those of this process.
-    """
-    return run(parser().parse_args(argv))
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of `python -m airflow_provider_crewai`."""
-    whole = argparse.ArgumentParser(prog="python -m airflow_provider_crewai", description=DESCRIPTION, epilog=EPILOG)
-    whole.formatter_class = argparse.RawDescriptionHelpFormatter
-    verbs = whole.add_subparsers(metavar="VERB", required=True)
-    for verb in VERBS:
-        own = verbs.add_parser(verb.name, help=verb.help, description=verb.description, epilog=verb.epilog)
-        own.formatter_class = argparse.RawDescriptionHelpFormatter
-        verb.add_to(own)
-    return whole
-
-
-def run(options: argparse.Namespace) -> int:
-    """Carry out a parsed command line, whichever entrance it came through, and return its exit code."""
-    if options.verb == "serve":
-        return _serve(options.arguments, f"{options.entrance} {options.verb}")
-    try:
-        from airflow_provider_crewai.cli.acts import act
-
-        return act(options)
-    except KeyboardInterrupt:  # before or after the act, which says by itself what is interrupted
-        return Exit.INTERRUPTED
-    except Exception:  # noqa: BLE001 - Python's own exit code for these says here that the run failed
-        traceback.print_exc()
-        return Exit.BROKEN
-
-
-def _serve(arguments: list[str], command: str) -> int:
-    try:
-        from airflow_provider_crewai.server.__main__ import main as serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "jinja2"):
-            raise
-        sys.stderr.write(
-            f"serve needs starlette, uvicorn and jinja2 ({error}): pip install 'airflow-provider-crewai[server]', "
-            "or in a checkout: pip install '.[server]'\n"
-        )
-        return Exit.WRONG_USE
-    serve(arguments, command)
-    return Exit.DONE
 
 
 # ---- what each verb takes ---------------------------------------------------------------------------
@@ -153,7 +101,7 @@ def _kickoff_id(parser: argparse.ArgumentParser) -> None:
 def _connection(parser: argparse.ArgumentParser) -> None:
     crew = parser.add_argument_group("which crew")
     one = crew.add_mutually_exclusive_group()
-    one.add_argument("--conn-id", help=f"an Airflow connection; {DEFAULT_CONN_ID} where nothing is named")
+    one.add_argument("--conn-id", help=f"an Airflow connection; {defaults.CONN_ID} where nothing is named")
     one.add_argument("--url", help=f"a crew's URL, its token in the environment as {TOKEN_VARIABLE}; needs no Airflow")
     crew.add_argument("--token-file", metavar="FILE", help="the file that holds the token for --url")
     crew.add_argument("--extra", metavar="JSON", help="for --url, what a connection's extra may hold; or @FILE")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import aiohttp
 from yarl import URL
 
-from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
@@ -47,7 +47,7 @@ class AsyncCrewClient:
         self,
         connect: Callable[[], Awaitable[Settings]],
         *,
-        patience: float = flows.CALL_PATIENCE,
+        patience: float = defaults.CALL_PATIENCE,
         say: flows.Say = mute,
     ) -> None:
         self.dialect = flows.Dialect()

@@ -10,11 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_crewai.client import flows, ledger
+from airflow_provider_crewai.client import defaults, flows, ledger
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.ledger import Claim, Decision, Move, Record, Rules
 from airflow_provider_crewai.client.watch import Sight
-from airflow_provider_crewai.times import moment
 from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
     CrewError,
@@ -23,6 +22,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewTooLate,
 )
 from airflow_provider_crewai.wire.model import Kickoff, Run
+from airflow_provider_crewai.wire.times import moment
 
 Seal = Callable[[Kickoff], Kickoff]
 
@@ -52,7 +52,7 @@ class Plan:
     stop_cleared: bool = False
     check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
-    patience: float = flows.CALL_PATIENCE
+    patience: float = defaults.CALL_PATIENCE
     seal: Seal = _as_it_is
     deadline: float = math.inf
 

@@ -37,9 +37,6 @@ from airflow_provider_crewai.wire.model import (
 
 T = TypeVar("T")
 
-CALL_PATIENCE = 120.0
-"""Seconds for which a one-shot call is tried by default: a deployment that sleeps takes a minute to wake."""
-
 LONGEST_BACKOFF = 15.0
 """Seconds between two attempts of a one-shot call, at most: somebody is waiting in a worker."""
 

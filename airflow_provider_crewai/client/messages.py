@@ -6,7 +6,6 @@ from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import OnClear, Record
 from airflow_provider_crewai.client.policy import out_of_reach
 from airflow_provider_crewai.client.watch import Ending, Verdict
-from airflow_provider_crewai.times import duration, moment
 from airflow_provider_crewai.wire.errors import (
     CrewAnswerNotFetched,
     CrewAuthError,
@@ -26,6 +25,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunUnwatchable,
 )
 from airflow_provider_crewai.wire.model import Run, RunState
+from airflow_provider_crewai.wire.times import duration, moment
 from airflow_provider_crewai.wire.words import line
 
 _ERRORS: dict[Verdict, type[CrewRunError]] = {

@@ -16,14 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_crewai.client import addresses, proxies, trust
+from airflow_provider_crewai.client import addresses, defaults, proxies, trust
 from airflow_provider_crewai.client.fields import LABELS, OPTIONS, Complaint, wrong
 from airflow_provider_crewai.wire import words
 
 T = TypeVar("T")
-
-DEFAULT_TIMEOUT = 30.0
-"""Seconds for one request. Deployments sleep, and the first call after idle is slow."""
 
 LONG_HEADER = 20
 """Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
@@ -67,7 +64,7 @@ class Settings:
     base_url: str
     token: str = field(repr=False)
     tls: ssl.SSLContext = field(repr=False)
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = defaults.REQUEST_TIMEOUT
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -178,7 +175,7 @@ class _Fields:
         return self._understood("password", _token, password or "")
 
     def timeout(self) -> float:
-        return self._understood("extra.timeout", _seconds, self._extra.get("timeout", DEFAULT_TIMEOUT))
+        return self._understood("extra.timeout", _seconds, self._extra.get("timeout", defaults.REQUEST_TIMEOUT))
 
     def tls(self) -> ssl.SSLContext:
         bundle = self._text("ca_bundle")

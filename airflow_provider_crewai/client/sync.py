@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
@@ -63,7 +63,7 @@ class CrewClient:
         self,
         connect: Callable[[], Settings],
         *,
-        patience: float = flows.CALL_PATIENCE,
+        patience: float = defaults.CALL_PATIENCE,
         store: Store | None = None,
         say: flows.Say = mute,
     ) -> None:

@@ -10,7 +10,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from airflow_provider_crewai.client import policy
+from airflow_provider_crewai.client import defaults, policy
 from airflow_provider_crewai.wire.errors import (
     CrewAnswerTooLarge,
     CrewAuthError,
@@ -72,10 +72,10 @@ class Patience:
     :param silent: whether what may get better ends no wait before the deadline (Airflow's `silent_fail`).
     """
 
-    poll_interval: float = 2.0
-    max_poll_interval: float = 60.0
+    poll_interval: float = defaults.POLL_INTERVAL
+    max_poll_interval: float = defaults.MAX_POLL_INTERVAL
     deadline: float | None = None
-    unreachable_timeout: float | None = 900.0
+    unreachable_timeout: float | None = defaults.UNREACHABLE_TIMEOUT
     human_input: bool = False
     silent: bool = False
 

@@ -17,7 +17,8 @@ from airflow.providers_manager import ProvidersManager
 from aop_server import EXAMPLE
 from support.command_line import MODULE, SUCCESS, TOKEN, call, command, crew, environment, running
 
-from airflow_provider_crewai.cli.verbs import EPILOG, VERBS, parser
+from airflow_provider_crewai.cli.main import parser
+from airflow_provider_crewai.cli.verbs import EPILOG, VERBS
 from airflow_provider_crewai.provider_info import get_provider_info
 
 pytestmark = pytest.mark.slow
@@ -152,7 +153,7 @@ def test_what_is_served_here_is_asked_and_run_from_here(served: str, tmp_path: P
 def test_airflow_loads_nothing_slow_for_the_commands() -> None:
     code = (
         "import sys, airflow.cli.cli_config; before = set(sys.modules)\n"
-        "from airflow_provider_crewai.cli.in_airflow import commands; commands()\n"
+        "from airflow_provider_crewai.cli.airflow_commands import commands; commands()\n"
         "print(*set(sys.modules) - before)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
@@ -160,5 +161,5 @@ def test_airflow_loads_nothing_slow_for_the_commands() -> None:
     slow = {"requests", "urllib3", "aiohttp", "yarl", "pendulum", "starlette", "uvicorn", "fsspec"}
     assert not {name.partition(".")[0] for name in new} & slow
     late = {f"airflow_provider_crewai.{name}" for name in ("cli.acts", "client.sync", "hooks", "server")}
-    assert "airflow_provider_crewai.cli.in_airflow" in new
+    assert "airflow_provider_crewai.cli.airflow_commands" in new
     assert not late & set(new)

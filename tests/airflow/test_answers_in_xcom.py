@@ -19,7 +19,7 @@ from in_memory import Airflow
 from scripted_crew import ScriptedCrew, success
 from support.values import WILD_TEXTS, json_values
 
-from airflow_provider_crewai.xcom import SERIALISERS_WORDS, hand_over
+from airflow_provider_crewai.in_airflow.xcom import SERIALISERS_WORDS, hand_over
 
 
 class Task:

@@ -16,7 +16,7 @@ from crew_tasks import brief
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Asked, ScriptedCrew
 
-from airflow_provider_crewai._compat import CANCELS_MOVED_TRIGGERS
+from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 
 LATENCY = 0.02

@@ -18,7 +18,7 @@ from crew_tasks import brief, starts_slowly
 from in_memory import Airflow, Outcome, TaskInstance
 from scripted_crew import LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
-from airflow_provider_crewai.client.flows import CALL_PATIENCE
+from airflow_provider_crewai.client.defaults import CALL_PATIENCE
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 

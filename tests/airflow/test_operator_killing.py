@@ -19,10 +19,10 @@ from crew_tasks import brief, sends, starts_slowly
 from in_memory import Airflow, TaskInstance
 from scripted_crew import Answer, Asked, ScriptedCrew, error, success
 
-from airflow_provider_crewai._compat import CANCELS_MOVED_TRIGGERS
-from airflow_provider_crewai.cancelled import Cancellation
 from airflow_provider_crewai.client.killing import Bond
 from airflow_provider_crewai.hooks import AsyncCrewHook
+from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS
+from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire import errors
 
@@ -743,7 +743,8 @@ def test_each_instance_of_a_mapped_task_has_its_own_end(airflow: Airflow, crew: 
 def cancellation(ti: TaskInstance, kickoff_id: str, log: Any = None, **known: Any) -> Cancellation:
     """Make what a triggerer's `on_kill` does, as on the Airflow that the keywords tell of."""
     bond = Bond(kickoff_id, **{"durable": True, "kept": True, **known})
-    return Cancellation(bond, "stop", ti._runtime(), AsyncCrewHook(), log or structlog.get_logger())  # noqa: SLF001
+    client = AsyncCrewHook().get_async_conn()
+    return Cancellation(bond, "stop", ti._runtime(), client, "crewai_default", log or structlog.get_logger())  # noqa: SLF001
 
 
 # ---- Airflow 3.4, which cancels a trigger only where a user did something ---------------------------

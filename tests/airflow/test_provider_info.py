@@ -13,8 +13,8 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_crewai import __version__
 from airflow_provider_crewai.client import fields
-from airflow_provider_crewai.connection_form import FIELDS, HIDDEN, LABELS, PLACEHOLDERS
 from airflow_provider_crewai.hooks import CrewHook
+from airflow_provider_crewai.in_airflow.connection_form import FIELDS, HIDDEN, LABELS, PLACEHOLDERS
 from airflow_provider_crewai.provider_info import get_provider_info
 
 PACKAGE = "airflow-provider-crewai"

@@ -566,7 +566,7 @@ def test_serving_without_its_extra_names_the_extra(missing: str) -> None:
 
 
 def test_the_definition_of_the_verbs_loads_nothing_that_is_slow() -> None:
-    code = "import sys; import airflow_provider_crewai.cli.verbs; print(*sys.modules)"
+    code = "import sys; import airflow_provider_crewai.cli.main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     tops = {name.partition(".")[0] for name in loaded.stdout.split()}
     assert not tops & {"requests", "urllib3", "aiohttp", "yarl", "pendulum", "starlette", "uvicorn", "airflow"}

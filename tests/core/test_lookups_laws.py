@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_crewai.lookups import Lookups
+from airflow_provider_crewai.client.lookups import Lookups
 
 
 @dataclass

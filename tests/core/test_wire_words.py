@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from support.hostile import PAYLOADS, TOKEN, faults, places, with_text
 from test_wire_laws import HEADERS, READERS, STATUSES, bodies
 
+from airflow_provider_crewai.client.journal import Journal
 from airflow_provider_crewai.client.messages import error_of, no_run
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.journal import Journal
 from airflow_provider_crewai.wire import codec
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewError, CrewRunFailed
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, Response, Resumed, Run

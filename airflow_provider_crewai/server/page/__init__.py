@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from airflow_provider_crewai import times
 from airflow_provider_crewai.server.beginnings import beginning, title, whole
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import words
@@ -37,6 +36,7 @@ from airflow_provider_crewai.server.page.forms import (
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import FINAL, ListedRun, Question, Runs, StoredRun
 from airflow_provider_crewai.server.status import progress_of
+from airflow_provider_crewai.wire import times
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 SHOWN = 20_000

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextvars import Context
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_crewai._compat import name_among_states, on_kill_timeout, task_states, xcom_now
 from airflow_provider_crewai.client import killing
 from airflow_provider_crewai.client.killing import GONE, Bond, Judgement, OnKill
-from airflow_provider_crewai.hooks import XCOM_KICKOFF_ID, AsyncCrewHook
+from airflow_provider_crewai.in_airflow.compat import name_among_states, on_kill_timeout, task_states, xcom_now
+from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.aio import AsyncCrewClient
 
 LAST_WORDS = 2.0
 """Seconds of Airflow's patience that are kept for saying what could not be done."""
@@ -42,7 +45,8 @@ class Cancellation:
     :param bond: what is known of the task.
     :param policy: `stop` or `leave`.
     :param task_instance: the trigger's.
-    :param hook: the trigger's; where it has read its connection, that is not read again.
+    :param client: the trigger's; where it has read its connection, that is not read again.
+    :param conn_id: that connection.
     :param log: the trigger's logger.
     :param timeout: seconds that all of it may take; default: what Airflow gives `on_kill`, less `LAST_WORDS`.
     """
@@ -52,14 +56,16 @@ class Cancellation:
         bond: Bond,
         policy: OnKill,
         task_instance: Any,
-        hook: AsyncCrewHook,
+        client: AsyncCrewClient,
+        conn_id: str,
         log: Any,
         timeout: float | None = None,
     ) -> None:
         self.bond = bond
         self.policy = policy
         self.task_instance = task_instance
-        self.hook = hook
+        self.client = client
+        self.conn_id = conn_id
         self.log = log
         self.timeout = on_kill_timeout() - LAST_WORDS if timeout is None else timeout
         self._lack = "nothing was asked yet"
@@ -97,10 +103,10 @@ class Cancellation:
 
     async def _stop(self) -> str:
         self._lack = "too many runs had to be stopped before it"
-        async with _Desk.of_this_loop().stopping[self.hook.crewai_conn_id], self.hook as hook:
+        async with _Desk.of_this_loop().stopping[self.conn_id], self.client as client:
             self._lack = "the deployment did not answer in time"
             left = self._end - asyncio.get_running_loop().time()
-            return await hook.get_async_conn().drive(killing.kill(self.bond.kickoff_id, left))
+            return await client.drive(killing.kill(self.bond.kickoff_id, left))
 
     async def _ask_airflow(self) -> Judgement:
         """Ask until it can be told whether the task has left the run."""
@@ -127,7 +133,7 @@ class Cancellation:
         return killing.by_xcom(state, await desk.kickoff_id_of(self.task_instance), self.bond, why)
 
 
-class _Question:
+class _StatesQuery:
     """One question to Airflow about many task instances of a Dag."""
 
     def __init__(self) -> None:
@@ -152,7 +158,7 @@ class _Desk:
     def __init__(self) -> None:
         self.stopping: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(STOPS_AT_ONCE))
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
-        self._open: dict[tuple[str, str | None], _Question] = {}
+        self._open: dict[tuple[str, str | None], _StatesQuery] = {}
 
     @classmethod
     def of_this_loop(cls) -> _Desk:
@@ -168,18 +174,18 @@ class _Desk:
     async def kickoff_id_of(self, ti: Any) -> object:
         """Return the kickoff_id that a task instance has in XCom, or None."""
         async with self._asking:
-            return await xcom_now(ti, XCOM_KICKOFF_ID)
+            return await xcom_now(ti, KICKOFF_ID)
 
     async def _answer(self, ti: Any, group: tuple[str, str | None]) -> dict[str, dict[str, str | None]]:
         question = self._open.get(group)
         if question is None or question.answer is None or not question.join(ti):
-            question = self._open[group] = _Question()
+            question = self._open[group] = _StatesQuery()
             question.join(ti)
             # In a context of its own: it is not the question of the trigger that happens to be first.
             question.answer = asyncio.create_task(self._ask(group, question), context=Context())
         return await asyncio.shield(question.answer)
 
-    async def _ask(self, group: tuple[str, str | None], question: _Question) -> dict[str, dict[str, str | None]]:
+    async def _ask(self, group: tuple[str, str | None], question: _StatesQuery) -> dict[str, dict[str, str | None]]:
         await asyncio.sleep(GATHER)
         async with self._asking:
             if self._open.get(group) is question:

@@ -32,7 +32,10 @@ SERIALISERS_WORDS = frozenset(
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 """Whole numbers that Airflow's processes pass on to one another (msgpack), and that SQLite does not round."""
 
-RESERVED_KEYS = frozenset({"return_value", "kickoff_id"})
+KICKOFF_ID = "kickoff_id"
+"""The XCom under which the operator pushes its run's id."""
+
+RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID})
 """XComs that the task pushes anyway."""
 
 KEY_LENGTH = 250

@@ -6,7 +6,8 @@ import argparse
 
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
-from airflow_provider_crewai.cli.verbs import DESCRIPTION, VERBS, Verb, run
+from airflow_provider_crewai.cli.main import run
+from airflow_provider_crewai.cli.verbs import DESCRIPTION, VERBS, Verb
 
 
 class _Arguments(Arg):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_provider_crewai._compat import BaseHook
 from airflow_provider_crewai.client.webhooks import Endpoint
+from airflow_provider_crewai.in_airflow.compat import BaseHook
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewConnectionUnreadable
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_crewai._compat import Context, state_now
 from airflow_provider_crewai.client.killing import (
     ASK_PATIENCE,
     UNKNOWN,
@@ -23,6 +22,7 @@ from airflow_provider_crewai.client.killing import (
 )
 from airflow_provider_crewai.client.ledger import OnClear, Record
 from airflow_provider_crewai.client.shell import Store
+from airflow_provider_crewai.in_airflow.compat import Context, state_now
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 
 if TYPE_CHECKING:

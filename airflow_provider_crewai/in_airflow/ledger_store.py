@@ -11,8 +11,14 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from airflow_provider_crewai._compat import CLEAR_KEEPS_TASK_STATE, NEVER_EXPIRE, Context, conf, object_storage_path
 from airflow_provider_crewai.client.shell import NoStore, Store
+from airflow_provider_crewai.in_airflow.compat import (
+    CLEAR_KEEPS_TASK_STATE,
+    NEVER_EXPIRE,
+    Context,
+    conf,
+    object_storage_path,
+)
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 

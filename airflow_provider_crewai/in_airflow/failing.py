@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from airflow_provider_crewai._compat import AirflowFailException
+from airflow_provider_crewai.in_airflow.compat import AirflowFailException
 from airflow_provider_crewai.wire import errors
 
 NEVER_BETTER = (

@@ -1,0 +1,24 @@
+"""What holds where nobody says otherwise."""
+
+from __future__ import annotations
+
+CONN_ID = "crewai_default"
+"""The Airflow connection."""
+
+POLL_INTERVAL = 2.0
+"""Seconds between two looks at a run, at least."""
+
+MAX_POLL_INTERVAL = 60.0
+"""Seconds between two looks at a run, at most."""
+
+UNREACHABLE_TIMEOUT = 900.0
+"""Seconds for which the API may fail to answer before a task gives up."""
+
+CALL_PATIENCE = 120.0
+"""Seconds for which a one-shot call is tried: a deployment that sleeps takes a minute to wake."""
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds for one request. Deployments sleep, and the first call after idle is slow."""
+
+WAIT = 86400.0
+"""Seconds for which the operator waits for its run."""

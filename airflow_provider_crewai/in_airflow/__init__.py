@@ -1,0 +1,1 @@
+"""What knows Airflow, and what no author of a Dag imports."""
