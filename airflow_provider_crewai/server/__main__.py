@@ -18,15 +18,15 @@ import uvicorn
 
 from airflow_provider_crewai.server import private, state
 from airflow_provider_crewai.server.app import create_app
-from airflow_provider_crewai.server.crew_process.settings import Settings
+from airflow_provider_crewai.server.connections import new_server
+from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
 from airflow_provider_crewai.server.launch import Launcher
-from airflow_provider_crewai.server.listening import new_server
 from airflow_provider_crewai.server.log_lines import one_line_handler
+from airflow_provider_crewai.server.outbox import Outbox
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import TOKEN_VARIABLE, WarmProcess
-from airflow_provider_crewai.server.webhooks import Outbox
 from airflow_provider_crewai.wire.words import line
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -68,7 +68,7 @@ def serve(
     :param umask: the user's own, which crews get: what they write is no business of ours.
     """
     url, home = _url(listener), runs.path.parent
-    settings = Settings(
+    settings = RunSettings(
         project.target, str(project.directory), str(runs.path), str(home), options.llm, f"{url}/feedback"
     )
     warm = WarmProcess(project, options.python or project.python(), settings, umask)

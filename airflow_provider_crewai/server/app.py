@@ -20,7 +20,7 @@ from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, re
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.resume import Answer, read_answer, texts
-from airflow_provider_crewai.server.runs import Question, Runs, StoredRun
+from airflow_provider_crewai.server.runs import Runs, StoredQuestion, StoredRun
 from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 
@@ -132,7 +132,7 @@ class _Api:
         # Always 200 with an id never seen before, even where nothing was resumed.
         return _json({"kickoff_id": self._runs.alias(question.kickoff_id if question else answer.kickoff_id)})
 
-    def _asked(self, answer: Answer) -> Question | None:
+    def _asked(self, answer: Answer) -> StoredQuestion | None:
         run, question = self._runs.get(answer.kickoff_id), self._runs.question(answer.question_id)
         return question if run and question and question.kickoff_id == run.kickoff_id else None
 

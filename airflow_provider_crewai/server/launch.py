@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from airflow_provider_crewai.server import private
-from airflow_provider_crewai.server.crew_process.settings import FLOWS
+from airflow_provider_crewai.server.crew_process.run_settings import FLOWS
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
 from airflow_provider_crewai.server.runs import Runs, StoredRun
 from airflow_provider_crewai.server.warm_process import WarmProcess

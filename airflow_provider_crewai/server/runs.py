@@ -146,7 +146,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StoredQuestion:
     """What a run asks a human.
 
     :param kind: `task` (a crew task with human_input), `flow` (a method with @human_feedback), `ask` (Flow.ask).
@@ -229,7 +229,7 @@ class Runs:
         query = f"SELECT name, agent, started_at, ended_at, {output} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
         return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
 
-    def questions(self, kickoff_id: str) -> list[Question]:
+    def questions(self, kickoff_id: str) -> list[StoredQuestion]:
         """Return what a run has asked, the newest last."""
         query = (
             "SELECT question_id, kickoff_id, kind, message, output, asked_at, feedback, answered_at, options, approved "
@@ -237,12 +237,12 @@ class Runs:
         )
         return [_question(row) for row in self._all(query, kickoff_id)]
 
-    def open_question(self, kickoff_id: str) -> Question | None:
+    def open_question(self, kickoff_id: str) -> StoredQuestion | None:
         """Return what a run waits to be told, or None."""
         unanswered = [each for each in self.questions(kickoff_id) if each.answered_at is None]
         return unanswered[-1] if unanswered else None
 
-    def question(self, question_id: str) -> Question | None:
+    def question(self, question_id: str) -> StoredQuestion | None:
         """Return a question by its own id."""
         rows = self._all("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
         asked = self.questions(rows[0][0]) if rows else []
@@ -417,9 +417,9 @@ def _stored(row: sqlite3.Row) -> StoredRun:
     return StoredRun(**_fields(row, "answer"))
 
 
-def _question(row: sqlite3.Row) -> Question:
+def _question(row: sqlite3.Row) -> StoredQuestion:
     fields = _fields(row, "options")
-    return Question(**{**fields, "approved": None if fields["approved"] is None else bool(fields["approved"])})
+    return StoredQuestion(**{**fields, "approved": None if fields["approved"] is None else bool(fields["approved"])})
 
 
 def _fields(row: sqlite3.Row, *written_as_json: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow_provider_crewai.server.runs import FINAL, Question, Step, StoredRun
+from airflow_provider_crewai.server.runs import FINAL, Step, StoredQuestion, StoredRun
 from airflow_provider_crewai.wire.model import JSONObject
 
 _SENTENCES = {
@@ -31,7 +31,7 @@ _NULLS: JSONObject = {
 NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id", **_NULLS}
 
 
-def status_of(run: StoredRun, steps: list[Step], question: Question | None) -> JSONObject:
+def status_of(run: StoredRun, steps: list[Step], question: StoredQuestion | None) -> JSONObject:
     """Return the answer for a run.
 
     :param question: what it waits to be told; shown under a key of our own, `human_input`, since without a webhook

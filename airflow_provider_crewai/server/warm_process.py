@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_crewai.server import private
-from airflow_provider_crewai.server.crew_process.settings import Settings
+from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
 from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
 
 TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
@@ -48,7 +48,7 @@ class WarmProcess:
     :param umask: what the files that a crew makes are masked with.
     """
 
-    def __init__(self, project: Project, python: str, settings: Settings, umask: int) -> None:
+    def __init__(self, project: Project, python: str, settings: RunSettings, umask: int) -> None:
         self._project = project
         self._python = python
         self._settings = settings

@@ -37,9 +37,9 @@ that it may import from beside itself, and the libraries."""
 ONLY_IN = {
     "requests": {"client/proxies.py", "client/sync.py", "client/sync_sockets.py"},
     "urllib3": {"client/sync_sockets.py"},
-    "aiohttp": {"client/aio.py", "server/webhooks.py"},
+    "aiohttp": {"client/aio.py", "server/outbox.py"},
     "pendulum": {"wire/times.py"},
-    "crewai": {f"server/crew_process/{name}.py" for name in ("crews", "flows", "human", "listening")},
+    "crewai": {f"server/crew_process/{name}.py" for name in ("crew_run", "flow_run", "human", "listeners")},
 }
 
 
@@ -116,7 +116,7 @@ def test_an_import_that_points_upwards_is_refused(file: str, name: str) -> None:
 
 def test_the_runs_own_process_imports_crewai_no_sooner_than_its_project_is_entered() -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import crew_process.warm_process; print('crewai' in sys.modules)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import crew_process.fork_server; print('crewai' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(PACKAGE / "server")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

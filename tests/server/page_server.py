@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 
+from airflow_provider_crewai.server.connections import new_server
 from airflow_provider_crewai.server.launch import MissingInputs
-from airflow_provider_crewai.server.listening import new_server
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import Runs

@@ -18,7 +18,7 @@ import pytest
 from aop_server import REPOSITORY
 from receiver import receiving
 
-from airflow_provider_crewai.server.webhooks import Outbox
+from airflow_provider_crewai.server.outbox import Outbox
 
 META = {"requestId": "travel-req-123", "source": "web-app"}
 TOKEN = "a-token-of-the-receiver"

@@ -22,7 +22,7 @@ from page_server import HINT, TOKEN, Backend
 from support.effort import examples
 
 from airflow_provider_crewai.server.app import create_app
-from airflow_provider_crewai.server.listening import MAX_HEAD, Bounded, new_server
+from airflow_provider_crewai.server.connections import MAX_HEAD, BoundedConnection, new_server
 from airflow_provider_crewai.server.log_lines import one_line_handler
 from airflow_provider_crewai.server.page import Page
 from airflow_provider_crewai.server.runs import Runs
@@ -61,7 +61,7 @@ class Odd:
 
 
 @contextmanager
-def serving(state: Path, connection: type[Bounded] = Bounded) -> Iterator[Odd]:
+def serving(state: Path, connection: type[BoundedConnection] = BoundedConnection) -> Iterator[Odd]:
     runs = Runs(state / "runs.sqlite")
     backend = Backend(runs)
     page = Page(runs, backend, TOKEN, HINT)
@@ -309,7 +309,7 @@ HALF = {
 }
 
 
-class Impatient(Bounded):
+class Impatient(BoundedConnection):
     seconds = 0.6
 
 
@@ -363,7 +363,7 @@ def test_a_client_that_does_not_read_is_hung_up_on(impatient: Odd) -> None:
     assert read < 9_000_000
 
 
-class Crowded(Bounded):
+class Crowded(BoundedConnection):
     most = 20
 
 

@@ -21,8 +21,8 @@ from starlette.responses import Response
 
 from airflow_provider_crewai.server.launch import ProjectError
 from airflow_provider_crewai.server.page import Description
-from airflow_provider_crewai.server.page.access import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Access
 from airflow_provider_crewai.server.page.forms import MAX_FORM
+from airflow_provider_crewai.server.page.sessions import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Sessions
 
 HOSTILE = [
     "<script>window.pwned = 1</script>",
@@ -185,7 +185,7 @@ def test_a_made_up_session_is_none(server: PageServer, value: str) -> None:
 
 def test_tickets_and_sessions_end_in_time() -> None:
     clock = [1_000_000.0]
-    access = Access(TOKEN, lambda: clock[0])
+    access = Sessions(TOKEN, lambda: clock[0])
     fresh, old = access.ticket(), access.ticket()
     response = Response()
     access.open(response)
@@ -275,7 +275,7 @@ def test_all_links_of_a_page_stay_within_its_door(server: PageServer) -> None:
 def test_no_more_than_so_many_sessions_are_kept() -> None:
     responses = [Response() for _ in range(MOST_SESSIONS + 1)]
     clock = iter(range(10_000))
-    access = Access(TOKEN, lambda: float(next(clock)))
+    access = Sessions(TOKEN, lambda: float(next(clock)))
     for response in responses:
         access.open(response)
     cookies = [response.headers["set-cookie"].partition(";")[0] for response in responses]

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from airflow_provider_crewai.client.settings import read_settings
 from airflow_provider_crewai.client.sync import CrewClient
 from airflow_provider_crewai.server.access import Bearer
-from airflow_provider_crewai.server.page.access import Access
+from airflow_provider_crewai.server.page.sessions import Sessions
 from airflow_provider_crewai.wire.model import Kickoff
 
 BROKEN = "import nowhere_to_be_found\n"
@@ -108,7 +108,7 @@ def test_an_empty_token_lets_nobody_in(start_plain: Start, tmp_path: Path) -> No
     for empty in ("Bearer", "Bearer ", "Bearer  ", "Bearer \t"):
         assert server.ask("GET", "/status/x", headers={"Authorization": empty}).status == 401
     assert server.ask("GET", "/status/x", headers={"Authorization": f"Bearer {kept}"}).status == 200
-    for guard in (Access, partial(Bearer, Starlette())):
+    for guard in (Sessions, partial(Bearer, Starlette())):
         with pytest.raises(ValueError, match="empty"):
             guard("")
 

@@ -24,7 +24,7 @@ import pytest
 from aop_server import REPOSITORY
 from receiver import Answer, receiving
 
-from airflow_provider_crewai.server.webhooks import Outbox
+from airflow_provider_crewai.server.outbox import Outbox
 
 SECRET = "a-secret-for-tests"
 KEY = b"4fc591b07ae44779c25cff6ebb755ae9eb3f2644d89f6406b90f20d7b3ca3588"
@@ -340,7 +340,7 @@ def test_it_takes_notice_of_a_stop_at_once(outbox: Outbox) -> None:
 
 def test_a_killed_server_leaves_nothing_undelivered(database: Database, outbox: Outbox) -> None:
     program = (
-        "import sys, threading; from airflow_provider_crewai.server.webhooks import Outbox; from pathlib import Path;"
+        "import sys, threading; from airflow_provider_crewai.server.outbox import Outbox; from pathlib import Path;"
     )
     program += "Outbox(Path(sys.argv[1]), 'x').run(threading.Event())"
     with receiving(Answer(204), Answer(204, seconds=30)) as receiver:

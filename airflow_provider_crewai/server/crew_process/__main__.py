@@ -3,7 +3,7 @@
     __main__.py warm SETTINGS                the warm process: describes the project, forks a process for each run
     __main__.py run SETTINGS KICKOFF_ID LOCK one run, loaded anew: where the warm process cannot fork safely
 
-SETTINGS is a JSON object, see `settings.Settings`. LOCK is the descriptor of the run's lock, which it inherits.
+SETTINGS is a JSON object, see `run_settings.RunSettings`. LOCK is the descriptor of the run's lock, which it inherits.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def main(command: str, settings: str, *rest: str) -> int:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     importlib.import_module("crew_process")
     del sys.path[0]
-    module = importlib.import_module(f"crew_process.{'warm_process' if command == 'warm' else 'running'}")
-    given = importlib.import_module("crew_process.settings").Settings.from_json(settings)
+    module = importlib.import_module(f"crew_process.{'fork_server' if command == 'warm' else 'running'}")
+    given = importlib.import_module("crew_process.run_settings").RunSettings.from_json(settings)
     code: int = module.main(given, *rest)
     return code
 

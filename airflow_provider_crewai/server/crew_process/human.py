@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from .report import Asked, Report
+from .report import AskedQuestion, Report
 
 LOOK_EVERY = 0.25
 """Seconds between two looks for an answer: a human does not notice them, and a look costs microseconds."""
@@ -49,9 +49,9 @@ class Humans:
         self._report = report
         self._positions = positions
         self._asks = asks
-        self._left_behind: Asked | None = None
+        self._left_behind: AskedQuestion | None = None
 
-    def go_on_from(self, asked: Asked) -> None:
+    def go_on_from(self, asked: AskedQuestion) -> None:
         """Take up a conversation that another process of this run began, when its task comes again."""
         self._left_behind = asked
 
@@ -145,19 +145,19 @@ class Feedback:
         raise HumanFeedbackPending(context=context)
 
 
-def approves(asked: Asked) -> bool:
+def approves(asked: AskedQuestion) -> bool:
     """Whether an answer approves: as it says, else as its text is understood."""
     return is_approval(asked.feedback or "") if asked.approved is None else asked.approved
 
 
-def feedback_for_a_flow(asked: Asked) -> str:
+def feedback_for_a_flow(asked: AskedQuestion) -> str:
     """Return the text that a flow is told, which it maps to one of its outcomes."""
     if asked.feedback or asked.approved is None:
         return asked.feedback or ""
     return "approved" if asked.approved else "rejected"
 
 
-def wait(report: Report, question_id: str) -> Asked:
+def wait(report: Report, question_id: str) -> AskedQuestion:
     """Wait until a question is answered, or given up.
 
     :raises Ended: the run was ended instead.

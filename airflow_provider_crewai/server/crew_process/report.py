@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """A question that a run has asked, with its answer if there is one.
 
     :param step: the position of the crew task or flow method that asked.
@@ -206,12 +206,12 @@ class Report:
             )
         )
 
-    def question(self, question_id: str) -> Asked:
+    def question(self, question_id: str) -> AskedQuestion:
         """Return a question."""
         query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? AND question_id = ?"  # noqa: S608 - a constant
         return _asked(self._all(query, question_id)[0])
 
-    def last_question(self) -> Asked | None:
+    def last_question(self) -> AskedQuestion | None:
         """Return what this run asked last."""
         query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? ORDER BY asked_at DESC LIMIT 1"  # noqa: S608 - a constant
         rows = self._all(query)
@@ -269,10 +269,10 @@ class Report:
             return self._db.execute(query, (self.kickoff_id, *values)).fetchall()
 
 
-def _asked(row: sqlite3.Row) -> Asked:
+def _asked(row: sqlite3.Row) -> AskedQuestion:
     fields = dict(row)
     approved = None if fields["approved"] is None else bool(fields["approved"])
-    return Asked(**{**fields, "context": json.loads(fields["context"]), "approved": approved})
+    return AskedQuestion(**{**fields, "context": json.loads(fields["context"]), "approved": approved})
 
 
 def plain(value: Any) -> str:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import loading, models
-from .crews import run_crew
+from .crew_run import run_crew
 from .events import Webhooks
-from .flows import keep_flows_in, run_flow
+from .flow_run import keep_flows_in, run_flow
 from .loading import Loaded
 from .report import Report
-from .settings import FLOWS, Settings
+from .run_settings import FLOWS, RunSettings
 
 
-def main(settings: Settings, kickoff_id: str, lock: str) -> NoReturn:
+def main(settings: RunSettings, kickoff_id: str, lock: str) -> NoReturn:
     """Load the project and run a kickoff in this very process, which ends with it, whatever threads it has left."""
     keep_to_itself(int(lock))
     code = 1
@@ -36,7 +36,7 @@ def keep_to_itself(lock: int) -> None:
     os.register_at_fork(after_in_child=os.fdopen(lock, "rb").close)
 
 
-def _load_and_run(settings: Settings, kickoff_id: str) -> int:
+def _load_and_run(settings: RunSettings, kickoff_id: str) -> int:
     report = Report(settings.database, kickoff_id)
     try:
         loaded, settings = load(settings)
@@ -45,7 +45,7 @@ def _load_and_run(settings: Settings, kickoff_id: str) -> int:
     return run(settings, loaded, kickoff_id, report)
 
 
-def load(settings: Settings) -> tuple[Loaded, Settings]:
+def load(settings: RunSettings) -> tuple[Loaded, RunSettings]:
     """Import the project, with its models where the settings want them.
 
     :returns: it, and the settings for another process: a stub that was started has a URL now.
@@ -63,7 +63,7 @@ def load(settings: Settings) -> tuple[Loaded, Settings]:
     return loaded, replace(settings, llm=llm)
 
 
-def run(settings: Settings, loaded: Loaded, kickoff_id: str, report: Report | None = None) -> int:
+def run(settings: RunSettings, loaded: Loaded, kickoff_id: str, report: Report | None = None) -> int:
     """Run a kickoff of a project that is loaded already; returns the exit code."""
     report = report or Report(settings.database, kickoff_id)
     if not report.has_process(os.getpid()):

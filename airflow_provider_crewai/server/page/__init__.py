@@ -22,19 +22,19 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai.server.beginnings import beginning, title, whole
 from airflow_provider_crewai.server.launch import MissingInputs
-from airflow_provider_crewai.server.page import words
-from airflow_provider_crewai.server.page.access import DOOR, Access, door_of, is_from_here
+from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.forms import (
     MAX_FORM,
     MAX_LOGIN,
-    Asked,
     KickoffForm,
+    PageRequest,
     answer_of,
     inputs_of,
     read_form,
 )
+from airflow_provider_crewai.server.page.sessions import DOOR, Sessions, door_of, is_from_here
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.runs import FINAL, ListedRun, Question, Runs, StoredRun
+from airflow_provider_crewai.server.runs import FINAL, ListedRun, Runs, StoredQuestion, StoredRun
 from airflow_provider_crewai.server.status import progress_of
 from airflow_provider_crewai.wire import times
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
@@ -87,7 +87,7 @@ class Backend(Protocol):
         """Return the end of a run's log, at most so many bytes; nothing if it has none."""
 
 
-Handler = Callable[[Asked], Response]
+Handler = Callable[[PageRequest], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -103,7 +103,7 @@ class Page:
     def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
         self._runs = runs
         self._backend = backend
-        self._access = Access(token, database=runs.path)
+        self._access = Sessions(token, database=runs.path)
         self._token_hint = token_hint
         self._templates = _environment()
 
@@ -138,10 +138,10 @@ class Page:
 
     # ---- see ----------------------------------------------------------------------------------------
 
-    def _home(self, asked: Asked) -> Response:
+    def _home(self, asked: PageRequest) -> Response:
         return self._home_with(asked)
 
-    def _home_with(self, asked: Asked, problem: str | None = None, status: int = 200) -> Response:
+    def _home_with(self, asked: PageRequest, problem: str | None = None, status: int = 200) -> Response:
         described, broken = self._described()
         limit = _limit(asked.request.query_params.get("runs"))
         runs = self._runs.listed(limit + 1)
@@ -155,10 +155,10 @@ class Page:
         }
         return self._html("home.html", status, asked.request, asked.session, **shown, **listed)
 
-    def _run(self, asked: Asked) -> Response:
+    def _run(self, asked: PageRequest) -> Response:
         return self._run_with(asked, self._run_of(asked))
 
-    def _run_with(self, asked: Asked, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
+    def _run_with(self, asked: PageRequest, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
         questions = self._runs.questions(run.kickoff_id)
         is_open = run.state not in FINAL
         steps = self._runs.steps(run.kickoff_id)
@@ -167,7 +167,7 @@ class Page:
             "inputs": self._runs.inputs(run.kickoff_id),
             "is_open": is_open,
             "steps": steps,
-            "progress": words.progress(progress_of(run, steps)),
+            "progress": filters.progress(progress_of(run, steps)),
             "upcoming": self._tasks()[len(steps) :] if is_open else [],
             "question": _open_question(questions) if is_open else None,
             "answered": [each for each in questions if each.answered_at is not None],
@@ -175,7 +175,7 @@ class Page:
         }
         return self._html("run.html", status, asked.request, asked.session, problem=problem, **shown)
 
-    def _text(self, asked: Asked) -> Response:
+    def _text(self, asked: PageRequest) -> Response:
         run, what = self._run_of(asked), asked.request.path_params["what"]
         kind, _, which = what.partition("-")
         sources: dict[str, Callable[[], JSON]] = {
@@ -184,7 +184,7 @@ class Page:
             "failure": lambda: run.status,
             "inputs": lambda: self._runs.inputs(run.kickoff_id),
             "log": lambda: self._backend.log_tail(run.kickoff_id, _WHOLE_LOG),
-            "step": lambda: words.output(self._runs.steps(run.kickoff_id)[int(which)].output),
+            "step": lambda: filters.output(self._runs.steps(run.kickoff_id)[int(which)].output),
             "question": lambda: self._judged(which),
         }
         try:
@@ -196,7 +196,7 @@ class Page:
 
     # ---- act ----------------------------------------------------------------------------------------
 
-    def _kickoff(self, asked: Asked) -> Response:
+    def _kickoff(self, asked: PageRequest) -> Response:
         try:
             kickoff_id = self._backend.kickoff({"inputs": inputs_of(asked)})
         except MissingInputs as error:
@@ -207,13 +207,13 @@ class Page:
             return self._home_with(asked, "Nothing was kicked off, since the project cannot be loaded.", 503)
         return _see(asked.door + _address(kickoff_id))
 
-    def _stop(self, asked: Asked) -> Response:
+    def _stop(self, asked: PageRequest) -> Response:
         run = self._run_of(asked)
         if self._backend.stop(run.kickoff_id):
             return _see(asked.door + _address(run.kickoff_id))
         return self._run_with(asked, self._run_of(asked), "The run had ended before it could be stopped.", 409)
 
-    def _answer(self, asked: Asked) -> Response:
+    def _answer(self, asked: PageRequest) -> Response:
         question = self._runs.question(asked.request.path_params["question_id"])
         run = self._runs.get(question.kickoff_id) if question else None
         if not question or not run:
@@ -230,7 +230,7 @@ class Page:
 
     # ---- be let in ----------------------------------------------------------------------------------
 
-    def _log_in_by_ticket(self, asked: Asked) -> Response:
+    def _log_in_by_ticket(self, asked: PageRequest) -> Response:
         ticket = asked.request.query_params.get("ticket")
         if ticket is None or asked.request.method == "HEAD":
             return self._login(asked.request, next_page="/")
@@ -238,7 +238,7 @@ class Page:
             return self._login(asked.request, "That link has been used, or is older than ten minutes.", "/")
         return self._logged_in("/")
 
-    def _log_in_by_token(self, asked: Asked) -> Response:
+    def _log_in_by_token(self, asked: PageRequest) -> Response:
         next_page = _inner_path(asked.said("next"))
         if not self._access.knows(asked.said("token")):
             return self._login(asked.request, "That is not the token.", next_page)
@@ -249,7 +249,7 @@ class Page:
         response.headers["Location"] = quote(self._access.open(response) + next_page, safe="/%")
         return response
 
-    def _log_out(self, asked: Asked) -> Response:
+    def _log_out(self, asked: PageRequest) -> Response:
         response = _see("/login")
         self._access.close(asked.session, response)
         return response
@@ -270,7 +270,7 @@ class Page:
             session = self._access.session(request)
             if session is None:
                 return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
-            asked = Asked(request, session, await read_form(request, MAX_FORM))
+            asked = PageRequest(request, session, await read_form(request, MAX_FORM))
             if request.method == "POST" and not self._access.is_form_key(asked.said("key"), session):
                 raise HTTPException(
                     403, "This form is not from the current session. Go back, reload, and send it again."
@@ -281,7 +281,7 @@ class Page:
 
     def _public(self, handler: Handler) -> Endpoint:
         async def admitted(request: Request) -> Response:
-            return await run_in_threadpool(handler, Asked(request, "", await read_form(request, MAX_LOGIN)))
+            return await run_in_threadpool(handler, PageRequest(request, "", await read_form(request, MAX_LOGIN)))
 
         return self._guarded(admitted)
 
@@ -317,9 +317,9 @@ class Page:
     def _progress(self, listed: ListedRun) -> Progress | None:
         # Of a run that has ended, or has not begun, nobody wants to know.
         run = None if listed.state in (*FINAL, "PENDING") else self._runs.get(listed.kickoff_id)
-        return words.progress(progress_of(run, self._runs.steps(run.kickoff_id, outputs=False))) if run else None
+        return filters.progress(progress_of(run, self._runs.steps(run.kickoff_id, outputs=False))) if run else None
 
-    def _run_of(self, asked: Asked) -> StoredRun:
+    def _run_of(self, asked: PageRequest) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])
         if run is None:
             raise HTTPException(404, "There is no such run. It may have been forgotten, as old ones are.")
@@ -385,7 +385,7 @@ def _limit(said: str | None) -> int:
     return min(int(said[:9]), _MOST_LISTED) or _LISTED
 
 
-def _open_question(questions: Iterable[Question]) -> Question | None:
+def _open_question(questions: Iterable[StoredQuestion]) -> StoredQuestion | None:
     return next((each for each in reversed([*questions]) if each.answered_at is None), None)
 
 
@@ -394,21 +394,21 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=words.visible,
+        finalize=filters.visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
         "ago": times.ago,
         "duration": times.duration,
-        "line": words.line,
+        "line": filters.line,
         "moment": times.moment,
-        "output": words.output,
-        "size": words.size,
+        "output": filters.output,
+        "size": filters.size,
         "beginning": beginning,
         "title": title,
-        "usage": words.usage,
+        "usage": filters.usage,
         "address": _address,
     }
-    environment.globals |= {"STATES": words.STATES, "FINAL": FINAL, "SHOWN": SHOWN}
+    environment.globals |= {"STATES": filters.STATES, "FINAL": FINAL, "SHOWN": SHOWN}
     return environment

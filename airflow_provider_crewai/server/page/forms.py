@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from airflow_provider_crewai.server import json_bodies
 from airflow_provider_crewai.server.beginnings import whole
-from airflow_provider_crewai.server.page.access import door_of
+from airflow_provider_crewai.server.page.sessions import door_of
 from airflow_provider_crewai.server.project import Description
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
@@ -22,7 +22,7 @@ _FIELD = "input."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageRequest:
     """A request that was let in."""
 
     request: Request
@@ -50,14 +50,14 @@ class _Field:
 class KickoffForm:
     """The inputs to fill in: as they were just sent, else as in an earlier run, else the defaults."""
 
-    def __init__(self, project: Description | None, asked: Asked, earlier: JSONObject) -> None:
+    def __init__(self, project: Description | None, asked: PageRequest, earlier: JSONObject) -> None:
         known = project or Description("", "", [])
         self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
         self.whole = asked.said("inputs") or whole(known.defaults | earlier)
         self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
 
     @staticmethod
-    def _field(project: Description, name: str, asked: Asked, earlier: JSONObject) -> _Field:
+    def _field(project: Description, name: str, asked: PageRequest, earlier: JSONObject) -> _Field:
         is_required = name in project.required
         if _FIELD + name in asked.form:
             return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
@@ -65,7 +65,7 @@ class KickoffForm:
         return _Field(name, whole(value), not isinstance(value, str | None), is_required)
 
 
-def inputs_of(asked: Asked) -> JSONObject:
+def inputs_of(asked: PageRequest) -> JSONObject:
     """Read the inputs of a kickoff. A field left empty is left out, so that its default counts.
 
     :raises HTTPException: 422, they are not JSON.
@@ -89,7 +89,7 @@ def _json(name: str, said: str) -> JSON:
         raise HTTPException(422, f"{name}: {error}.") from None
 
 
-def answer_of(asked: Asked) -> tuple[str, bool | None]:
+def answer_of(asked: PageRequest) -> tuple[str, bool | None]:
     """Read an answer. An outcome comes first in the feedback, since crewai looks for it there."""
     parts = [asked.said("outcome"), asked.said("feedback").strip()]
     verdict = {"yes": True, "no": False}.get(asked.said("approved"))

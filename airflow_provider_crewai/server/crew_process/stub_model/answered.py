@@ -14,7 +14,7 @@ _SUBJECT_LENGTH = 200
 
 
 @dataclass(frozen=True)
-class Reply:
+class StubReply:
     """The answer: text, or a call of a tool with its arguments as JSON."""
 
     text: str
@@ -29,13 +29,13 @@ class Reply:
         return re.findall(r"\S+\s*|\s+", self.text)
 
 
-def answer(ask: Ask) -> Reply:
+def answer(ask: Ask) -> StubReply:
     """Answer, the same to the same request."""
     mark = f"[stub:{ask.model}]"
     subject = _subject(ask)
     if ask.tool:
         name, parameters = ask.tool
-        return Reply(json.dumps(filled(parameters, mark, subject, ask.last())), name)
+        return StubReply(json.dumps(filled(parameters, mark, subject, ask.last())), name)
     text = f"{mark} This stands for the answer to: {subject}"
     if ask.schema == {}:
         text = json.dumps({"answer": text})
@@ -45,7 +45,7 @@ def answer(ask: Ask) -> Reply:
         text = chosen(options[1].split(", "), ask.last())
     elif "READY or NOT READY" in ask.last() or '"READY: ' in ask.last():
         text += "\nREADY: I am ready to execute the task."
-    return Reply(_in_the_format_asked_for(ask, text))
+    return StubReply(_in_the_format_asked_for(ask, text))
 
 
 def _in_the_format_asked_for(ask: Ask, text: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .answered import Reply
+from .answered import StubReply
 from .asked import Ask, Json
 
 
-def responses_body(ask: Ask, reply: Reply, name: str) -> Json:
+def responses_body(ask: Ask, reply: StubReply, name: str) -> Json:
     """Answer in the shape of a response."""
     asked, answered = ask.words(), reply.words()
     return {
@@ -31,7 +31,7 @@ def responses_body(ask: Ask, reply: Reply, name: str) -> Json:
     }
 
 
-def responses_events(ask: Ask, reply: Reply, name: str) -> Iterator[Json]:
+def responses_events(ask: Ask, reply: StubReply, name: str) -> Iterator[Json]:
     """Answer in the shape of a streamed response, word by word."""
     whole, item = responses_body(ask, reply, name), _output(reply, name)
     begun = whole | {"status": "in_progress", "output": [], "usage": None}
@@ -54,7 +54,7 @@ _EMPTY: dict[str, Json] = {
 }
 
 
-def _output(reply: Reply, name: str) -> Json:
+def _output(reply: StubReply, name: str) -> Json:
     if reply.tool:
         called = {"call_id": f"call_{name}", "name": reply.tool, "arguments": reply.text}
         return {"id": f"fc_{name}", "type": "function_call", "status": "completed", **called}

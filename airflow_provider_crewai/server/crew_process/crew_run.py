@@ -7,9 +7,9 @@ from typing import Any
 
 from .events import Webhooks
 from .human import Humans, approves, set_provider
-from .listening import agent_of, listen_to_crew, name_of
+from .listeners import agent_of, listen_to_crew, name_of
 from .loading import Loaded
-from .report import Asked, Report
+from .report import AskedQuestion, Report
 
 
 def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
@@ -66,7 +66,7 @@ def _output_of(task: Any, kept: dict[str, Any]) -> Any:
     return TaskOutput(raw=kept["output"], **fields, **structured)
 
 
-def _approved_output(task: Any, asked: Asked) -> dict[str, Any]:
+def _approved_output(task: Any, asked: AskedQuestion) -> dict[str, Any]:
     pydantic, json_dict = task._export_output(asked.output)  # noqa: SLF001 - what crewai does with an approved answer
     structured = pydantic.model_dump() if pydantic else json_dict
     return {

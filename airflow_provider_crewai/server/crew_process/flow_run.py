@@ -6,10 +6,10 @@ from typing import Any
 
 from .events import Webhooks
 from .human import Feedback, Humans, Inputs, feedback_for_a_flow, set_provider
-from .listening import flow_answer, listen_to_flow
+from .listeners import flow_answer, listen_to_flow
 from .loading import Loaded
-from .report import Asked, Report
-from .settings import Settings
+from .report import AskedQuestion, Report
+from .run_settings import RunSettings
 
 
 def keep_flows_in(path: str) -> None:
@@ -20,7 +20,7 @@ def keep_flows_in(path: str) -> None:
     set_flow_persistence_factory(lambda: SQLiteFlowPersistence(path))
 
 
-def run_flow(flow: Any, settings: Settings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
+def run_flow(flow: Any, settings: RunSettings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
     """Kick a flow off, or on with a human's answer, until it ends or asks, and write that down.
 
     :raises BaseException: whatever the flow raises.
@@ -60,7 +60,7 @@ def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
     return flow.kickoff(inputs=inputs, restore_from_state_id=request.get("restoreFromStateId") or None)
 
 
-def _paused_flow(flow: Any, asked: Asked) -> Any:
+def _paused_flow(flow: Any, asked: AskedQuestion) -> Any:
     from crewai.flow.flow import Flow
 
     kind, definition = type(flow), flow._definition  # noqa: SLF001 - a declared flow's only identity
@@ -72,7 +72,7 @@ def _paused_flow(flow: Any, asked: Asked) -> Any:
     return paused
 
 
-def _pause(settings: Settings, loaded: Loaded, context: Any, report: Report, hooks: Webhooks, flow: Any) -> None:
+def _pause(settings: RunSettings, loaded: Loaded, context: Any, report: Report, hooks: Webhooks, flow: Any) -> None:
     def tell(question_id: str) -> None:
         hooks.flow_feedback(question_id, context, flow.state, loaded.name, f"{settings.callback}/{question_id}")
 

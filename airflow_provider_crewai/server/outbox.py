@@ -72,7 +72,7 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Attempt:
     # `wait` is what the receiver asked for, in seconds; only a failure that may pass is tried again.
     said: str
     delivered: bool = False
@@ -194,10 +194,10 @@ class Outbox:
         row = _Row(*found) if found else None
         return row if row and row.due <= time.time() else None
 
-    async def _post(self, session: aiohttp.ClientSession, row: _Row) -> _Outcome:
+    async def _post(self, session: aiohttp.ClientSession, row: _Row) -> _Attempt:
         # The words of these errors may hold a header, so only their kind is told.
         if not _callable(row.url):
-            return _Outcome("is no http or https URL")
+            return _Attempt("is no http or https URL")
         try:
             request = session.post(
                 _exact(row.url), data=row.body.encode(), headers=self._headers(row), allow_redirects=False
@@ -205,9 +205,9 @@ class Outbox:
             async with request as response:
                 return _judged(response.status, response.headers.get("Retry-After", ""))
         except ValueError as error:
-            return _Outcome(f"cannot be called: {type(error).__name__}")
+            return _Attempt(f"cannot be called: {type(error).__name__}")
         except (aiohttp.ClientError, OSError) as error:
-            return _Outcome(f"did not answer: {type(error).__name__}", passing=True)
+            return _Attempt(f"did not answer: {type(error).__name__}", passing=True)
 
     def _headers(self, row: _Row) -> dict[str, str]:
         headers: dict[str, str] = json.loads(row.headers)
@@ -217,7 +217,7 @@ class Outbox:
             headers |= {"X-Signature": f"sha256={digest}", "X-Timestamp": timestamp}
         return headers | {"Content-Type": "application/json"}
 
-    def _note(self, row: _Row, outcome: _Outcome) -> None:
+    def _note(self, row: _Row, outcome: _Attempt) -> None:
         tries, now = row.attempts + 1, time.time()
         if outcome.delivered:
             log.debug("run %s: %s %s", row.kickoff_id, _host(row.url), outcome.said)
@@ -249,14 +249,14 @@ async def _wind_up(lines: _Lines) -> None:
             task.cancel()
 
 
-def _judged(status: int, retry_after: str) -> _Outcome:
+def _judged(status: int, retry_after: str) -> _Attempt:
     said = f"answered {status}"
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP status codes read best as numbers
-        return _Outcome(said, delivered=True)
+        return _Attempt(said, delivered=True)
     if 300 <= status < 400:  # noqa: PLR2004 - the same
-        return _Outcome(f"{said}, and redirects are not followed")
+        return _Attempt(f"{said}, and redirects are not followed")
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - the same
-    return _Outcome(
+    return _Attempt(
         said, passing=passing, wait=min(headers.retry_after(retry_after, time.time()), _LONGEST_RETRY_AFTER)
     )
 

@@ -11,7 +11,7 @@ FLOWS = "flows.sqlite"
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What a run needs to know, JSON scalars all.
 
     :param target: the project's directory, or `module:attribute`.
@@ -30,7 +30,7 @@ class Settings:
     callback: str = ""
 
     @classmethod
-    def from_json(cls, text: str) -> Settings:
+    def from_json(cls, text: str) -> RunSettings:
         """Read what `to_json` wrote."""
         return cls(**json.loads(text))
 

@@ -32,7 +32,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS sessions (proof TEXT PRIMARY KEY, expires 
 _BEYOND = "SELECT proof FROM sessions ORDER BY expires DESC LIMIT -1 OFFSET ?"
 
 
-class Access:
+class Sessions:
     """Tickets, sessions, and where a form came from.
 
     :param token: the token that the API wants, too.

@@ -22,7 +22,7 @@ def most_connections() -> int:
     return 400 if soft == resource.RLIM_INFINITY else max(8, min(400, soft // 2))
 
 
-class Bounded(H11Protocol):
+class BoundedConnection(H11Protocol):
     """A connection that is closed where its client keeps us waiting; where there are too many, those go first."""
 
     seconds = 20.0
@@ -79,12 +79,14 @@ class Bounded(H11Protocol):
             self.late = None
 
     def _make_room(self) -> None:
-        waited_for = [each for each in self.connections if isinstance(each, Bounded) and each.late is not None]
+        waited_for = [
+            each for each in self.connections if isinstance(each, BoundedConnection) and each.late is not None
+        ]
         longest = min(waited_for, key=lambda each: each.late.when() if each.late else 0.0, default=self)
         longest.transport.abort()
 
 
-def new_server(app: ASGIApp, connection: type[Bounded] = Bounded) -> uvicorn.Server:
+def new_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection) -> uvicorn.Server:
     """Make a server of an application, whose connections have these bounds."""
     config = uvicorn.Config(
         app,

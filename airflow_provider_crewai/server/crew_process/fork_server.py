@@ -26,12 +26,12 @@ from typing import Any, NoReturn
 from . import describing, running
 from .loading import Loaded
 from .reading import Reading
-from .settings import Settings
+from .run_settings import RunSettings
 
 _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 
 
-def main(settings: Settings) -> int:
+def main(settings: RunSettings) -> int:
     """Load the project, say what it is, then do as the server says. Returns the exit code."""
     hear, say = _listener(), _speaker()
     reading = Reading(settings.directory)
@@ -41,21 +41,21 @@ def main(settings: Settings) -> int:
         traceback.print_exc()
         say({"error": running.words(error)})
         return 1
-    warm = WarmProcess(settings, loaded)
+    warm = ForkServer(settings, loaded)
     say(warm.describe(reading))
     reading.stop()
     warm.serve(hear, say)
     return 0
 
 
-class WarmProcess:
+class ForkServer:
     """Forks runs, and sees how they end.
 
     :param settings: what each run needs to know.
     :param loaded: the project.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded) -> None:
+    def __init__(self, settings: RunSettings, loaded: Loaded) -> None:
         self._settings = settings
         self._loaded = loaded
         self._runs: dict[int, tuple[str, int]] = {}  # pid: kickoff_id and the lock that it holds
@@ -152,7 +152,7 @@ class WarmProcess:
                 os.close(lock)
 
 
-def _locked(settings: Settings, kickoff_id: str) -> int:
+def _locked(settings: RunSettings, kickoff_id: str) -> int:
     """Take the lock that tells a server, also the next one, that the run lives."""
     lock = os.open(settings.folder(kickoff_id) / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
