@@ -147,8 +147,8 @@ class AwaitsRun(BaseOperator):
         """Raise the error in the form that tells Airflow what to do next."""
         raise NotImplementedError
 
-    def on_record(self, ending: Ending, context: Context) -> bool | None:
-        """Whether a retry finds this run again; None where nothing is recorded."""
+    def put_on_record(self, ending: Ending, context: Context) -> bool | None:
+        """Write down what a retry must know of the run. Return whether it will find it; None where recovery is off."""
         raise NotImplementedError
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
@@ -319,7 +319,7 @@ class AwaitsRun(BaseOperator):
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
             where = f"connection {self.crewai_conn_id!r}"
             started_at = wait.started_at if self.knows_the_start else None
-            on_record = self.on_record(ending, context)
+            on_record = self.put_on_record(ending, context)
             retry = self.retry_text(ending, on_record=on_record)
             error = error_of(ending, where=where, started_at=started_at, retry=retry)
             error.retry_helps = bool(on_record) and not ending.leads_to_no_crew

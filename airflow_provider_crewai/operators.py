@@ -65,9 +65,9 @@ class CrewKickoffOperator(AwaitsRun):
         edited ones, or a template that renders anew for each try.
     :param on_orphaned_kickoff: `fail` or `rerun` where an earlier try may have started a run nobody can name.
     :param on_clear: `rerun` or `reattach` where a user cleared the task.
-    :param on_kill: `stop` or `leave` the run where a user ends the task, or clears it to start another. While
-        deferred, ending needs Airflow 3.3. A deployment that cannot stop runs lets it go on, and the log says so.
-    :param stop_superseded: stop the earlier run where a new one replaces it.
+    :param on_kill: `stop` or `leave` a run that the task no longer waits for: a user ended or cleared the task, or a
+        new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
+        on, and the log says so.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
         `unreachable_timeout` and `deferrable`, and Airflow's `BaseOperator`.
     """
@@ -107,7 +107,6 @@ class CrewKickoffOperator(AwaitsRun):
         on_orphaned_kickoff: OnOrphanedKickoff = "fail",
         on_clear: OnClear = "rerun",
         on_kill: OnKill = "stop",
-        stop_superseded: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -127,7 +126,6 @@ class CrewKickoffOperator(AwaitsRun):
         self.durable = durable
         self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
         self.kill_policy = on_kill
-        self.stop_superseded = stop_superseded
         check_fields(self.task_id, vars(self), self.template_fields)
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
@@ -188,13 +186,13 @@ class CrewKickoffOperator(AwaitsRun):
             context,
             on_clear=self.rules.on_clear,
             policy=self.kill_policy,
-            store=store_for(context, durable=self.durable),
+            store=self._store(context),
             log=self.log,
         )
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:
         """Return what the trigger needs to know about killing."""
-        store = store_for(context, durable=self.durable)
+        store = self._store(context)
         return {
             "on_kill": self.kill_policy,
             "on_clear": self.rules.on_clear,
@@ -205,7 +203,7 @@ class CrewKickoffOperator(AwaitsRun):
     def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
         """Do the same, and write down that the answer was returned: the next try is one that a user wants."""
         answer = super().await_run(context, wait, client, **seen)
-        store = store_for(context, durable=self.durable)
+        store = self._store(context)
         with suppress(CrewLedgerError):
             record = _record(store)
             if record is not None and record.kickoff_id == wait.kickoff_id:
@@ -215,7 +213,7 @@ class CrewKickoffOperator(AwaitsRun):
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
         deadline = self._deadline(context)
-        record = _record(store_for(context, durable=self.durable))
+        record = _record(self._store(context))
         if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
@@ -227,9 +225,19 @@ class CrewKickoffOperator(AwaitsRun):
             )
         return Wait(str(kickoff_id), try_began(context), deadline, seen_alive=True)
 
-    def on_record(self, ending: Ending, context: Context) -> bool | None:
-        """Whether a retry finds this run again; None where nothing is recorded."""
-        return _is_on_record(store_for(context, durable=self.durable), ending)
+    def put_on_record(self, ending: Ending, context: Context) -> bool | None:
+        """Write down what a retry must know of the run. Return whether it will find it; None where recovery is off."""
+        store = self._store(context)
+        if not store.durable:
+            return None
+        try:
+            known = _record(store)
+            record = known and _brought_up_to_date(known, ending)
+            if record is not None and record != known:
+                store.save(record.to_json())
+        except CrewLedgerError:
+            return False
+        return record is not None and record.kickoff_id == ending.kickoff_id
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
         """Say what a retry will do."""
@@ -249,13 +257,18 @@ class CrewKickoffOperator(AwaitsRun):
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
 
-        store = store_for(context, durable=self.durable)
+        store = self._store(context)
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
         client = self._beginning = CrewClient(self.hook().settings, store=store, say=self.log.warning)
+        plan = None
         try:
-            begun = self._start(client, self._planned(client, store, context))
+            plan = self._plan(client, store, context)
+            begun = client.begin(plan, self.log.info)
             self._awaited = client, begun.kickoff_id, context
+        except CrewError as error:
+            # Without a plan nobody has read the record, and a run that it names goes on unwatched.
+            self._fail_without_a_run(error, earlier=None if plan else _record(store))
         finally:
             self._beginning = None
         verb = "taken up" if begun.adopted else "started"
@@ -264,20 +277,10 @@ class CrewKickoffOperator(AwaitsRun):
             self.on_kill()
         return client, begun
 
-    def _planned(self, client: CrewClient, store: Store, context: Context) -> Plan:
-        try:
-            return self._plan(client, store, context)
-        except CrewError as error:
-            # The record was not consulted yet: a run that it names goes on unwatched.
-            self._fail_without_a_run(error, _record(store))
+    def _store(self, context: Context) -> Store:
+        return store_for(context, durable=self.durable)
 
-    def _start(self, client: CrewClient, plan: Plan) -> Begun:
-        try:
-            return client.begin(plan, self.log.info)
-        except CrewError as error:
-            self._fail_without_a_run(error)
-
-    def _fail_without_a_run(self, error: CrewError, earlier: Record | None = None) -> NoReturn:
+    def _fail_without_a_run(self, error: CrewError, earlier: Record | None) -> NoReturn:
         from airflow_provider_crewai.client.messages import no_run
 
         if isinstance(error, CrewMayHaveStarted):
@@ -288,20 +291,17 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan
-        from airflow_provider_crewai.client.rendered import doubts
         from airflow_provider_crewai.client.webhooks import with_connections
         from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
 
-        kickoff, limit = self._kickoff(context), self._deadline(context)
-        for doubt in doubts(kickoff.inputs, self._written or frozenset()):
-            self.log.warning(doubt)
+        limit = self._deadline(context)
         deadline = math.inf if limit is None else limit
+        kickoff = self._kickoff(context)
         return Plan(
             kickoff,
             self._claim(kickoff, client.connect(deadline), store, context),
             self.rules,
-            stop_superseded=self.stop_superseded,
-            stop_cleared=self.kill_policy == "stop",
+            stop_replaced=self.kill_policy == "stop",
             check=partial(self._validate, kickoff) if self.validate_inputs else None,
             confirm=partial(self._refuse_an_ended_task, context),
             seal=partial(with_connections, read=endpoint),
@@ -325,11 +325,14 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def _kickoff(self, context: Context) -> Kickoff:
-        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, as_url
+        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, as_url, doubts
         from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
 
+        inputs = {} if self._takes_none(context) else as_inputs(self.inputs)
+        for doubt in doubts(inputs, self._written or frozenset()):
+            self.log.warning(doubt)
         return Kickoff(
-            inputs={} if self._takes_none(context) else as_inputs(self.inputs),
+            inputs=inputs,
             meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
             task_webhook_url=as_url(self.task_webhook_url, "task_webhook_url"),
             step_webhook_url=as_url(self.step_webhook_url, "step_webhook_url"),
@@ -360,20 +363,6 @@ def _record(store: Store) -> Record | None:
 
     stored = store.load()
     return None if stored is None else Record.from_json(stored)
-
-
-def _is_on_record(store: Store, ending: Ending) -> bool | None:
-    """Whether a retry finds the run; None where nothing is recorded. Written now, where that failed before."""
-    if not store.durable:
-        return None
-    try:
-        known = _record(store)
-        record = known and _brought_up_to_date(known, ending)
-        if record is not None and record != known:
-            store.save(record.to_json())
-    except CrewLedgerError:
-        return False
-    return record is not None and record.kickoff_id == ending.kickoff_id
 
 
 def _brought_up_to_date(record: Record, ending: Ending) -> Record:

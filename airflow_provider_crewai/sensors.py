@@ -84,8 +84,8 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         deadline = deadline_of(self, context, self.timeout)
         return Wait(self._run(), try_began(context), deadline)
 
-    def on_record(self, ending: Ending, context: Context) -> bool:  # noqa: ARG002 - the operator's depend on them
-        """Whether a retry finds this run again: always, since it is told of it."""
+    def put_on_record(self, ending: Ending, context: Context) -> bool:  # noqa: ARG002 - the operator's depend on them
+        """Return that a retry will find the run: the sensor is given its kickoff_id each time."""
         return True
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's

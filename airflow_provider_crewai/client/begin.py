@@ -35,8 +35,7 @@ def _as_it_is(kickoff: Kickoff) -> Kickoff:
 class Plan:
     """What to start, and what to do with the record of an earlier attempt.
 
-    :param stop_superseded: whether a run that is replaced while it goes on is stopped first.
-    :param stop_cleared: the same where a user cleared the task.
+    :param stop_replaced: whether a run of an earlier try is stopped before a new one takes its place.
     :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
     :param confirm: called last before a kickoff; raises where nobody wants the run any more.
     :param patience: seconds for which one call is tried.
@@ -48,8 +47,7 @@ class Plan:
     kickoff: Kickoff
     claim: Claim
     rules: Rules
-    stop_superseded: bool = False
-    stop_cleared: bool = False
+    stop_replaced: bool = False
     check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
     patience: float = defaults.CALL_PATIENCE
@@ -110,7 +108,7 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: flows.Sa
     yield from _in_time(plan)
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
-        yield from _leave_behind(plan, decision, decision.superseded, say)
+        yield from _leave_behind(plan, decision.superseded, say)
     kickoff = plan.seal(plan.kickoff)
     if plan.confirm:
         plan.confirm()
@@ -145,8 +143,8 @@ def _in_time(plan: Plan) -> flows.Flow[None]:
         raise CrewTooLate(f"the deadline passed at {moment(plan.deadline)}, before the kickoff could be sent")
 
 
-def _leave_behind(plan: Plan, decision: Decision, kickoff_id: str, say: flows.Say) -> flows.Flow[None]:
-    if plan.stop_superseded or (plan.stop_cleared and decision.cleared):
+def _leave_behind(plan: Plan, kickoff_id: str, say: flows.Say) -> flows.Flow[None]:
+    if plan.stop_replaced:
         left = plan.deadline - (yield flows.Pause(0)).now
         say((yield from kill(kickoff_id, min(plan.patience, left))))
     else:

@@ -211,13 +211,11 @@ class Decision:
     """The move, and why, in words for the log.
 
     :param superseded: the run that the new one replaces while it may still go on, or None.
-    :param cleared: whether it is a user who cleared the task that replaces it.
     """
 
     move: Move
     why: str
     superseded: str | None = None
-    cleared: bool = False
 
 
 def fingerprint(crew: str, request: Request) -> str:
@@ -247,7 +245,7 @@ def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState |
     if record.kickoff_id is None:
         return _after_an_intent(cleared, rules)
     if cleared and rules.on_clear == "rerun":
-        return Decision(Move.START, "the task was cleared", old, cleared=True)
+        return Decision(Move.START, "the task was cleared", old)
     if record.fingerprint != claim.fingerprint:
         return _after_a_change(over, old, rules)
     return _after_nothing(remote, _since(record, claim, cleared), unread=record.unread)

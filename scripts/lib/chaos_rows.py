@@ -213,7 +213,7 @@ CLEARS = (
     ),
 )
 INPUTS = (
-    Row("inputs edited between tries", "edited", Expected(2), kill_worker_while_waiting),
+    Row("inputs edited between tries", "edited", Expected(2, stops=1), kill_worker_while_waiting),
     Row(
         "the same, on_changed_inputs=fail",
         "edited_fail",

@@ -320,20 +320,8 @@ def test_clearing_a_task_whose_run_is_left_starts_a_new_run_and_warns_of_the_old
     assert crew.stops == []
 
 
-def test_a_superseded_run_is_stopped_where_the_author_says_so(
-    airflow: Airflow, crew: ScriptedCrew, dies: Script
-) -> None:
-    ti = crashed_while_waiting(airflow, crew, dies)
-    crew.story("RUNNING", success())
-    ti.edit(brief(retries=2, inputs=OTHER, stop_superseded=True))
-    outcome = ti.finish()
-    assert "Run run-1 is stopped." in outcome.text
-    assert crew.stops == ["run-1"]
-    assert len(crew.kickoffs) == 2
-
-
 def test_a_run_that_is_over_is_neither_warned_of_nor_stopped(airflow: Airflow, crew: ScriptedCrew) -> None:
-    ti = airflow.task(brief(stop_superseded=True))
+    ti = airflow.task(brief())
     ti.finish()
     ti.clear()
     assert "cost money" not in ti.finish().text
@@ -368,7 +356,7 @@ def test_a_retry_after_a_clear_is_a_retry_again(airflow: Airflow, crew: Scripted
 OTHER = {**INPUTS, "topic": "Turbines"}
 
 
-def test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one(
+def test_inputs_that_were_edited_between_tries_start_a_new_run_and_stop_the_old_one(
     airflow: Airflow, crew: ScriptedCrew, dies: Script
 ) -> None:
     ti = crashed_while_waiting(airflow, crew, dies)
@@ -377,7 +365,8 @@ def test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_o
     outcome = ti.finish()
     assert outcome.state == "success"
     assert "inputs changed" in outcome.text
-    assert "Run run-1, started by an earlier try, may still be going on" in outcome.text
+    assert "Run run-1 is stopped." in outcome.text
+    assert crew.stops == ["run-1"]
     assert [body["inputs"] for body in crew.kickoffs] == [INPUTS, OTHER]
 
 
@@ -724,6 +713,19 @@ def test_a_dag_run_made_anew_under_its_run_id_starts_anew(older: Airflow, crew: 
     outcome = anew.finish()
     assert outcome.state == "success"
     assert "a Dag run with the same run_id that was deleted" in outcome.text
+    assert len(crew.kickoffs) == 2
+
+
+def test_the_run_of_a_deleted_dag_run_is_stopped_where_it_still_goes_on(
+    older: Airflow, crew: ScriptedCrew, ledger: Path
+) -> None:
+    crew.story("RUNNING")
+    older.task(brief(deferrable=True)).run()
+    anew = older.task(brief())
+    anew.dag_run_began = LOGICAL_DATE + timedelta(days=1)
+    crew.story("RUNNING", success())
+    assert anew.finish().state == "success"
+    assert crew.stops == ["run-1"]
     assert len(crew.kickoffs) == 2
 
 

@@ -327,11 +327,12 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "a Dag run is deleted and made anew under its run_id": (
         f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
+        f"{TRIES}::test_the_run_of_a_deleted_dag_run_is_stopped_where_it_still_goes_on",
     ),
     "the inputs differ between two tries: edited, or a template that renders anew for each try, such as "
     "`{{ macros.datetime.now() }}` or `{{ ti.try_number }}`": (
         f"{TRIES}::test_a_template_that_renders_anew_for_each_try_starts_a_new_run",
-        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one",
+        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_stop_the_old_one",
         f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
         f"{CHAOS}::inputs edited between tries",
         f"{CHAOS}::the same, on_changed_inputs=fail",
@@ -451,7 +452,7 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
         f"{TRIES}::test_clearing_with_reattach_returns_the_old_answer",
     ),
     ("kickoff_id", "crew or inputs changed", ""): (
-        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_warn_of_the_old_one",
+        f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_stop_the_old_one",
         f"{TRIES}::test_edited_inputs_are_refused_where_the_author_says_so",
         f"{TRIES}::test_edited_inputs_are_not_refused_once_the_old_run_is_over",
         f"{TRIES}::test_another_crew_is_a_change_too",

@@ -69,7 +69,7 @@ def _first_dies() -> list[tuple[Schedule, int]]:
 
 def _second_dies() -> list[tuple[Schedule, int]]:
     return [
-        (Schedule(rules, (Try(), Try(change, (fate,), (kickoff,)), Try("other inputs")), stop_superseded=True), 1)
+        (Schedule(rules, (Try(), Try(change, (fate,), (kickoff,)), Try("other inputs")), stop_replaced=True), 1)
         for rules in any_rules()
         for change in CHANGES
         for fate in FATES
@@ -164,23 +164,18 @@ def test_each_rule_and_change_of_a_quiet_world_ends_without_an_unknown_error() -
         assert set(outcomes(lived(Try(), Try(change), rules=rules))) <= {"Begun", "CrewChangedInputs"}
 
 
-def test_a_replaced_run_is_stopped_if_the_author_said_so() -> None:
-    world = live(Schedule(Rules(), (Try(), Try("cleared")), stop_superseded=True))
+@pytest.mark.parametrize("change", ["cleared", "other inputs"])
+def test_a_replaced_run_is_stopped_unless_the_author_leaves_it(change: str) -> None:
+    world = live(Schedule(Rules(), (Try(), Try(change)), stop_replaced=True))
     assert [run.word for run in world.runs.values()] == ["REVOKED", "RUNNING"]
-    world = live(Schedule(Rules(), (Try(), Try("cleared")), stop_superseded=False))
+    world = live(Schedule(Rules(), (Try(), Try(change)), stop_replaced=False))
     assert [run.word for run in world.runs.values()] == ["RUNNING", "RUNNING"]
     assert any("still cost money" in line for line in world.trace)
 
 
-def test_a_run_that_a_clear_replaces_is_stopped_and_one_that_a_change_replaces_is_not() -> None:
-    for change, word in (("cleared", "REVOKED"), ("other inputs", "RUNNING")):
-        world = live(Schedule(Rules(), (Try(), Try(change)), stop_cleared=True))
-        assert [run.word for run in world.runs.values()] == [word, "RUNNING"]
-
-
 @pytest.mark.parametrize("stop", ["404", "reset, not stopped", "html"])
 def test_a_run_that_cannot_be_stopped_does_not_stop_the_new_one(stop: str) -> None:
-    world = live(Schedule(Rules(), (Try(), Try("cleared", stops=(stop,))), stop_superseded=True))
+    world = live(Schedule(Rules(), (Try(), Try("cleared", stops=(stop,))), stop_replaced=True))
     assert len(world.runs) == 2
     assert not any("is stopped" in line for line in world.trace)
 

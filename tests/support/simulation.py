@@ -125,8 +125,7 @@ class Schedule:
 
     rules: Rules
     tries: tuple[Try, ...]
-    stop_superseded: bool = False
-    stop_cleared: bool = False
+    stop_replaced: bool = False
     human_input: bool = False
     waits: bool = False
 
@@ -409,8 +408,14 @@ def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
     shell = MortalShell(world, itertools.repeat(0.5), store=world, now=world.now)
     shell.killed = plan.killed
     kickoff = Kickoff({"topic": world.claim.fingerprint})
-    stops = {"stop_superseded": schedule.stop_superseded, "stop_cleared": schedule.stop_cleared}
-    todo = Plan(kickoff, world.claim, world.rules, patience=10.0, deadline=world.deadline, **stops)
+    todo = Plan(
+        kickoff,
+        world.claim,
+        world.rules,
+        stop_replaced=schedule.stop_replaced,
+        patience=10.0,
+        deadline=world.deadline,
+    )
     try:
         outcome = _begin(shell, todo, world)
         world.check_after_a_try()
@@ -479,8 +484,7 @@ def any_rules() -> list[Rules]:
 def random_schedule(dice: random.Random) -> Schedule:
     """Throw the dice for everything."""
     tries = tuple(_random_try(dice) for _ in range(dice.randint(2, 7)))
-    said = {"stop_superseded": dice.random() < 0.5, "human_input": dice.random() < 0.3}
-    said["stop_cleared"] = dice.random() < 0.5
+    said = {"stop_replaced": dice.random() < 0.5, "human_input": dice.random() < 0.3}
     return Schedule(dice.choice(any_rules()), tries, waits=True, **said)
 
 
