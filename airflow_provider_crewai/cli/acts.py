@@ -11,7 +11,7 @@ from functools import partial
 from airflow_provider_crewai.cli.arguments import inputs_of, json_object, kickoff_hooks
 from airflow_provider_crewai.cli.crew import Crew, open_crew
 from airflow_provider_crewai.cli.outcome import Exit, Outcome, exit_of_ending, exit_of_error, exit_of_state
-from airflow_provider_crewai.cli.screen import Progress, Screen
+from airflow_provider_crewai.cli.screen import LiveLine, Screen
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
 from airflow_provider_crewai.client.messages import error_of, progress
@@ -153,7 +153,7 @@ def _wait(screen: Screen, crew: Crew, watch: Watch, started_at: float | None) ->
 
     :param started_at: when it was kicked off, epoch seconds, or None where that is not known.
     """
-    observe = Progress(screen, watch.kickoff_id, watch.started_at)
+    observe = LiveLine(screen, watch.kickoff_id, watch.started_at)
     try:
         step = crew.client.drive(look_once(watch, crew.client.dialect, observe))
         ending = crew.client.wait(watch, observe) if isinstance(step, Again) else step

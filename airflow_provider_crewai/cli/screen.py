@@ -69,7 +69,7 @@ class Screen:
             self._drawn = 0
 
 
-class Progress:
+class LiveLine:
     """Shows how a run goes on: a live line on a terminal, else a line for each change. An observer for `wait`.
 
     :param since: the epoch second from which the time is counted.

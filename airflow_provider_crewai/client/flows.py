@@ -124,7 +124,7 @@ class Reply:
 
 Step = Request | Pause | Connect | Renew | Load | Save
 Flow = Generator[Step, Reply, T]
-Outcome = Generator[Step, Reply, tuple[T | CrewError, Reply]]
+Attempt = Generator[Step, Reply, tuple[T | CrewError, Reply]]
 """A flow of one attempt: what came, or the error in its place, with the reply it came in."""
 Observe = Callable[[Run | CrewError, float], None]
 Check = Callable[[CrewInputs], None]
@@ -250,7 +250,7 @@ def _perform(request: Request, read: Callable[[Response], T], patience: float, d
 
 
 def _patiently(
-    attempt: Callable[[], Outcome[T]],
+    attempt: Callable[[], Attempt[T]],
     again: Callable[[CrewError], bool],
     patience: float,
     deadline: float = math.inf,
@@ -271,14 +271,14 @@ def _patiently(
             raise answer
 
 
-def _connect() -> Outcome[str]:
+def _connect() -> Attempt[str]:
     reply = yield Connect()
     if isinstance(reply.answer, Connected):
         return reply.answer.crew, reply
     return reply.error(), reply
 
 
-def _ask(request: Request, read: Callable[[Response], T], deadline: float = math.inf) -> Outcome[T]:
+def _ask(request: Request, read: Callable[[Response], T], deadline: float = math.inf) -> Attempt[T]:
     """Send a request once; after a 401 or 403 read the credentials again and send it once more before the deadline.
 
     An answer of 401 was not carried out, so this is safe for a kickoff too.
@@ -299,7 +299,7 @@ def _ask(request: Request, read: Callable[[Response], T], deadline: float = math
 # ---- looking and waiting ---------------------------------------------------------------------------
 
 
-def look(kickoff_id: str, dialect: Dialect) -> Outcome[Run]:
+def look(kickoff_id: str, dialect: Dialect) -> Attempt[Run]:
     """Look at a run once, on the path this deployment speaks.
 
     A 404 that is not about the run may mean the other path; it is tried once and remembered. Only a 404 on both

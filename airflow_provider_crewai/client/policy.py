@@ -1,4 +1,4 @@
-"""May this request be sent again, and when? Asked by one-shot calls (`flows.perform`) and by `watch` alike."""
+"""May this request be sent again, and when? One-shot calls (`flows`) and `watch` both ask here."""
 
 from __future__ import annotations
 

@@ -41,7 +41,6 @@ _TOKEN = re.compile(rf'{_STRING}|[\[{{]++|[\]}}]++|"', re.DOTALL)
 _NEXT = re.compile(rf"{_SPACE}([,}}])")
 _BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 _MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -78,17 +77,6 @@ def read_head(text: str) -> JSONObject:
         for key, source in _members(text[:_HEAD]):
             found[key] = _source_if_deep(source)
     return found
-
-
-def storable(value: JSON) -> JSON:
-    """Replace NUL and lone surrogates by U+FFFD: no log, JSON column or XCom can hold them."""
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", str(value))
-    if isinstance(value, list):
-        return [storable(item) for item in value]
-    if isinstance(value, dict):
-        return {str(storable(key)): storable(item) for key, item in value.items()}
-    return value
 
 
 def words_of_page(text: str) -> str:

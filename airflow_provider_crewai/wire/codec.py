@@ -33,7 +33,7 @@ from airflow_provider_crewai.wire.model import (
     Run,
     RunState,
 )
-from airflow_provider_crewai.wire.values import as_json
+from airflow_provider_crewai.wire.values import as_json, storable
 
 STATUS_PATHS = ("/status/{id}", "/{id}/status")
 """The path every live deployment speaks, then the one the reference named until May 2026."""
@@ -103,13 +103,9 @@ def kickoff_request(kickoff: Kickoff) -> Request:
     body: JSONObject = {"inputs": kickoff.inputs}
     if kickoff.meta is not None:
         body["meta"] = kickoff.meta
+    if kickoff.restore_from_state_id is not None:
+        body["restoreFromStateId"] = kickoff.restore_from_state_id
     body |= _hooks(kickoff)
-    optional: JSONObject = {
-        "restoreFromStateId": kickoff.restore_from_state_id,
-        "trainingFilename": kickoff.training_filename,
-        "generateArtifact": kickoff.generate_artifact,
-    }
-    body |= {key: value for key, value in optional.items() if value is not None}
     return Request("POST", "/kickoff", _as_json(body), idempotent=False, secrets=_credentials(kickoff))
 
 
@@ -311,7 +307,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
 
 def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     came = (_result(body.get("result")), body.get("result_json"))
-    result, result_json = kept = (bodies.storable(came[0]), bodies.storable(came[1]))
+    result, result_json = kept = (storable(came[0]), storable(came[1]))
     remarks = []
     if any(isinstance(value, bodies.Source) for value in came):
         remarks.append(f"is nested more than {bodies.MAX_DEPTH} levels deep, so its JSON is handed on as a text")

@@ -103,7 +103,6 @@ class Kickoff:
     """Everything a kickoff may carry. Only `inputs` reaches the crew's prompts.
 
     `None` fields are left out of the body. Values keep their JSON types: a flow needs the real type.
-    `training_filename` and `generate_artifact` are for who calls `CrewHook.kickoff`; the operator sets neither.
     """
 
     inputs: JSONObject = field(default_factory=dict)
@@ -114,8 +113,6 @@ class Kickoff:
     human_input_webhook: str | JSONObject | None = field(default=None, repr=False)
     webhooks: JSONObject | None = field(default=None, repr=False)
     restore_from_state_id: str | None = None
-    training_filename: str | None = None
-    generate_artifact: bool | None = None
 
     @property
     def declares_human_input(self) -> bool:

@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 """How deep lists and objects may stand in one another. MySQL takes 100 levels of JSON, and Airflow adds some."""
 
 _LONGEST_PATH = 200
-_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 _BINARY = (bytes, bytearray, memoryview)
 _CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -62,7 +62,18 @@ def check_written(value: object, name: str) -> None:
 
 def cannot_be_stored(text: str) -> bool:
     """Whether a text holds what no database and no log takes: NUL, or half a character."""
-    return _UNSENDABLE.search(text) is not None
+    return _UNSTORABLE.search(text) is not None
+
+
+def storable(value: JSON) -> JSON:
+    """Replace NUL and lone surrogates by U+FFFD: no log, JSON column or XCom can hold them."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", str(value))
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(storable(key)): storable(item) for key, item in value.items()}
+    return value
 
 
 def _json(value: object, path: str, depth: int) -> JSON:
@@ -104,7 +115,7 @@ def _scalar(value: str | UserString | float, path: str) -> JSON:
 
 
 def _text(text: str, path: str) -> str:
-    if found := _UNSENDABLE.search(text):
+    if found := _UNSTORABLE.search(text):
         raise _refused(path, f"holds {_named(found[0])} at character {found.start() + 1}")
     return text
 

@@ -155,9 +155,9 @@ KICKOFF_FIELDS = {
     "humanInputWebhook": "human_input_webhook",
     "webhooks": "webhooks",
     "restoreFromStateId": "restore_from_state_id",
-    "trainingFilename": "training_filename",
-    "generateArtifact": "generate_artifact",
 }
+DASHBOARDS_OWN = {"trainingFilename", "generateArtifact"}
+"""Keys that only CrewAI's dashboard was seen to send, and that no page of its documentation names."""
 
 
 def kickoff_of(said: dict[str, Any]) -> Kickoff:
@@ -166,7 +166,7 @@ def kickoff_of(said: dict[str, Any]) -> Kickoff:
 
 @pytest.mark.parametrize("path", sorted(BODIES.glob("kickoff_request_*.json")), ids=lambda path: path.stem)
 def test_we_write_the_kickoff_that_others_were_seen_to_send(path: Path) -> None:
-    said = json.loads(path.read_bytes())
+    said = {key: value for key, value in json.loads(path.read_bytes()).items() if key not in DASHBOARDS_OWN}
     assert codec.kickoff_request(kickoff_of(said)) == Request("POST", "/kickoff", said, idempotent=False)
 
 
