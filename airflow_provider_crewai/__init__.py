@@ -1,7 +1,74 @@
 """Run CrewAI crews as first-class Apache Airflow tasks.
 
-This module imports nothing heavy on purpose: a Dag file is parsed again and again, and `wire` must
-be usable without Airflow.
+Who answers which question
+--------------------------
+What authors of Dags import:
+
+    hooks                         talks to one crew, over an Airflow connection
+    operators                     starts a run, exactly once, and waits for its answer
+    sensors                       waits for a run that something else started
+    triggers                      waits for a run without a worker slot
+    retries                       decides after a failed try whether the task is tried again (an author may choose it)
+
+`awaiting` is what the operator and the sensor share. `provider_info` is what Airflow reads about this package.
+
+`in_airflow` knows Airflow, and no author of a Dag imports it:
+
+    compat                        which Airflow is this?
+    connection_form               what does the connection form show?
+    webhook_connections           where does a webhook go that names a connection?
+    dag_arguments                 can Airflow store what the author wrote?
+    ledger_store                  where is the record of a task's run kept?
+    xcom                          can the next task be given the answer as it is?
+    failing                       may Airflow retry after this error?
+    killed_in_worker              a worker is told to end: what becomes of the run?
+    killed_in_triggerer           a trigger is cancelled: what becomes of the run?
+
+`client` decides, and knows no Airflow:
+
+    defaults                      what holds where nobody says otherwise?
+    settings, fields              what does a connection say? what are its fields called?
+    addresses, proxies, trust     is this the same URL? which proxy? which certificates?
+    rendered, inputs, webhooks    what did a template make of an argument? a misspelt input? a webhook?
+    begin, ledger                 how is a run begun once? start, adopt or refuse on this try?
+    watch                         when is the next look, and when do we give up?
+    policy                        may this request be sent again, and when?
+    killing                       is the run of a killed task still wanted?
+    flows                         in which order are requests sent?
+    sync, sync_sockets            sends for a worker: blocking, with `requests`
+    aio                           sends for a triggerer: in an event loop, with `aiohttp`
+    shell                         what do both do alike?
+    lookups                       one look-up for all who ask at the same time
+    journal, messages             what does a person read while a run goes on, and at its end?
+
+`wire` knows the API, and nothing else:
+
+    codec, body                   what do the bytes of a request and an answer mean?
+    model, errors                 which values and errors are there?
+    values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
+    times                         how does a person read times and durations?
+
+`cli` is the command line and `server` the local server; each has a table of its own.
+
+The words
+---------
+    crew, deployment              a CrewAI program, and where it runs: one URL, one token
+    kickoff                       the request that starts a run and costs money; it is never sent twice
+    run, kickoff_id               one execution of a crew, and its name
+    look                          one question about a run's state
+    sight                         what a look showed, and when
+    watch, patience               the object that decides about looks; how long and how closely it looks
+    verdict, ending               how our waiting ended; the verdict with all that it rests on
+    claim                         what this try of a task wants to start
+    record, ledger                what an earlier try wrote down; all that is decided by it
+    intent                        a record without a kickoff_id: a kickoff may have been sent
+    move, decision                start, adopt or refuse; the move and why
+    plan, begun                   what to start and by which rules; the run that this try now waits for
+    wait                          a run to wait for, with all that must survive a deferral
+    flow, step, attempt           a generator of steps that a client carries out; one of them; a flow that tries once
+    bond, judgement               what a trigger knows of its task; whether the task gave its run up
+
+This module imports nothing: a Dag file is parsed again and again, and `wire` must be usable without Airflow.
 """
 
 __version__ = "0.1.0"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from sys import stdlib_module_names
 
@@ -126,3 +128,12 @@ def test_the_runs_own_process_imports_crewai_no_sooner_than_its_project_is_enter
 def test_a_library_is_imported_where_it_belongs(library: str) -> None:
     users = {file for file in files() if any(name.partition(".")[0] == library for name in imported(file))}
     assert users == ONLY_IN[library]
+
+
+@pytest.mark.parametrize("room", ["", "wire", "client", "in_airflow", "cli"])
+def test_each_module_stands_in_the_table_of_its_package(room: str) -> None:
+    """So that a reader finds the file for a question."""
+    table = (import_module(f"{ME}.{room}".strip(".")) if room == "cli" else airflow_provider_crewai).__doc__ or ""
+    words = set(re.findall(r"\w+", table))
+    modules = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__", "__main__"}
+    assert modules <= words, modules - words
