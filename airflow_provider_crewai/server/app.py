@@ -20,7 +20,7 @@ from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, re
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.resume import Answer, read_answer, texts
-from airflow_provider_crewai.server.runs import Runs, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.runs import Runs, StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 
@@ -112,7 +112,7 @@ class _Api:
         # Live, a crew that waits for a human cannot be told from one that never was; a flow can.
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
-        question = self._runs.open_question(run.kickoff_id) if waits and not self._strict else None
+        question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
         return status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question)
 
     def _resume(self, answer: Answer) -> Response:

@@ -237,11 +237,6 @@ class Runs:
         )
         return [_question(row) for row in self._all(query, kickoff_id)]
 
-    def open_question(self, kickoff_id: str) -> StoredQuestion | None:
-        """Return what a run waits to be told, or None."""
-        unanswered = [each for each in self.questions(kickoff_id) if each.answered_at is None]
-        return unanswered[-1] if unanswered else None
-
     def question(self, question_id: str) -> StoredQuestion | None:
         """Return a question by its own id."""
         rows = self._all("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
@@ -401,6 +396,11 @@ class Runs:
         # All rows at once, since a statement commits only when it has been read out.
         with self._lock:
             return self._db.execute(query, [_storable(value) for value in values]).fetchall()
+
+
+def open_question(questions: list[StoredQuestion]) -> StoredQuestion | None:
+    """Return the newest of a run's questions that has no answer, or None."""
+    return next((each for each in reversed(questions) if each.answered_at is None), None)
 
 
 def _parted(request: JSONObject) -> tuple[JSONObject, JSONObject]:

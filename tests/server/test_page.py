@@ -19,10 +19,10 @@ from receiver import receiving
 from starlette.requests import Request
 from starlette.responses import Response
 
-from airflow_provider_crewai.server.launch import ProjectError
-from airflow_provider_crewai.server.page import Description
 from airflow_provider_crewai.server.page.forms import MAX_FORM
 from airflow_provider_crewai.server.page.sessions import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Sessions
+from airflow_provider_crewai.server.project import Description, ProjectError
+from airflow_provider_crewai.server.runs import open_question
 
 HOSTILE = [
     "<script>window.pwned = 1</script>",
@@ -315,7 +315,7 @@ def test_a_form_from_elsewhere_does_nothing(server: PageServer, headers: dict[st
         seen = server.ask("POST", path, body, **headers)
         assert (seen.status, seen.headers["Set-Cookie"]) == (403, None)
     assert [each.state for each in server.runs.newest(9)] == ["PAUSED"]
-    assert server.runs.open_question(run.kickoff_id)
+    assert open_question(server.runs.questions(run.kickoff_id))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from page_server import FLOW, HINT, TOKEN, PageServer
 from test_page import HOSTILE, UGLY, everywhere
 
 from airflow_provider_crewai.server.launch import ProjectError
+from airflow_provider_crewai.server.runs import open_question
 
 NO_SCRIPT = {"java_script_enabled": False}
 BOTH = pytest.mark.parametrize("options", [{}, NO_SCRIPT], ids=["with script", "without script"])
@@ -245,7 +246,7 @@ def test_changes_without_a_word_are_not_asked_for(window: Window, server: PageSe
     page = logged_in(window, server, f"/runs/{run.kickoff_id}")
     page.get_by_role("button", name="Ask for changes").click()
     assert page.locator("#feedback:invalid").is_visible()
-    assert server.runs.open_question(run.kickoff_id)
+    assert open_question(server.runs.questions(run.kickoff_id))
 
 
 @BOTH
@@ -355,7 +356,7 @@ def test_a_form_on_another_page_of_this_machine_does_nothing_even_if_it_knew_the
     with Elsewhere(ATTACK.format(url=server.url + "/runs", key=key)) as elsewhere:
         page.goto(f"http://{host}:{elsewhere.port}/")
         page.wait_for_url(server.url + "/runs")
-        assert "sent by another site" in page.get_by_role("alert").inner_text()
+        assert "Another site sent this form" in page.get_by_role("alert").inner_text()
     assert server.runs.newest(1) == []
 
 

@@ -107,15 +107,15 @@ class Sessions:
         with self._lock:
             self._db.execute(query, values)
 
-    # ---- forms --------------------------------------------------------------------------------------
 
-    def form_key(self, session: str) -> str:
-        """Return what each form of a session carries: no other page can know it."""
-        return _made_from(session, "form")
+def form_key(session: str) -> str:
+    """Return the key that each form of a session carries. No other page can know it."""
+    return _made_from(session, "form")
 
-    def is_form_key(self, key: str, session: str) -> bool:
-        """Tell whether a form came from a page of this session."""
-        return hmac.compare_digest(key.encode("utf-8", "replace"), self.form_key(session).encode())
+
+def is_form_key(key: str, session: str) -> bool:
+    """Whether a form came from a page of this session."""
+    return hmac.compare_digest(key.encode("utf-8", "replace"), form_key(session).encode())
 
 
 def door_of(request: Request) -> str:

@@ -1,0 +1,246 @@
+"""The routes of the page: what a person sees there, and what a person does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from airflow_provider_crewai.server.beginnings import whole
+from airflow_provider_crewai.server.launch import MissingInputs
+from airflow_provider_crewai.server.page import filters
+from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
+from airflow_provider_crewai.server.page.gate import Gate
+from airflow_provider_crewai.server.page.rendering import Renderer, address, icon, static
+from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
+from airflow_provider_crewai.server.project import Description, ProjectError
+from airflow_provider_crewai.server.runs import FINAL, ListedRun, Runs, StoredRun, open_question
+from airflow_provider_crewai.server.status import progress_of
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
+
+_TAIL = 16 * 1024
+_WHOLE_LOG = 16 * 1024 * 1024
+_LISTED, _MOST_LISTED = 50, 1000
+
+
+class Backend(Protocol):
+    """What the page needs besides the store of runs. The page calls it on worker threads, so it may block."""
+
+    def description(self) -> Description:
+        """Describe the project.
+
+        :raises ProjectError: the project cannot be loaded; the message says why.
+        """
+
+    def kickoff(self, request: JSONObject) -> str:
+        """Kick off a run.
+
+        :param request: the body of a kickoff.
+        :returns: its `kickoff_id`.
+        :raises MissingInputs: an input is missing.
+        :raises ProjectError: the project cannot be loaded.
+        """
+
+    def stop(self, kickoff_id: str) -> bool:
+        """Stop a run. Returns False if it had ended already."""
+
+    def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
+        """Answer a question. Returns False if it has an answer already."""
+
+    def log_tail(self, kickoff_id: str, length: int) -> str:
+        """Return at most the last `length` bytes of a run's log; an empty text if there is no log."""
+
+
+class Page:
+    """The page.
+
+    :param runs: the store of all runs.
+    :param backend: describes the project and acts on runs.
+    :param token: lets a person in; the same bearer token as the API's.
+    :param token_hint: a sentence that says where the token is.
+    """
+
+    def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
+        self._runs = runs
+        self._backend = backend
+        self._renderer = Renderer()
+        self._sessions = Sessions(token, database=runs.path)
+        self._gate = Gate(self._sessions, self._renderer, token_hint)
+
+    def ticket(self) -> str:
+        """Make a link that logs one browser in, once, within ten minutes. Returns its path and query."""
+        return f"/login?ticket={self._sessions.ticket()}"
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes to mount at the root of the server."""
+        private = self._private_routes()
+        return [
+            Route("/page/{name}", static),
+            Route("/favicon.ico", icon),
+            Route("/login", self._gate.public(self._gate.log_in_by_ticket)),
+            Route("/login", self._gate.public(self._gate.log_in_by_token), methods=["POST"]),
+            # A browser with a session finds the pages below its door. At the root they show the login.
+            Mount(DOOR, routes=private),
+            *private,
+        ]
+
+    def _private_routes(self) -> list[BaseRoute]:
+        run, private = "/runs/{kickoff_id}", self._gate.private
+        return [
+            Route("/logout", private(self._gate.log_out), methods=["POST"]),
+            Route("/", private(self._home)),
+            Route("/runs", private(self._kickoff), methods=["POST"]),
+            Route(run, private(self._run)),
+            Route(run + "/text/{what}", private(self._text)),
+            Route(run + "/stop", private(self._stop), methods=["POST"]),
+            Route("/questions/{question_id}", private(self._answer), methods=["POST"]),
+        ]
+
+    # ---- see ----------------------------------------------------------------------------------------
+
+    def _home(self, asked: PageRequest) -> Response:
+        return self._home_with(asked)
+
+    def _home_with(self, asked: PageRequest, problem: str | None = None, status: int = 200) -> Response:
+        described, broken = self._described()
+        form = KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
+        shown = {"project": described, "broken": broken, "problem": problem, "form": form}
+        listed = self._listed(asked) | {"tasks": _task_names(described)}
+        return self._renderer.html("home.html", status, asked.request, asked.session, **shown, **listed)
+
+    def _listed(self, asked: PageRequest) -> dict[str, Any]:
+        limit = _limit(asked.request.query_params.get("runs"))
+        runs = self._runs.listed(limit + 1)
+        return {
+            "runs": [(run, self._progress(run)) for run in runs[:limit]],
+            "limit": limit,
+            "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
+        }
+
+    def _run(self, asked: PageRequest) -> Response:
+        return self._run_with(asked, self._run_of(asked))
+
+    def _run_with(self, asked: PageRequest, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
+        shown = {
+            "run": run,
+            "problem": problem,
+            "inputs": self._runs.inputs(run.kickoff_id),
+            "log": self._backend.log_tail(run.kickoff_id, _TAIL),
+        }
+        shown |= self._steps_of(run) | self._questions_of(run)
+        return self._renderer.html("run.html", status, asked.request, asked.session, **shown)
+
+    def _steps_of(self, run: StoredRun) -> dict[str, Any]:
+        is_open, steps = run.state not in FINAL, self._runs.steps(run.kickoff_id)
+        return {
+            "is_open": is_open,
+            "steps": steps,
+            "progress": filters.progress(progress_of(run, steps)),
+            "upcoming": _task_names(self._described()[0])[len(steps) :] if is_open else [],
+        }
+
+    def _questions_of(self, run: StoredRun) -> dict[str, Any]:
+        questions = self._runs.questions(run.kickoff_id)
+        return {
+            "question": open_question(questions) if run.state not in FINAL else None,
+            "answered": [each for each in questions if each.answered_at is not None],
+        }
+
+    def _text(self, asked: PageRequest) -> Response:
+        run, what = self._run_of(asked), asked.request.path_params["what"]
+        kind, _, which = what.partition("-")
+        try:
+            text = whole(self._sources(run, which)[kind]())
+        except (LookupError, ValueError):
+            raise HTTPException(404, "There is no such text.") from None
+        # Replaced, since a lone surrogate has no encoding.
+        return PlainTextResponse(text.encode("utf-8", "replace"))
+
+    def _sources(self, run: StoredRun, which: str) -> dict[str, Callable[[], JSON]]:
+        return {
+            "result": lambda: run.answer.get("result"),
+            "json": lambda: run.answer.get("result_json"),
+            "failure": lambda: run.status,
+            "inputs": lambda: self._runs.inputs(run.kickoff_id),
+            "log": lambda: self._backend.log_tail(run.kickoff_id, _WHOLE_LOG),
+            "step": lambda: filters.output(self._runs.steps(run.kickoff_id)[int(which)].output),
+            "question": lambda: self._output_in_question(which),
+        }
+
+    # ---- act ----------------------------------------------------------------------------------------
+
+    def _kickoff(self, asked: PageRequest) -> Response:
+        try:
+            kickoff_id = self._backend.kickoff({"inputs": inputs_of(asked)})
+        except MissingInputs as error:
+            return self._home_with(asked, str(error), 422)
+        except HTTPException as error:
+            return self._home_with(asked, error.detail, error.status_code)
+        except ProjectError:
+            return self._home_with(asked, "No run was started, because the project cannot be loaded.", 503)
+        return _redirect(asked, kickoff_id)
+
+    def _stop(self, asked: PageRequest) -> Response:
+        run = self._run_of(asked)
+        if self._backend.stop(run.kickoff_id):
+            return _redirect(asked, run.kickoff_id)
+        return self._run_with(asked, self._run_of(asked), "The run ended before it could be stopped.", 409)
+
+    def _answer(self, asked: PageRequest) -> Response:
+        question = self._runs.question(asked.request.path_params["question_id"])
+        run = self._runs.get(question.kickoff_id) if question else None
+        if not question or not run:
+            raise HTTPException(404, "There is no such question.")
+        feedback, approved = answer_of(asked)
+        if self._backend.answer(question.question_id, feedback, approved=approved):
+            return _redirect(asked, run.kickoff_id)
+        late = "This question has an answer already, and the first one counts. Or its run has ended."
+        return self._run_with(asked, run, f"Your answer came too late. {late}", 409)
+
+    # ---- look up ------------------------------------------------------------------------------------
+
+    def _described(self) -> tuple[Description | None, str | None]:
+        try:
+            return self._backend.description(), None
+        except ProjectError as error:
+            return None, str(error)
+
+    def _progress(self, listed: ListedRun) -> Progress | None:
+        # The list shows progress of runs under way alone, so nothing is read for the others.
+        run = None if listed.state in (*FINAL, "PENDING") else self._runs.get(listed.kickoff_id)
+        return filters.progress(progress_of(run, self._runs.steps(run.kickoff_id, outputs=False))) if run else None
+
+    def _run_of(self, asked: PageRequest) -> StoredRun:
+        run = self._runs.get(asked.request.path_params["kickoff_id"])
+        if run is None:
+            raise HTTPException(404, "There is no such run. The server deletes old runs, so it may be gone.")
+        return run
+
+    def _inputs_of(self, kickoff_id: str | None) -> JSONObject:
+        inputs = self._runs.inputs(kickoff_id) if kickoff_id else None
+        return inputs if isinstance(inputs, dict) else {}
+
+    def _output_in_question(self, question_id: str) -> str:
+        question = self._runs.question(question_id)
+        if question is None:
+            raise LookupError
+        return question.output
+
+
+def _task_names(project: Description | None) -> list[str]:
+    # A flow may call its methods in any order, or not at all, so they cannot be shown as upcoming.
+    return [task["name"] or "…" for task in project.tasks] if project and project.kind == "crew" else []
+
+
+def _redirect(asked: PageRequest, kickoff_id: str) -> Response:
+    return RedirectResponse(asked.door + address(kickoff_id), 303)
+
+
+def _limit(said: str | None) -> int:
+    if not said or not said.isdecimal():
+        return _LISTED
+    # Cut off, since Python refuses to read a number of thousands of digits.
+    return min(int(said[:9]), _MOST_LISTED) or _LISTED
