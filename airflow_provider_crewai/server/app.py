@@ -19,8 +19,9 @@ from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
 from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
+from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.resume import Answer, read_answer, texts
-from airflow_provider_crewai.server.runs import Runs, StoredQuestion, StoredRun, open_question
+from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
+from airflow_provider_crewai.server.crew_process.storable import MAX_DEPTH
 from airflow_provider_crewai.wire.model import JSON, JSONObject
-
-MAX_DEPTH = 200
-"""Levels of lists and objects within each other; crewai, sqlite and Airflow take some hundreds."""
 
 _TOO_DEEP = f"The JSON is nested more than {MAX_DEPTH} levels deep"
 

@@ -19,8 +19,10 @@ from typing import Literal
 
 from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.crew_process.run_settings import FLOWS
+from airflow_provider_crewai.server.crew_process.run_states import UNDER_WAY
 from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
-from airflow_provider_crewai.server.runs import Runs, StoredRun
+from airflow_provider_crewai.server.records import StoredRun
+from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import WarmProcess
 from airflow_provider_crewai.wire.model import JSONObject
 
@@ -183,7 +185,7 @@ class Launcher:
 
     def _see_to_lost(self, kickoff_id: str) -> None:
         run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
-        if run is None or run.state not in ("STARTED", "RUNNING"):
+        if run is None or run.state not in UNDER_WAY:
             return
         if run.pid:
             _end_leftovers(run.pid)
@@ -192,7 +194,7 @@ class Launcher:
             return
         died = f"The run's process {run.exit or 'died'} {self._how_far(run)}"
         if self._on_lost == "resume" and run.answer.get("unit") == "task" and run.lives < MAX_LIVES:
-            if self._runs.requeue(kickoff_id, "STARTED", "RUNNING"):
+            if self._runs.requeue(kickoff_id, *UNDER_WAY):
                 log.warning("run %s: %s; it goes on from there in another process", kickoff_id, died)
         elif self._runs.end(kickoff_id, "FAILED", died):
             log.warning("run %s: %s; see %s", kickoff_id, died, self._home / kickoff_id / "log")

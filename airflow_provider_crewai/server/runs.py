@@ -13,74 +13,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_crewai.server.beginnings import title
+from airflow_provider_crewai.server.crew_process.run_states import FINAL, OPEN, UNDER_WAY, in_sql
+from airflow_provider_crewai.server.crew_process.storable import storable
+from airflow_provider_crewai.server.records import ListedRun, Step, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.schema import SCHEMA, TABLES
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
-FINAL = ("SUCCESS", "FAILED", "REVOKED")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    position INTEGER PRIMARY KEY,
-    kickoff_id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL DEFAULT 'PENDING',
-    status TEXT,
-    request TEXT NOT NULL,
-    answer TEXT NOT NULL DEFAULT '{}',
-    pid INTEGER,
-    exit TEXT,
-    lives INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL,
-    started_at REAL,
-    ended_at REAL,
-    title TEXT
-);
-CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, position);
-CREATE TABLE IF NOT EXISTS steps (
-    kickoff_id TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    agent TEXT,
-    started_at REAL NOT NULL,
-    ended_at REAL,
-    output TEXT,
-    PRIMARY KEY (kickoff_id, position)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS questions (
-    question_id TEXT PRIMARY KEY,
-    kickoff_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    step INTEGER NOT NULL,
-    message TEXT NOT NULL,
-    output TEXT NOT NULL,
-    options TEXT,
-    context TEXT,
-    asked_at REAL NOT NULL,
-    feedback TEXT,
-    approved INTEGER,
-    answered_at REAL
-);
-CREATE INDEX IF NOT EXISTS questions_by_run ON questions (kickoff_id, asked_at);
-CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, kickoff_id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS wishes (kickoff_id TEXT PRIMARY KEY, webhooks TEXT NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS wishes_end AFTER UPDATE OF state ON runs WHEN NEW.state IN ('SUCCESS', 'FAILED', 'REVOKED')
-BEGIN DELETE FROM wishes WHERE kickoff_id = NEW.kickoff_id; END;
-CREATE TABLE IF NOT EXISTS outbox (
-    position INTEGER PRIMARY KEY,
-    kickoff_id TEXT NOT NULL,
-    url TEXT NOT NULL,
-    headers TEXT NOT NULL,
-    body TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL DEFAULT 0,
-    delivered_at REAL,
-    error TEXT
-);
-"""
-_TABLES = ("steps", "questions", "aliases", "outbox", "wishes", "runs")
 _WEBHOOKS = (
     "taskWebhookUrl",
     "stepWebhookUrl",
@@ -91,80 +33,7 @@ _WEBHOOKS = (
 )
 _SELECT = "SELECT kickoff_id, state, status, pid, exit, lives, created_at, started_at, ended_at, answer FROM runs "
 _WHERE_ID = "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?1), ?1)"
-_UNDER_WAY = "('STARTED', 'RUNNING')"
-_OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """One run as it stands; its inputs, which may be large, are read by themselves.
-
-    :param exit: how its last process ended, where its parent saw that.
-    :param lives: how many processes it has had since a human last answered it.
-    :param created_at: epoch second of the kickoff; so are the other times.
-    :param answer: what the run's process reports, under the API's own keys.
-    """
-
-    kickoff_id: str
-    state: str
-    status: str | None
-    pid: int | None
-    exit: str | None
-    lives: int
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    answer: JSONObject = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedRun:
-    """A run as a list shows it: without what may be large.
-
-    :param status: the beginning of its sentence.
-    :param title: its inputs in a line.
-    """
-
-    kickoff_id: str
-    state: str
-    status: str | None
-    title: str
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A crew task or flow method that a run has begun. `output` is what it yielded, or None."""
-
-    name: str
-    agent: str | None
-    started_at: float
-    ended_at: float | None
-    output: JSONObject | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredQuestion:
-    """What a run asks a human.
-
-    :param kind: `task` (a crew task with human_input), `flow` (a method with @human_feedback), `ask` (Flow.ask).
-    :param output: what is to be judged.
-    :param options: the outcomes a flow can take, where it names them.
-    :param approved: the answer's verdict, None where it gave none or there is no answer yet.
-    """
-
-    question_id: str
-    kickoff_id: str
-    kind: str
-    message: str
-    output: str = field(repr=False)
-    asked_at: float
-    feedback: str | None
-    answered_at: float | None
-    options: list[str] | None
-    approved: bool | None
+_UNDER_WAY, _OPEN = in_sql(UNDER_WAY), in_sql(OPEN)
 
 
 class Runs:
@@ -185,7 +54,7 @@ class Runs:
         self._db.execute("PRAGMA synchronous=NORMAL")
         # What is deleted must not stay in the file, since it may be a webhook's password.
         self._db.execute("PRAGMA secure_delete=ON")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(SCHEMA)
         self._catch_up()
 
     # ---- read -------------------------------------------------------------------------------------
@@ -259,7 +128,7 @@ class Runs:
             if webhooks:
                 self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
             query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
-            values = (kickoff_id, json.dumps(rest), time.time(), _storable(title(request.get("inputs"))))
+            values = (kickoff_id, json.dumps(rest), time.time(), storable(title(request.get("inputs"))))
             self._db.execute(query, values)
         return kickoff_id
 
@@ -353,7 +222,7 @@ class Runs:
         """Delete runs, each with all that is kept of it, or none of them."""
         ids = [(kickoff_id,) for kickoff_id in kickoff_ids]
         with self._at_once():
-            for table in _TABLES:
+            for table in TABLES:
                 self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
 
     def tidy_up(self) -> None:
@@ -374,7 +243,7 @@ class Runs:
         with self._at_once():
             if webhooks and row["state"] not in FINAL:
                 self._db.execute("INSERT OR IGNORE INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
-            values = (json.dumps(request), _storable(title(request.get("inputs"))), kickoff_id)
+            values = (json.dumps(request), storable(title(request.get("inputs"))), kickoff_id)
             self._db.execute("UPDATE runs SET request = ?, title = ? WHERE kickoff_id = ?", values)
 
     @contextmanager
@@ -390,27 +259,17 @@ class Runs:
 
     def _change(self, query: str, *values: str | float | None) -> int:
         with self._lock:
-            return self._db.execute(query, [_storable(value) for value in values]).rowcount
+            return self._db.execute(query, [storable(value) for value in values]).rowcount
 
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once, since a statement commits only when it has been read out.
         with self._lock:
-            return self._db.execute(query, [_storable(value) for value in values]).fetchall()
-
-
-def open_question(questions: list[StoredQuestion]) -> StoredQuestion | None:
-    """Return the newest of a run's questions that has no answer, or None."""
-    return next((each for each in reversed(questions) if each.answered_at is None), None)
+            return self._db.execute(query, [storable(value) for value in values]).fetchall()
 
 
 def _parted(request: JSONObject) -> tuple[JSONObject, JSONObject]:
     webhooks = {name: request[name] for name in _WEBHOOKS if name in request}
     return {name: value for name, value in request.items() if name not in webhooks}, webhooks
-
-
-def _storable(value: str | float | None) -> str | float | None:
-    # A lone surrogate, which JSON can hold, has no encoding.
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _stored(row: sqlite3.Row) -> StoredRun:

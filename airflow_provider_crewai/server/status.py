@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow_provider_crewai.server.runs import FINAL, Step, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.crew_process.run_states import FINAL
+from airflow_provider_crewai.server.records import Step, StoredQuestion, StoredRun
 from airflow_provider_crewai.wire.model import JSONObject
 
 _SENTENCES = {

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from airflow_provider_crewai.server.page.forms import MAX_FORM
 from airflow_provider_crewai.server.page.sessions import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Sessions
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.runs import open_question
+from airflow_provider_crewai.server.records import open_question
 
 HOSTILE = [
     "<script>window.pwned = 1</script>",

@@ -15,7 +15,7 @@ from page_server import FLOW, HINT, TOKEN, PageServer
 from test_page import HOSTILE, UGLY, everywhere
 
 from airflow_provider_crewai.server.launch import ProjectError
-from airflow_provider_crewai.server.runs import open_question
+from airflow_provider_crewai.server.records import open_question
 
 NO_SCRIPT = {"java_script_enabled": False}
 BOTH = pytest.mark.parametrize("options", [{}, NO_SCRIPT], ids=["with script", "without script"])

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timezone
 from typing import Any
 
+from .storable import as_json
+
 Send = Callable[[str, "dict[str, str]", "dict[str, Any]"], None]
 """Takes a URL, headers and a body, which is plain JSON."""
 
@@ -298,20 +300,11 @@ def _authorization(wish: Any) -> dict[str, str]:
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as plain JSON. What is none becomes text, field by field, so that one does not spoil the others."""
-    return {name: _json(value) for name, value in fields.items()}
-
-
-def _json(value: Any) -> Any:
-    try:
-        text = json.dumps(value, default=_plainer)
-    except Exception as error:  # noqa: BLE001 - a project's own objects may raise anything when they are read
-        return f"<{type(value).__name__}: {type(error).__name__}>"
-    # A second pass, since NaN and Infinity are Python's, not JSON's.
-    return json.loads(text, parse_constant=lambda _: None)
+    return {name: as_json(value, _plainer) for name, value in fields.items()}
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(as_json(value, _plainer), ensure_ascii=False)
 
 
 def _plainer(value: Any) -> Any:

@@ -6,7 +6,8 @@ import threading
 from typing import Any
 
 from .events import Webhooks, step_fields, task_fields
-from .report import Report, plain
+from .report import Report
+from .storable import json_text
 
 
 def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
@@ -84,7 +85,7 @@ def flow_answer(result: Any) -> tuple[Any, Any]:
     if hasattr(result, "model_dump"):
         return result.model_dump_json(), result.model_dump(mode="json")
     if isinstance(result, dict | list):
-        return plain(result), result if isinstance(result, dict) else None
+        return json_text(result), result if isinstance(result, dict) else None
     return None if result is None else str(result), None
 
 

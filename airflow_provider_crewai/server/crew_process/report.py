@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-_ASKED = "question_id, kind, step, output, feedback, context, approved"
-_OPEN = "('PENDING', 'STARTED', 'RUNNING', 'PAUSED')"
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
+from .run_states import OPEN, UNDER_WAY, in_sql
+from .storable import json_text, storable
 
-_MAX_DEPTH = 200
+_ASKED = "question_id, kind, step, output, feedback, context, approved"
+_OPEN, _UNDER_WAY = in_sql(OPEN), in_sql(UNDER_WAY)
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
 
 _T = TypeVar("_T")
 
@@ -83,7 +84,7 @@ class Report:
 
     def running(self, unit: str, total: int | None) -> None:
         """Say that the crew is at work, on so many tasks where that is known."""
-        query = "UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')"
+        query = f"UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN {_UNDER_WAY}"  # noqa: S608 - a constant
 
         def write() -> None:
             self.note(unit=unit, total=total)
@@ -96,7 +97,7 @@ class Report:
         for key, value in answers.items():
             change = f"answer = json_set(answer, '$.{key}', json(?))"
             query = f"UPDATE runs SET {change} WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - our own keys
-            self._change(query, plain(value))
+            self._change(query, json_text(value))
 
     def succeeded(self, tell: Callable[[], None], **answers: Any) -> None:
         """Say that the crew is done, and what it answers, unless it was ended meanwhile.
@@ -136,7 +137,7 @@ class Report:
             "INSERT INTO steps (position, name, agent, started_at, ended_at, output, kickoff_id) "
             "VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET ended_at = ?4, output = ?5"
         )
-        self._keep(lambda: self._change(query, position, name, agent, at, plain(output)))
+        self._keep(lambda: self._change(query, position, name, agent, at, json_text(output)))
 
     def finished_steps(self) -> dict[int, dict[str, Any]]:
         """Return what earlier processes of this run have finished: position to output."""
@@ -179,11 +180,11 @@ class Report:
             "INSERT INTO questions (question_id, kind, step, message, output, options, context, asked_at, kickoff_id) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
-        asked = (question_id, kind, step, message, output, plain(options) if options else None, plain(context))
+        asked = (question_id, kind, step, message, output, json_text(options) if options else None, json_text(context))
 
         def write() -> None:
             self._change(query, *asked, time.time())
-            self._change("UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN ('STARTED', 'RUNNING')")
+            self._change(f"UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN {_UNDER_WAY}")  # noqa: S608 - a constant
             tell(question_id)
 
         self._keep(write)
@@ -231,7 +232,7 @@ class Report:
     def send(self, url: str, headers: dict[str, str], body: dict[str, Any]) -> None:
         """Put a webhook into the outbox, from which the server delivers it."""
         query = "INSERT INTO outbox (url, headers, body, kickoff_id) VALUES (?, ?, ?, ?)"
-        self._keep(lambda: self._change(query, url, json.dumps(headers), plain(body)))
+        self._keep(lambda: self._change(query, url, json.dumps(headers), json_text(body)))
 
     # ---- database ---------------------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class Report:
 
     def _change(self, query: str, *values: Any) -> int:
         with self._lock:
-            return self._db.execute(query, [*map(_storable, values), self.kickoff_id]).rowcount
+            return self._db.execute(query, [*map(storable, values), self.kickoff_id]).rowcount
 
     def _all(self, query: str, *values: str) -> list[sqlite3.Row]:
         with self._lock:
@@ -273,30 +274,3 @@ def _asked(row: sqlite3.Row) -> AskedQuestion:
     fields = dict(row)
     approved = None if fields["approved"] is None else bool(fields["approved"])
     return AskedQuestion(**{**fields, "context": json.loads(fields["context"]), "approved": approved})
-
-
-def plain(value: Any) -> str:
-    """Write a value as JSON, whatever it is: NaN and Infinity are Python's, and what JSON cannot hold becomes text.
-
-    So does what is nested more than two hundred levels deep: sqlite takes no more than a thousand.
-    """
-    try:
-        text = json.dumps(value, default=str, skipkeys=True)
-        return json.dumps(_flat(json.loads(text, parse_constant=lambda _: None), _MAX_DEPTH))
-    except (ValueError, RecursionError) as error:  # it holds itself, has no end, or a number of thousands of digits
-        return json.dumps(f"<{type(value).__name__}: {type(error).__name__}>")
-
-
-def _flat(value: Any, levels: int) -> Any:
-    if not isinstance(value, dict | list):
-        return value
-    if not levels:
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return {name: _flat(inner, levels - 1) for name, inner in value.items()}
-    return [_flat(inner, levels - 1) for inner in value]
-
-
-def _storable(value: Any) -> Any:
-    # A lone surrogate, which JSON and a crew's output can hold, has no encoding.
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

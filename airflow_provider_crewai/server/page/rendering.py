@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from airflow_provider_crewai.server.beginnings import beginning, title
+from airflow_provider_crewai.server.crew_process.run_states import FINAL
+from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.sessions import door_of, form_key
-from airflow_provider_crewai.server.runs import FINAL
 from airflow_provider_crewai.wire import times
 
 SHOWN = 20_000
@@ -56,7 +57,7 @@ class Renderer:
         """
         key = form_key(session) if session else None
         html = self._templates.get_template(template).render(shown, now=time.time(), key=key, door=door_of(request))
-        return Response(html.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
+        return Response(utf8(html), status, media_type="text/html; charset=utf-8")
 
 
 def static(request: Request) -> Response:

@@ -10,6 +10,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai.server.beginnings import whole
+from airflow_provider_crewai.server.crew_process.run_states import FINAL
+from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
@@ -17,7 +19,8 @@ from airflow_provider_crewai.server.page.gate import Gate
 from airflow_provider_crewai.server.page.rendering import Renderer, address, icon, static
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.runs import FINAL, ListedRun, Runs, StoredRun, open_question
+from airflow_provider_crewai.server.records import ListedRun, StoredRun, open_question
+from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.status import progress_of
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
@@ -156,8 +159,7 @@ class Page:
             text = whole(self._sources(run, which)[kind]())
         except (LookupError, ValueError):
             raise HTTPException(404, "There is no such text.") from None
-        # Replaced, since a lone surrogate has no encoding.
-        return PlainTextResponse(text.encode("utf-8", "replace"))
+        return PlainTextResponse(utf8(text))
 
     def _sources(self, run: StoredRun, which: str) -> dict[str, Callable[[], JSON]]:
         return {

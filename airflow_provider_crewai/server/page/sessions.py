@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from airflow_provider_crewai.server.access import key_of
+from airflow_provider_crewai.server.crew_process.storable import utf8
 
 TICKET_SECONDS = 600
 SESSION_SECONDS = 7 * 24 * 3600
@@ -65,7 +66,7 @@ class Sessions:
 
     def knows(self, token: str) -> bool:
         """Tell whether this is the token."""
-        return hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token)
+        return hmac.compare_digest(utf8(token.strip()), self._token)
 
     # ---- sessions -----------------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ class Sessions:
         """Return the session that a request belongs to, or None."""
         session = request.cookies.get(self.cookie, "")
         door = request.path_params.get("door")
-        if door is not None and not hmac.compare_digest(door.encode("utf-8", "replace"), _door_of(session).encode()):
+        if door is not None and not hmac.compare_digest(utf8(door), _door_of(session).encode()):
             return None
         query = "SELECT 1 FROM sessions WHERE proof = ? AND expires > ?"
         with self._lock:
@@ -115,7 +116,7 @@ def form_key(session: str) -> str:
 
 def is_form_key(key: str, session: str) -> bool:
     """Whether a form came from a page of this session."""
-    return hmac.compare_digest(key.encode("utf-8", "replace"), form_key(session).encode())
+    return hmac.compare_digest(utf8(key), form_key(session).encode())
 
 
 def door_of(request: Request) -> str:

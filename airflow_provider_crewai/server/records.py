@@ -1,0 +1,85 @@
+"""What the database of runs is read as: runs, their steps and their questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from airflow_provider_crewai.wire.model import JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run as it stands; its inputs, which may be large, are read by themselves.
+
+    :param exit: how its last process ended, where its parent saw that.
+    :param lives: how many processes it has had since a human last answered it.
+    :param created_at: epoch second of the kickoff; so are the other times.
+    :param answer: what the run's process reports, under the API's own keys.
+    """
+
+    kickoff_id: str
+    state: str
+    status: str | None
+    pid: int | None
+    exit: str | None
+    lives: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    answer: JSONObject = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run as a list shows it: without what may be large.
+
+    :param status: the beginning of its sentence.
+    :param title: its inputs in a line.
+    """
+
+    kickoff_id: str
+    state: str
+    status: str | None
+    title: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A crew task or flow method that a run has begun. `output` is what it yielded, or None."""
+
+    name: str
+    agent: str | None
+    started_at: float
+    ended_at: float | None
+    output: JSONObject | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuestion:
+    """What a run asks a human.
+
+    :param kind: `task` (a crew task with human_input), `flow` (a method with @human_feedback), `ask` (Flow.ask).
+    :param output: what is to be judged.
+    :param options: the outcomes a flow can take, where it names them.
+    :param approved: the answer's verdict, None where it gave none or there is no answer yet.
+    """
+
+    question_id: str
+    kickoff_id: str
+    kind: str
+    message: str
+    output: str = field(repr=False)
+    asked_at: float
+    feedback: str | None
+    answered_at: float | None
+    options: list[str] | None
+    approved: bool | None
+
+
+def open_question(questions: Sequence[StoredQuestion]) -> StoredQuestion | None:
+    """Return the newest of a run's questions that has no answer, or None."""
+    return next((each for each in reversed(questions) if each.answered_at is None), None)

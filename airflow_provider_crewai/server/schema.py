@@ -1,0 +1,73 @@
+"""The tables of the database of runs. The server and the runs' processes both write them."""
+
+from __future__ import annotations
+
+from airflow_provider_crewai.server.crew_process.run_states import FINAL, in_sql
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    position INTEGER PRIMARY KEY,
+    kickoff_id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL DEFAULT 'PENDING',
+    status TEXT,
+    request TEXT NOT NULL,
+    answer TEXT NOT NULL DEFAULT '{}',
+    pid INTEGER,
+    exit TEXT,
+    lives INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL,
+    title TEXT
+);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, position);
+CREATE TABLE IF NOT EXISTS steps (
+    kickoff_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    agent TEXT,
+    started_at REAL NOT NULL,
+    ended_at REAL,
+    output TEXT,
+    PRIMARY KEY (kickoff_id, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS questions (
+    question_id TEXT PRIMARY KEY,
+    kickoff_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    output TEXT NOT NULL,
+    options TEXT,
+    context TEXT,
+    asked_at REAL NOT NULL,
+    feedback TEXT,
+    approved INTEGER,
+    answered_at REAL
+);
+CREATE INDEX IF NOT EXISTS questions_by_run ON questions (kickoff_id, asked_at);
+CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, kickoff_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wishes (kickoff_id TEXT PRIMARY KEY, webhooks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    position INTEGER PRIMARY KEY,
+    kickoff_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    delivered_at REAL,
+    error TEXT
+);
+"""
+# A wish may hold the password of a webhook, so it goes when its run ends.
+_TRIGGER = f"""
+CREATE TRIGGER IF NOT EXISTS wishes_end AFTER UPDATE OF state ON runs WHEN NEW.state IN {in_sql(FINAL)}
+BEGIN DELETE FROM wishes WHERE kickoff_id = NEW.kickoff_id; END;
+"""  # noqa: S608 - a constant
+
+SCHEMA = _TABLES + _TRIGGER
+"""What creates them, each where it is missing."""
+
+TABLES = ("steps", "questions", "aliases", "outbox", "wishes", "runs")
+"""Names of the tables with rows of a run. The run itself comes last."""
