@@ -18,8 +18,8 @@ from airflow_home import PrivateAirflow, Settings
 from chaos_at_size import ROWS_AT_SIZE
 from chaos_rows import ROWS
 from chaos_stage import HEADER, LOGS, Row, Setup, Stage
+from checkout import CHECKOUT
 from crew_server import CrewServer
-from environments import CHECKOUT
 from fault_proxy import FaultProxy
 from paper_crew import PaperCrew
 from postgres import Postgres

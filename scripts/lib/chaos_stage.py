@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from airflow_api import DagRun, eventually
 from airflow_home import PrivateAirflow, Settings
-from environments import CHECKOUT
+from checkout import CHECKOUT
 from fault_proxy import Fault, FaultProxy, Refusal, Seen
 
 TASK = "crew"

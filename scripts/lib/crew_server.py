@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 from airflow_api import eventually
-from environments import CHECKOUT, CREW
+from checkout import CHECKOUT
 from processes import Family, is_alive, outer_environment, send
 
 
@@ -71,7 +71,7 @@ class CrewServer:
             "--state",
             str(self._state),
             "--python",
-            os.environ.get("CREW_PYTHON") or str(CREW.make()),
+            os.environ["CREW_PYTHON"],
         )
         # The token goes by the environment: every user of a machine can read the arguments of a process.
         variables = {**outer_environment(), **self._variables, "CREWAI_SERVER_TOKEN": self.token}

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
 from answering import Answering
+from checkout import CHECKOUT, EXAMPLE_DAGS
 from crew_server import CrewServer
-from environments import CHECKOUT, EXAMPLE_DAGS
 from stopping import stop_in_order
 
 FOLDER = CHECKOUT / ".demo"

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "lib"))
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
+from checkout import EXAMPLE_DAGS
 from crew_server import CrewServer
-from environments import EXAMPLE_DAGS
 
 DAG_IDS = sorted(path.stem for path in EXAMPLE_DAGS.glob("[!_]*.py"))
 
