@@ -1,4 +1,4 @@
-"""The connection to a deployed crew, as Airflow stores it."""
+"""Hooks: talk to one deployed crew over an Airflow connection."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumed, Resumption, Run
 
 TEST_PATIENCE = 20.0
-"""Seconds for which the form's Test button waits for a deployment that is waking up."""
+"""Seconds for which the form's Test button waits until a sleeping deployment wakes up."""
 
 WAKING_UP = (502, 503, 504)
-"""What a gateway answers for a deployment that sleeps (HTTP statuses)."""
+"""HTTP statuses that a gateway answers while the deployment sleeps."""
 
 CONNECTION_KEPT = 60.0
-"""Seconds for which the triggers of an event loop share what one of them has read of a connection."""
+"""Seconds for which all triggers of an event loop share one read of a connection."""
 
 _connections: Lookups[Settings] = Lookups(CONNECTION_KEPT)
 
 
 class CrewHook(BaseHook):
-    """Talks to one deployed crew, blocking. For tasks and scripts; see `AsyncCrewHook` for an event loop.
+    """Talk to one deployed crew, blocking. For tasks and scripts; use `AsyncCrewHook` in an event loop.
 
     The connection (type `crewai`) holds the crew's base URL as host and a Bearer or User Bearer token as
     password. Its extra may hold `timeout` (seconds), `verify`, `ca_bundle`, `proxy`, `headers`, `secret_headers`,
@@ -87,7 +87,7 @@ class CrewHook(BaseHook):
     def settings(self) -> Settings:
         """Read the connection.
 
-        :raises CrewConnectionUnreadable: Airflow does not give it.
+        :raises CrewConnectionUnreadable: Airflow cannot read it.
         :raises CrewConfigError: it cannot be used; names the field.
         """
         conn_id = _named(self.crewai_conn_id)
@@ -95,21 +95,21 @@ class CrewHook(BaseHook):
             connection = self.get_connection(conn_id)
         except Exception as error:
             raise _unreadable(conn_id, error) from error
-        _ = connection.extra_dejson  # has Airflow mask what is secret in it, and hides what is no JSON
+        _ = connection.extra_dejson  # makes Airflow mask the secrets in it; it hides an extra that is not JSON
         return _settings(conn_id, connection)
 
     def get_inputs(self) -> CrewInputs:
-        """Ask which inputs the crew wants: a hint, since a flow requires none of what it lists.
+        """Ask which inputs the crew takes. This is a hint: a flow requires none of the inputs that it lists.
 
         :raises CrewError: the crew cannot be asked.
         """
         return self._client.get_inputs()
 
     def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run, which costs money, and return its kickoff_id. A webhook may be a connection: `conn://ID`.
+        """Start a run, which costs money, and return its kickoff_id. A webhook may name a connection: `conn://ID`.
 
-        :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
-        :raises CrewError: it was not started.
+        :raises CrewMayHaveStarted: the kickoff was sent and no usable answer came back. It is not sent again.
+        :raises CrewError: the run was not started.
         """
         from airflow_provider_crewai.client.webhooks import with_connections
         from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
@@ -124,14 +124,14 @@ class CrewHook(BaseHook):
         return self._client.get_status(kickoff_id)
 
     def resume(self, resumption: Resumption) -> Resumed:
-        """Answer a crew that waits for a human. The answer proves nothing: look at the run.
+        """Answer a crew that waits for a human. What this returns proves nothing: look at the run.
 
         :raises CrewError: no usable answer came.
         """
         return self._client.resume(resumption)
 
     def stop(self, kickoff_id: str) -> bool:
-        """Stop a run. True if it was stopped, False if it had already ended.
+        """Stop a run. Return True if it was stopped, False if it had already ended.
 
         :raises CrewNotFound: the deployment cannot stop runs; the run goes on.
         :raises CrewError: no usable answer came.
@@ -139,17 +139,17 @@ class CrewHook(BaseHook):
         return self._client.stop(kickoff_id)
 
     def wait(self, watch: Watch, observe: Observe | None = None) -> Ending:
-        """Wait for a run until it ends or the watch gives up, which is no error.
+        """Wait for a run until it ends or the watch gives up. Giving up is not an error.
 
-        :param observe: called with what each look came to, an answer or an error, and the epoch second.
-        :raises CrewConfigError: what the watch looks for is no kickoff_id.
+        :param observe: called after each look, with the answer or the error, and the epoch second.
+        :raises CrewConfigError: the watch has an invalid kickoff_id.
         """
         return self._client.wait(watch, observe) if observe else self._client.wait(watch)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the crew for its inputs, and say in one sentence what is right or what to do.
+        """Ask the crew for its inputs. Return whether that worked, and in one sentence what to do if not.
 
-        Only a deployment that is waking up is waited for, since a person is waiting, too.
+        A person is waiting, so this waits only for a deployment that is waking up.
         """
         try:
             settings = self.settings()
@@ -158,16 +158,16 @@ class CrewHook(BaseHook):
         try:
             names = _inputs_at_once(settings).names
         except CrewError as error:
-            return False, f"The crew cannot be asked for its inputs: {_cure(error, settings)}"
+            return False, f"The crew did not say which inputs it takes: {_cure(error, settings)}"
         wants = listing(names) or "no inputs"
         return True, f"The crew at {settings.base_url} answers. It takes: {wants}."
 
 
 class AsyncCrewHook(BaseHook):
-    """The same as `CrewHook` for an event loop, by the same names. Use it as an async context manager.
+    """`CrewHook` for an event loop, with the same methods. Use it as an async context manager.
 
-    All hooks of one connection in one event loop share one HTTP session, and one look-up of the connection: a secrets
-    backend may take seconds, and a triggerer has many triggers that start together.
+    In one event loop all hooks of a connection share one HTTP session and one read of the connection: a secrets
+    backend may take seconds, and a triggerer starts many triggers together.
 
     :param crewai_conn_id: the connection's id.
     """
@@ -196,9 +196,9 @@ class AsyncCrewHook(BaseHook):
     async def settings(self) -> Settings:
         """Read the connection, or take what another hook has read within the last minute.
 
-        A hook that asks a second time has found the first answer wanting, after a 401, and gets a newer one.
+        A hook asks a second time after a 401, and then gets a newer answer.
 
-        :raises CrewConnectionUnreadable: Airflow does not give it.
+        :raises CrewConnectionUnreadable: Airflow cannot read it.
         :raises CrewConfigError: it cannot be used; names the field.
         """
         key = (type(self), self.crewai_conn_id)
@@ -211,15 +211,15 @@ class AsyncCrewHook(BaseHook):
             connection, _ = await aget_connection(conn_id, type(self))
         except Exception as error:
             raise _unreadable(conn_id, error) from error
-        # In a thread, since to read a CA bundle takes some 50 ms, for which all triggers would wait.
+        # In a thread: reading a CA bundle takes some 50 ms, and all triggers would wait.
         return await asyncio.to_thread(_settings, conn_id, connection)
 
     async def get_inputs(self) -> CrewInputs:
-        """Ask which inputs the crew wants; see `CrewHook.get_inputs`."""
+        """Ask which inputs the crew takes; see `CrewHook.get_inputs`."""
         return await self.get_async_conn().get_inputs()
 
     async def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run; see `CrewHook.kickoff`. Never from a trigger: a trigger is run again after a restart."""
+        """Start a run; see `CrewHook.kickoff`. Not for triggers: Airflow runs them again after a restart."""
         from airflow_provider_crewai.client.webhooks import with_connections
         from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
 
@@ -244,9 +244,9 @@ class AsyncCrewHook(BaseHook):
 
 
 def _named(conn_id: object) -> str:
-    # It may have come out of a template: digits as a number, or nothing at all.
+    # A template may have rendered to digits, as a number, or to nothing.
     if (name := as_text(conn_id, "crewai_conn_id")) is None:
-        raise CrewConfigError(f"crewai_conn_id rendered to {conn_id!r}, which names no connection. Nothing was sent.")
+        raise CrewConfigError(f"crewai_conn_id rendered to {conn_id!r}, not to a connection id. Nothing was sent.")
     return name
 
 
@@ -286,11 +286,11 @@ def _cure(error: CrewError, settings: Settings) -> str:
 
 
 def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:
-    # Airflow's words may quote a connection's URI, and in it a token.
+    # Airflow's message may quote a connection's URI, which may hold a token.
     words = line(f"{type(error).__name__}: {_CREDENTIALS.sub('//***@', str(error))}")
-    if isinstance(error, PermissionError):  # what Airflow 3 raises where its API denies a connection to this task
-        return CrewConfigError(f"Connection {conn_id!r} is denied to this task ({words}). Nothing was sent.")
-    # Airflow also calls a connection missing whose backend did not answer, in all versions from 2.11 to 3.4.
+    if isinstance(error, PermissionError):  # Airflow 3 raises it if its API denies this task the connection
+        return CrewConfigError(f"Airflow denies this task the connection {conn_id!r} ({words}). Nothing was sent.")
+    # Airflow (2.11 to 3.4) also says that a connection is missing when the secrets backend did not answer.
     return CrewConnectionUnreadable(
         f"Connection {conn_id!r} cannot be read ({words}). If it is missing, add a connection of type 'crewai' with "
         "that id: the crew's URL as host, its Bearer token as password. Nothing was sent."

@@ -1,4 +1,4 @@
-"""Starting a run, exactly once, and waiting for its answer."""
+"""Start a run exactly once, and wait for its answer."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
 
 LAST_WORDS = 2.0
-"""Seconds for which a killed task waits for what is said of its run."""
+"""Seconds for which a killed task waits until its log says what became of its run."""
 
 
 class CrewKickoffOperator(AwaitsRun):
-    """Start a run of a crew, exactly once, wait for it, and return its answer.
+    """Start a run of a crew exactly once, wait for it, and return its answer.
 
-    Pushes `kickoff_id` to XCom before it waits, and returns the crew's `result_json` where there is one, else
+    The task pushes `kickoff_id` to XCom before it waits. It returns the crew's `result_json` if there is one, else
     its text. A retry takes up the run of an earlier try instead of paying for a second one.
 
     :param inputs: the crew's inputs: an object, another task's output, or a template that renders to a JSON
         object. Values keep their JSON types; outputs of mapped tasks become lists. A template that renders to nothing
         is refused.
-    :param meta: echoed by the crew in its webhooks. Names of the Dag, run, task, map index and try are added
-        under `airflow`.
-    :param task_webhook_url: told of each crew task that ends.
-    :param step_webhook_url: told of each step of an agent.
-    :param crew_webhook_url: told of the run's success.
-    :param human_input_webhook: told when the crew waits for a human: a URL, or an object with `url` and
-        `authentication`. `conn://ID` as URL, here and in the other webhooks, takes URL and credentials from the Airflow
-        connection ID, read just before the kickoff: the whole URL as host, and a token as password, or a login with its
+    :param meta: an object that the crew repeats in its webhooks. The task adds the names of the Dag, Dag run, task,
+        map index and try under `airflow`.
+    :param task_webhook_url: called after each crew task.
+    :param step_webhook_url: called after each step of an agent.
+    :param crew_webhook_url: called when the run has succeeded.
+    :param human_input_webhook: called when the crew waits for a human: a URL, or an object with `url` and
+        `authentication`. In each webhook the URL may be `conn://ID`: the task then reads the Airflow connection ID just
+        before the kickoff, and takes the whole URL from its host, and a token from its password, or a login and its
         password.
     :param webhooks: streaming events: an object with `events`, `url`, `realtime`, `authentication`.
-    :param restore_from_state_id: the kickoff_id of an earlier flow run whose state to start from.
+    :param restore_from_state_id: the kickoff_id of an earlier flow run. The new run starts from its state.
     :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
     :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
-    :param timeout: seconds or timedelta after which to stop waiting, from the try's start; the run goes on.
-        Default 24 hours; None waits for ever. With `execution_timeout` the shorter one holds.
+    :param timeout: seconds or timedelta, counted from the start of the try. Then the task stops waiting; the run goes
+        on. Default 24 hours; None waits for ever. If `execution_timeout` is shorter, that holds.
     :param durable: False starts a new run on each try, whatever happened to the last one.
-    :param on_changed_inputs: `rerun` or `fail` where a retry finds other inputs than the run was started with:
-        edited ones, or a template that renders anew for each try.
-    :param on_orphaned_kickoff: `fail` or `rerun` where an earlier try may have started a run nobody can name.
-    :param on_clear: `rerun` or `reattach` where a user cleared the task.
+    :param on_changed_inputs: `rerun` or `fail` if a retry finds other inputs than the run was started with: somebody
+        edited them, or a template renders differently on each try.
+    :param on_orphaned_kickoff: `fail` or `rerun` if an earlier try may have started a run that nobody can name.
+    :param on_clear: `rerun` or `reattach` after a user cleared the task.
     :param on_kill: `stop` or `leave` a run that the task no longer waits for: a user ended or cleared the task, or a
         new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
         on, and the log says so.
@@ -134,7 +134,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     @property
     def awaits_human(self) -> bool:
-        """Whether somebody is told when the crew waits for a human."""
+        """Whether a webhook is called when the crew waits for a human."""
         return bool(self.human_input_webhook) and not is_nothing(self.human_input_webhook)
 
     def execute(self, context: Context) -> JSON:
@@ -142,7 +142,7 @@ class CrewKickoffOperator(AwaitsRun):
 
         :return: the crew's answer, or the kickoff_id where `wait_for_completion` is False.
         """
-        deadline = self._deadline(context)  # before money is spent: it may complain
+        deadline = self._deadline(context)  # first, since it may raise: no money is spent yet
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=KICKOFF_ID, value=begun.kickoff_id)
         if not self.wait_for_completion:
@@ -152,7 +152,7 @@ class CrewKickoffOperator(AwaitsRun):
         return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:
-        """Stop the run if its task is over, and wait no longer. Called in a signal handler, with five seconds to go."""
+        """Stop the run if its task is over, and stop waiting. Airflow calls this in a signal handler, for 5 seconds."""
         self._killed = True
         if self._awaited is not None:
             self._settling = self._termination(*self._awaited).settle()
@@ -161,23 +161,23 @@ class CrewKickoffOperator(AwaitsRun):
             self._beginning.start_nothing()
             speak(
                 self.log.warning,
-                "The task's process is told to end before it knew its run (connection %r). No kickoff is sent from now "
-                "on. If one was just sent, a paid run goes on; so does an earlier try's.",
+                "Airflow ends the task's process before it knows its run (connection %r). It sends no kickoff from now "
+                "on. If it has just sent one, that paid run goes on; so does the run of an earlier try.",
                 self.crewai_conn_id,
             )
 
     def before_deferral(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
-        """Stop the run if a user has ended or cleared the task since it began: Airflow will refuse to defer it."""
+        """Stop the run if a user has ended or cleared the task meanwhile: Airflow will refuse to defer it."""
         state = ask_state_if_cheap(context["ti"])
         if is_refused(state):
             self._termination(client, kickoff_id, context).settle_for(state, "The task cannot defer")
-            raise CrewTaskKilled(f"The task is {state} by now, so it does not wait for run {kickoff_id}.")
+            raise CrewTaskKilled(f"The task is {state} now, so it does not wait for run {kickoff_id}.")
 
     def _refuse_an_ended_task(self, context: Context) -> None:
-        """Start nothing if a user has ended or cleared the task since its process began."""
+        """Start no run if a user has ended or cleared the task since its process began."""
         state = ask_state_if_cheap(context["ti"])
         if is_refused(state):
-            raise CrewTaskKilled(f"The task is {state} by now. Nothing was sent.")
+            raise CrewTaskKilled(f"The task is {state} now. Nothing was sent.")
 
     def _termination(self, client: CrewClient, kickoff_id: str, context: Context) -> Termination:
         return Termination(
@@ -191,7 +191,7 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:
-        """Return what the trigger needs to know about killing."""
+        """Return what the trigger must know to decide about the run when Airflow cancels it."""
         store = self._store(context)
         return {
             "on_kill": self.kill_policy,
@@ -201,7 +201,7 @@ class CrewKickoffOperator(AwaitsRun):
         }
 
     def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
-        """Do the same, and write down that the answer was returned: the next try is one that a user wants."""
+        """Wait, and write down that the task returned the answer: only a user starts another try after that."""
         answer = super().await_run(context, wait, client, **seen)
         store = self._store(context)
         with suppress(CrewLedgerError):
@@ -216,12 +216,12 @@ class CrewKickoffOperator(AwaitsRun):
         record = _record(self._store(context))
         if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
-        # The XCom of this very try: Airflow clears it before a retry, and keeps it over a deferral.
+        # The XCom is of this try: Airflow clears it before a retry, and keeps it during a deferral.
         kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=KICKOFF_ID, map_indexes=_map_index(context))
         if not kickoff_id:
             raise CrewLedgerError(
-                "The kickoff_id of this try stands neither on record nor in XCom, so its run cannot be found again "
-                f"(connection {self.crewai_conn_id!r}). It goes on; look for it on the crew's page."
+                "The kickoff_id of this try is neither on record nor in XCom, so the task cannot find its run again "
+                f"(connection {self.crewai_conn_id!r}). The run goes on. Look for it on the crew's page."
             )
         return Wait(str(kickoff_id), try_began(context), deadline, seen_alive=True)
 
@@ -250,7 +250,7 @@ class CrewKickoffOperator(AwaitsRun):
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
         if self._settling is not None:
-            # What it has to say would be lost with the process.
+            # The thread writes to the log; the process ends after this.
             self._settling.join(LAST_WORDS)
         fail(error, has_retry_policy=getattr(self, "retry_policy", None) is not None)
 
@@ -267,7 +267,7 @@ class CrewKickoffOperator(AwaitsRun):
             begun = client.begin(plan, self.log.info)
             self._awaited = client, begun.kickoff_id, context
         except CrewError as error:
-            # Without a plan nobody has read the record, and a run that it names goes on unwatched.
+            # Without a plan nobody has read the record yet: the run that it names goes on, and nobody watches it.
             self._fail_without_a_run(error, earlier=None if plan else _record(store))
         finally:
             self._beginning = None
@@ -343,7 +343,7 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def _takes_none(self, context: Context) -> bool:
-        # A mapped task is made anew from what was rendered: None comes from another task there, not from the author.
+        # Airflow makes a mapped task from rendered values: None comes from another task there, not from the author.
         return self._written is None and _map_index(context) < 0
 
     def _validate(self, kickoff: Kickoff, listed: CrewInputs) -> None:
@@ -351,8 +351,8 @@ class CrewKickoffOperator(AwaitsRun):
 
         missing = check_names(kickoff.inputs, listed.names)
         if missing:
-            # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
-            self.log.warning("The crew also lists these inputs, which are not given: %s", listing(missing))
+            # Not refused here: a flow has defaults, and a crew refuses by itself before it costs anything.
+            self.log.warning("The crew also lists these inputs, which the task does not give: %s", listing(missing))
 
     def _deadline(self, context: Context) -> float | None:
         return deadline_of(self, context, self.timeout)

@@ -1,4 +1,4 @@
-"""The verbs carried out, over the operator's own client, flows and words."""
+"""Carry out the verbs, with the same client, flows and messages as the operator."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import listing
 
 APPROVED = "Approved."
-"""What advances a live crew, which judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
+"""This text makes a live crew go on: it judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
 
 LOOK_FIRST = "Look for it on the crew's page before you start another"
 
 LONGEST_LOOK = 10.0
-"""Seconds between two looks, at most, since a person looks on."""
+"""Seconds between two looks, at most: a person is watching."""
 
 Act = Callable[[argparse.Namespace, Screen, Crew], Outcome]
 
 
 def act(options: argparse.Namespace) -> int:
-    """Carry out a verb, show what came of it, and return the exit code."""
+    """Carry out a verb, show the outcome, and return the exit code."""
     screen, crew = Screen(as_json=options.json), None
     kickoff_id = getattr(options, "kickoff_id", None)
     try:
         crew = open_crew(options, screen.note)
         outcome = _ACTS[options.verb](options, screen, crew)
-    except CrewError as error:  # what is wrong with the command line or the connection says so itself
+    except CrewError as error:  # its message says what is wrong with the command line or the connection
         outcome = Outcome(exit_of_error(error), str(error), kickoff_id=kickoff_id)
     except KeyboardInterrupt:
         code, said = _cut_short(options.verb, crew)
@@ -49,15 +49,15 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _cut_short(verb: str, crew: Crew | None) -> tuple[Exit, str]:
-    """Say what Ctrl-C leaves behind, other than while waiting."""
+    """Return the exit code after Ctrl-C outside of waiting, and what may have happened."""
     if crew is None or not crew.client.posted:
-        return Exit.INTERRUPTED, ", and nothing was sent that changes anything"
+        return Exit.INTERRUPTED, ". Nothing was sent that changes anything"
     sent = f" while this was sent to {crew.where}"
     match verb:
         case "kickoff":
             return Exit.MAY_HAVE_STARTED, f"{sent}: a paid run may have started. {LOOK_FIRST}"
         case "resume":
-            return Exit.MAY_HAVE_STARTED, f"{sent}: the run may have got the answer, or still wait for it"
+            return Exit.MAY_HAVE_STARTED, f"{sent}: the run may have the answer, or still wait for it"
         case _:
             return Exit.INTERRUPTED, f"{sent}: the run may be stopped, or go on"
 
@@ -67,7 +67,7 @@ def _inputs(_options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcom
         names = crew.client.get_inputs().names
     except CrewError as error:
         said = _said(error)
-        return Outcome(exit_of_error(error), f"The crew cannot be asked for its inputs over {crew.where}: {said}.")
+        return Outcome(exit_of_error(error), f"The crew did not say which inputs it takes over {crew.where}: {said}.")
     return Outcome(Exit.DONE, answer="\n".join(names), more={"inputs": list(names)})
 
 
@@ -98,8 +98,8 @@ def _kickoff(options: argparse.Namespace, screen: Screen, crew: Crew) -> Outcome
 def _validate(kickoff: Kickoff, screen: Screen, listed: CrewInputs) -> None:
     missing = check_names(kickoff.inputs, listed.names, unchecked="use --no-validate")
     if missing:
-        # Not refused here: a flow runs on defaults, and a crew refuses by itself before it costs anything.
-        screen.say(f"The crew also lists these inputs, which are not given: {listing(missing)}")
+        # Not refused here: a flow has defaults, and a crew refuses by itself before it costs anything.
+        screen.say(f"The crew also lists these inputs, which you do not give: {listing(missing)}")
 
 
 def _no_run(error: CrewError, crew: Crew) -> str:
@@ -129,7 +129,7 @@ def _seen(run: Run, crew: Crew) -> Outcome:
         return _ended(Ending(Verdict(run.state.value), kickoff_id, time.time(), run), crew, None)
     if code is Exit.STILL_RUNNING:
         return Outcome(code, None, f"Run {kickoff_id}: {progress(run)}", kickoff_id, run)
-    said = f"Run {kickoff_id} is {progress(run)}, over {crew.where}. Whether it goes on is not known."
+    said = f"Run {kickoff_id} is {progress(run)}, over {crew.where}. It is not known whether it goes on."
     return Outcome(code, said, kickoff_id=kickoff_id, run=run)
 
 
@@ -151,7 +151,7 @@ def _patience(options: argparse.Namespace, *, human_input: bool) -> Patience:
 def _wait(screen: Screen, crew: Crew, watch: Watch, started_at: float | None) -> Outcome:
     """Wait for a run, and show how it goes on.
 
-    :param started_at: when it was kicked off, epoch seconds, or None where that is not known.
+    :param started_at: when it was kicked off, epoch seconds, or None if that is not known.
     """
     observe = LiveLine(screen, watch.kickoff_id, watch.started_at)
     try:
@@ -177,7 +177,7 @@ def _interrupted(watch: Watch, crew: Crew) -> Outcome:
     kickoff_id = watch.kickoff_id
     seen = f" It was last seen {progress(watch.run)}." if watch.run else ""
     said = (
-        f"Interrupted: we stopped waiting. Run {kickoff_id} goes on over {crew.where}, and costs what it costs.{seen}\n"
+        f"Interrupted: we stopped waiting. Run {kickoff_id} goes on over {crew.where}, and still costs money.{seen}\n"
         f"Look again: {crew.command('status', kickoff_id, '--wait')}\n"
         f"Stop it:    {crew.command('stop', kickoff_id)}"
     )
@@ -194,7 +194,7 @@ def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome
     except CrewError as error:
         return _not_resumed(error, kickoff_id, crew)
     said = (
-        f"The answer is handed over to run {kickoff_id} over {crew.where}. That is no proof that the run goes on: "
+        f"The answer was sent to run {kickoff_id} over {crew.where}. This does not prove that the run goes on. Look: "
         f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"
     )
     return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"resumed": asdict(resumed)})
@@ -208,7 +208,7 @@ def _judgement(options: argparse.Namespace) -> tuple[str, bool | None]:
 
 def _not_resumed(error: CrewError, kickoff_id: str, crew: Crew) -> Outcome:
     code = exit_of_error(error, once=True)
-    what = "may have been handed over" if code is Exit.MAY_HAVE_STARTED else "was not handed over"
+    what = "may have arrived" if code is Exit.MAY_HAVE_STARTED else "was not accepted"
     said = f"The answer to run {kickoff_id} {what} over {crew.where}: {_said(error)}."
     return Outcome(code, f"{said} See what it does: {crew.command('status', kickoff_id)}", kickoff_id=kickoff_id)
 
@@ -227,10 +227,12 @@ def _stop(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
 
 
 def _unstoppable(error: CrewNotFound, kickoff_id: str, crew: Crew) -> Outcome:
-    """Say what a run does that cannot be stopped: either is possible, no such run and no such way."""
+    """Say what the run does after a 404 to the stop: either there is no such run, or no way to stop one."""
     if isinstance(error, CrewUnknownRun):
-        said = f"Run {kickoff_id} is not known over {crew.where}, and was not stopped: {_said(error)}."
-        return Outcome(Exit.NOT_FOUND, f"{said} Whether it goes on is not known.", kickoff_id=kickoff_id)
+        said = (
+            f"The deployment does not know run {kickoff_id}, so it was not stopped over {crew.where}: {_said(error)}."
+        )
+        return Outcome(Exit.NOT_FOUND, f"{said} It is not known whether it goes on.", kickoff_id=kickoff_id)
     why = f"This deployment has no way to stop it ({_said(error)})."
     try:
         seen = _seen(crew.client.get_status(kickoff_id), crew)

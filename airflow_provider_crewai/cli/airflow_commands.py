@@ -1,4 +1,4 @@
-"""What Airflow is told of the command line: provider info names `commands`, which Airflow 3.2 and later call."""
+"""The group `airflow crewai`: the provider info names `commands`, which Airflow 3.2 and later call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Arguments(Arg):
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         """Add them."""
         self._verb.add_to(parser)
-        # For a command that has an `output` Airflow logs to stderr (3.3.2): stdout is for what was asked for.
+        # Airflow logs to stderr only if a command has an `output` (3.3.2); stdout is for what the user asked for.
         parser.set_defaults(output=None)
 
 

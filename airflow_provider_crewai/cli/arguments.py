@@ -1,4 +1,4 @@
-"""Arguments that hold more than a text: JSON, from the command line, a file or stdin."""
+"""Read arguments that hold JSON: from the command line, a file or stdin."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff
 
 
 def json_object(text: str | None, name: str) -> JSONObject:
-    """Read a JSON object: given as it is, as @FILE, or as - for stdin. None is an empty one.
+    """Read a JSON object: the text itself, @FILE, or - for stdin. None gives an empty object.
 
-    :param name: the argument, for the complaint.
-    :raises CrewConfigError: it cannot be read, or is no JSON object.
+    :param name: the argument, for the error.
+    :raises CrewConfigError: it cannot be read, or is not a JSON object.
     """
     return {} if text is None else as_object(_json(_contents(text, name), name), name)
 
 
 def inputs_of(whole: str | None, single: Iterable[str]) -> JSONObject:
-    """Put the inputs of a kickoff together: all of `--inputs`, and each `--input` on top of it.
+    """Return the inputs of a kickoff: all of `--inputs`, and each `--input` on top.
 
     :param single: `NAME=VALUE` with a text, or `NAME:=JSON` with a value of any type.
     :raises CrewConfigError: one cannot be read.
@@ -33,7 +33,7 @@ def inputs_of(whole: str | None, single: Iterable[str]) -> JSONObject:
 def kickoff_hooks(
     *, human: str | None, task: str | None, step: str | None, crew: str | None, events: str | None
 ) -> Kickoff:
-    """Return a kickoff that holds nothing but who is told of what.
+    """Return a kickoff that holds only webhooks.
 
     :param human: a URL, or @FILE with an object of `url` and `authentication`, which may hold a password.
     :param events: the streaming events as a JSON object, or @FILE.

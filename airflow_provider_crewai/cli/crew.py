@@ -1,4 +1,4 @@
-"""The crew that a command line names: by an Airflow connection, or by its URL and without Airflow."""
+"""Find the crew that a command line names: by an Airflow connection, or by its URL without Airflow."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Note = Callable[[str], None]
 class Crew:
     """A crew to talk to.
 
-    :param where: the connection or URL, in words; without the token.
-    :param flags: how another command line names the same crew.
+    :param where: the connection or URL, for messages; without the token.
+    :param flags: the options with which another command line names the same crew.
     """
 
     client: Client
@@ -42,7 +42,7 @@ class Crew:
 def open_crew(options: argparse.Namespace, note: Note) -> Crew:
     """Read and check the connection. Nothing is sent yet.
 
-    :param note: told, in a sentence, that a call got no answer and is made again.
+    :param note: called with a sentence when a call got no answer and is made again.
     :raises CrewConfigError: it is missing or cannot be used.
     """
     connect = _by_url(options) if options.url is not None else _by_connection(options)
@@ -55,7 +55,7 @@ def open_crew(options: argparse.Namespace, note: Note) -> Crew:
 def _by_connection(options: argparse.Namespace) -> Callable[[], Settings]:
     if options.token_file or options.extra:
         raise CrewConfigError("--token-file and --extra go with --url; a connection has its own. Nothing was sent.")
-    # As Airflow's own commands do: only then does its SDK look a connection up in the database (seen in 3.3.2).
+    # Airflow's own commands set it, too. Without it the SDK does not read connections from the database (3.3.2).
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
         from airflow_provider_crewai.hooks import CrewHook
@@ -84,8 +84,8 @@ def _token(file: str | None) -> str:
     if not token.strip():
         empty = f"--token-file {file} is empty" if file else f"{TOKEN_VARIABLE} is not set in the environment"
         raise CrewConfigError(
-            f"There is no token: {empty}. Set {TOKEN_VARIABLE}, or name a --token-file; it is no argument, since all "
-            "users of a machine can read those. Nothing was sent."
+            f"There is no token: {empty}. Set {TOKEN_VARIABLE}, or give a --token-file. There is no option for the "
+            "token itself, since all users of a machine can read command lines. Nothing was sent."
         )
     return token
 
@@ -102,7 +102,7 @@ def _flags(options: argparse.Namespace, settings: Settings) -> str:
 class Client(CrewClient):
     """A client that says when it tries again: a person is waiting, and a deployment may sleep for minutes.
 
-    `posted` says whether the last request was one that may have changed something, and may have arrived.
+    `posted` says whether the last request may have arrived and changed something.
     """
 
     def __init__(self, connect: Callable[[], Settings], where: str, note: Note, patience: float) -> None:
@@ -121,7 +121,7 @@ class Client(CrewClient):
             step = next(flow)
             while True:
                 if trouble and isinstance(step, flows.Pause):
-                    self.posted = False  # or it would not be sent again
+                    self.posted = False  # it is sent again only because it did not arrive
                     self._note(f"No usable answer from {self._where} ({trouble}); it is asked again.")
                 if isinstance(step, Request):
                     self.posted = step.method == "POST"
@@ -135,5 +135,5 @@ class Client(CrewClient):
 
 def _trouble(reply: flows.Reply) -> str | None:
     error = read_error(reply.answer) if isinstance(reply.answer, Response) else reply.answer
-    # A 404 is an answer, too: that this deployment speaks the other dialect.
+    # A 404 is an answer, too: this deployment speaks the other dialect.
     return str(error) if isinstance(error, CrewError) and not isinstance(error, CrewNotFound) else None

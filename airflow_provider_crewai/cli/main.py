@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> int:
         from airflow_provider_crewai.cli.acts import act
 
         return act(options)
-    except KeyboardInterrupt:  # before or after the act, which says by itself what is interrupted
+    except KeyboardInterrupt:  # before or after the act, which reports an interruption itself
         return Exit.INTERRUPTED
-    except Exception:  # noqa: BLE001 - Python's own exit code for these says here that the run failed
+    except Exception:  # noqa: BLE001 - with Python's own exit code it would look like a failed run
         traceback.print_exc()
         return Exit.BROKEN
 

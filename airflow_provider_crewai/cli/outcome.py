@@ -1,4 +1,4 @@
-"""What came of a command: one exit code, one message and one JSON object for each."""
+"""The outcome of a command: an exit code, a message and a JSON object."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
 
 
 class Exit(enum.IntEnum):
-    """The exit codes, for scripts, each with its meaning. A code never changes."""
+    """The exit codes for scripts, each with its meaning. A code never changes."""
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """Make a code that knows its meaning."""
+        """Make a code with its meaning."""
         made = int.__new__(cls, code)
         made._value_ = code
         made.meaning = meaning
         return made
 
-    DONE = 0, "the run succeeded, or what was asked for is done"
+    DONE = 0, "the run succeeded, or the command did what you asked for"
     RUN_FAILED = 1, "the run failed or was stopped; it is over"
-    WRONG_USE = 2, "wrong usage, connection or inputs; nothing was started"
-    STILL_RUNNING = 3, "the run goes on: seen without --wait, or --wait-timeout passed"
+    WRONG_USE = 2, "wrong usage, connection or inputs; no run was started"
+    STILL_RUNNING = 3, "the run goes on: you did not wait, or --wait-timeout passed"
     UNREACHABLE = (
         4,
-        "the crew is out of reach or in trouble, or refuses the token or another run; a known run may go on",
+        "the crew cannot be reached or has an error, or refuses the token or another run; a run may go on",
     )
-    MAY_HAVE_STARTED = 5, "sent, but the answer was lost: a paid run may have started; do not just repeat it"
-    NOT_FOUND = 6, "the deployment does not know the run, or the URL is no crew's"
-    BROKEN = 70, "a mistake of this program, with a traceback; a run that was started goes on"
+    MAY_HAVE_STARTED = 5, "sent, but the answer was lost: a paid run may have started; look before you repeat it"
+    NOT_FOUND = 6, "the deployment does not know the run, or there is no crew at the URL"
+    BROKEN = 70, "a bug in this program, with a traceback; a run that was started goes on"
     INTERRUPTED = 130, "Ctrl-C; a run that was started goes on"
 
 
@@ -85,11 +85,11 @@ def exit_of_error(error: errors.CrewError, *, once: bool = False) -> Exit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a command.
+    """The outcome of a command.
 
-    :param message: a sentence for a person, or None where the answer says it all.
-    :param answer: what was asked for: a text, or any JSON.
-    :param kickoff_id: the run that it is about, where there is one that can be named.
+    :param message: a sentence for a person, or None if the answer is enough.
+    :param answer: what the user asked for: a text, or any JSON.
+    :param kickoff_id: the run, if it is known.
     :param run: the last look at that run.
     :param more: keys of the JSON object that only this verb has.
     """
@@ -102,7 +102,7 @@ class Outcome:
     more: JSONObject = field(default_factory=dict)
 
     def to_json(self) -> JSONObject:
-        """Return the object that `--json` prints: these keys, always."""
+        """Return the object that `--json` prints. It always has these keys."""
         run = self.run
         return {
             "outcome": self.code.name.lower(),

@@ -1,4 +1,4 @@
-"""What is written where: stdout holds what was asked for and nothing else, stderr holds the rest."""
+"""Write to the two streams: stdout gets only what the user asked for, stderr gets the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = "\n\t"
 
 
 class Screen:
-    """The two streams of a command. On a terminal the progress is one line that is written again and again.
+    """The two streams of a command. On a terminal one line shows the progress and is written again and again.
 
     :param as_json: whether the outcome is printed as one JSON object.
     """
@@ -41,7 +41,7 @@ class Screen:
         self.say(text % values)
 
     def note(self, text: str) -> None:
-        """Say something that may come again and again; it is written once in a row."""
+        """Say something that may repeat. The same text twice in a row is written once."""
         if self._live:
             self._draw(text)
         elif text != self._noted:
@@ -58,7 +58,7 @@ class Screen:
             _write(sys.stdout, f"{printable(answer, keep=LINES) if sys.stdout.isatty() else answer}\n")
 
     def _draw(self, text: str) -> None:
-        # Cut, since a line that wraps cannot be written again.
+        # Cut: a line that wraps cannot be overwritten.
         line = printable(text)[: shutil.get_terminal_size().columns - 1]
         _write(sys.stderr, f"\r{line.ljust(self._drawn)}")
         self._drawn = len(line)
@@ -82,7 +82,7 @@ class LiveLine:
         self._journal = Journal(screen, kickoff_id)
 
     def __call__(self, seen: Run | CrewError, now: float) -> None:
-        """Take note of what a look came to. Of what went wrong the client tells by itself."""
+        """Show what a look returned. Not an error: the client reports those."""
         if isinstance(seen, CrewError) or seen.state.is_final:
             return
         if sys.stderr.isatty():
@@ -98,11 +98,11 @@ def _text(answer: JSON) -> str:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    # A run has been paid for by now: what this terminal's encoding lacks must not cost its answer.
+    # The run is paid for: a character that this terminal's encoding lacks must not lose its answer.
     encoding = stream.encoding or "utf-8"
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except BrokenPipeError:
-        # The reader has gone; Python's own complaint about it would end in the exit code of a run that failed.
+        # The reader has gone. Python's own error would give the exit code of a failed run.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -15,7 +15,7 @@ TOKEN_VARIABLE = "CREWAI_TOKEN"  # noqa: S105 - the name of the variable, no tok
 DESCRIPTION = "Run CrewAI crews from a shell: deployed ones, and those of a project on this machine."
 EPILOG = "\n".join(
     [
-        "What was asked for goes to stdout, everything else to stderr. Exit codes:",
+        "stdout gets what you asked for, stderr everything else. Exit codes:",
         *(f"  {each.value:>3}  {each.meaning}" for each in Exit),
     ]
 )
@@ -59,11 +59,21 @@ def _inputs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _kickoff_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--input", action="append", default=[], metavar="NAME=VALUE", help="an input as text; NAME:=JSON keeps a type")
-    add("--inputs", metavar="JSON", help="all inputs as a JSON object, @FILE or - for stdin; --input comes on top")
-    add("--meta", metavar="JSON", help="a JSON object or @FILE, echoed by the crew in its webhooks")
-    add("--no-validate", action="store_true", help="do not ask the crew for its inputs first to catch a misspelt name")
-    add("--restore-from", metavar="ID", help="an earlier run whose flow state to start from")
+    add(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input as a text; NAME:=JSON gives it a type",
+    )
+    add("--inputs", metavar="JSON", help="all inputs as a JSON object, @FILE, or - for stdin; --input overrides")
+    add("--meta", metavar="JSON", help="a JSON object or @FILE that the crew repeats in its webhooks")
+    add(
+        "--no-validate",
+        action="store_true",
+        help="do not ask the crew first for its inputs, which catches a misspelt name",
+    )
+    add("--restore-from", metavar="ID", help="an earlier flow run; start from its state")
     _webhooks(parser)
     _waiting(parser)
     _connection(parser)
@@ -72,7 +82,9 @@ def _kickoff_arguments(parser: argparse.ArgumentParser) -> None:
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     _kickoff_id(parser)
     parser.add_argument(
-        "--human-input", action="store_true", help="somebody is told when it waits for a human, so do not call it lost"
+        "--human-input",
+        action="store_true",
+        help="a webhook is called when the run waits for a human, so do not call it lost",
     )
     _waiting(parser)
     _connection(parser)
@@ -82,9 +94,9 @@ def _resume_arguments(parser: argparse.ArgumentParser) -> None:
     _kickoff_id(parser)
     parser.add_argument("--task", required=True, metavar="TASK_ID", help="which question; the webhook names it")
     said = parser.add_mutually_exclusive_group(required=True)
-    said.add_argument("--approve", action="store_true", help="what the crew did is right")
-    said.add_argument("--feedback", metavar="TEXT", help="it is not right: what to do better")
-    said.add_argument("--answer", metavar="TEXT", help="words that the crew judges by itself")
+    said.add_argument("--approve", action="store_true", help="the crew's work is right")
+    said.add_argument("--feedback", metavar="TEXT", help="the work is not right: what to do better")
+    said.add_argument("--answer", metavar="TEXT", help="an answer that the crew judges by itself")
     _webhooks(parser)
     _connection(parser)
 
@@ -101,25 +113,27 @@ def _kickoff_id(parser: argparse.ArgumentParser) -> None:
 def _connection(parser: argparse.ArgumentParser) -> None:
     crew = parser.add_argument_group("which crew")
     one = crew.add_mutually_exclusive_group()
-    one.add_argument("--conn-id", help=f"an Airflow connection; {defaults.CONN_ID} where nothing is named")
+    one.add_argument("--conn-id", help=f"an Airflow connection; by default {defaults.CONN_ID}")
     one.add_argument("--url", help=f"a crew's URL, its token in the environment as {TOKEN_VARIABLE}; needs no Airflow")
     crew.add_argument("--token-file", metavar="FILE", help="the file that holds the token for --url")
-    crew.add_argument("--extra", metavar="JSON", help="for --url, what a connection's extra may hold; or @FILE")
+    crew.add_argument("--extra", metavar="JSON", help="for --url: what a connection's extra may hold, or @FILE")
     crew.add_argument(
         "--patience",
         type=_seconds,
         metavar="SECONDS",
-        help="how long a call that gets no answer is tried (default 120)",
+        help="how long to try a call that gets no answer (default 120)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with the same keys always")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, always with the same keys")
 
 
 def _webhooks(parser: argparse.ArgumentParser) -> None:
-    hooks = parser.add_argument_group("who is told (a resume must name them again)")
-    hooks.add_argument("--human-input-webhook", metavar="URL", help="when the crew waits for a human; or @FILE of JSON")
-    hooks.add_argument("--task-webhook", metavar="URL", help="of each crew task that ends")
-    hooks.add_argument("--step-webhook", metavar="URL", help="of each step of an agent")
-    hooks.add_argument("--crew-webhook", metavar="URL", help="of the run's success")
+    hooks = parser.add_argument_group("webhooks (a resume must name them again)")
+    hooks.add_argument(
+        "--human-input-webhook", metavar="URL", help="called when the crew waits for a human; or @FILE of JSON"
+    )
+    hooks.add_argument("--task-webhook", metavar="URL", help="called after each crew task")
+    hooks.add_argument("--step-webhook", metavar="URL", help="called after each step of an agent")
+    hooks.add_argument("--crew-webhook", metavar="URL", help="called when the run has succeeded")
     hooks.add_argument("--webhooks", metavar="JSON", help="streaming events: a JSON object or @FILE")
 
 
@@ -127,20 +141,23 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
     waiting = parser.add_argument_group("waiting")
     waiting.add_argument("--wait", action="store_true", help="wait until the run ends, and print its answer")
     waiting.add_argument(
-        "--wait-timeout", type=_seconds, metavar="SECONDS", help="wait, but no longer; the run goes on"
+        "--wait-timeout", type=_seconds, metavar="SECONDS", help="wait at most so long; the run goes on"
     )
     waiting.add_argument(
-        "--poll-interval", type=_seconds, metavar="SECONDS", help="shortest time between looks (default 2)"
+        "--poll-interval", type=_seconds, metavar="SECONDS", help="shortest time between two looks (default 2)"
     )
     waiting.add_argument(
-        "--unreachable-timeout", type=_seconds, metavar="SECONDS", help="how long the API may be silent (default 900)"
+        "--unreachable-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long the API may fail to answer (default 900)",
     )
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= CENTURY:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, or beyond a century")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0, or is more than a century")
     return seconds
 
 

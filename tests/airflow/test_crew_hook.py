@@ -50,7 +50,7 @@ def test_a_crew_without_inputs_is_right_too(airflow: Airflow, crew: ScriptedCrew
             "it is no crew (HTTP 200, but nothing under 'inputs': '{\"status\": \"ok\"}').",
         ),
         (Answer(302, b"", {"Location": "https://app.example/login"}), "redirected to https://app.example/login"),
-        (error(503, "asleep", Retry_After="60"), "The crew cannot be asked for its inputs: HTTP 503: asleep"),
+        (error(503, "asleep", Retry_After="60"), "The crew did not say which inputs it takes: HTTP 503: asleep"),
     ],
     ids=["401", "403", "404", "405", "a page", "another API", "redirect", "503"],
 )
@@ -120,7 +120,7 @@ def test_what_cannot_be_reached_is_told_at_once(
     works, message = press_test(airflow, host=url(crew))
     assert time.monotonic() - started < TEST_PATIENCE / 2
     assert not works
-    assert message.startswith("The crew cannot be asked for its inputs: ")
+    assert message.startswith("The crew did not say which inputs it takes: ")
     assert says in message
 
 
@@ -347,6 +347,6 @@ def test_what_airflow_says_of_a_connection_that_it_cannot_give_shows_no_token(ai
     ) as raised:
         Strict().settings()
     assert TOKEN not in str(raised.value)
-    with pytest.raises(errors.CrewConfigError, match="is denied to this task") as denied:
+    with pytest.raises(errors.CrewConfigError, match="Airflow denies this task the connection") as denied:
         Denied().settings()
     assert not isinstance(denied.value, errors.CrewConnectionUnreadable)

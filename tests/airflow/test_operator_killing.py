@@ -168,7 +168,7 @@ def test_a_task_that_is_killed_while_it_kicks_off_stops_the_run_as_soon_as_it_kn
     ti = airflow.task(brief())
     crew.once("/kickoff", ended(ti, "failed"))
     outcome = ti.run()
-    assert "told to end before it knew its run (connection 'crewai_default')" in outcome.text
+    assert "ends the task's process before it knows its run (connection 'crewai_default')" in outcome.text
     assert crew.stops == ["run-1"]
     assert ti.record["kickoff_id"] == "run-1"
 
@@ -186,7 +186,7 @@ def test_a_task_that_is_killed_before_it_kicks_off_starts_nothing(
     outcome = ti.run()
     assert isinstance(outcome.error, errors.CrewTaskKilled)
     assert "The crew was not started over connection 'crewai_default' (task 'brief'): The task" in outcome.text
-    assert "told to end before it knew its run" in outcome.text
+    assert "ends the task's process before it knows its run" in outcome.text
     assert len(crew.kickoffs) == (at == "/kickoff"), "what was turned away is not sent again"
     assert ti.record is None
 
@@ -344,7 +344,7 @@ def test_a_signal_in_the_midst_of_a_log_line_before_the_kickoff_starts_nothing(
     outcome = ti.run()
     assert crew.kickoffs == []
     assert isinstance(outcome.error, errors.CrewTaskKilled)
-    assert log.says("told to end before it knew its run")
+    assert log.says("ends the task's process before it knows its run")
 
 
 def test_a_clear_of_a_running_task_stands_on_record_where_its_run_cannot_be_stopped(
@@ -387,7 +387,7 @@ def test_a_task_that_was_ended_before_its_kickoff_starts_nothing(
     outcome = ti.run()
     assert crew.kickoffs == []
     assert ti.record is None
-    assert f"The task is {state} by now" in outcome.text
+    assert f"The task is {state} now" in outcome.text
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting"])

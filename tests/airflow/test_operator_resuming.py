@@ -134,7 +134,7 @@ def test_without_record_and_xcom_the_task_says_that_it_does_not_know(airflow: Ai
     airflow.xcoms.clear()
     outcome = ti.resume_failed()
     assert isinstance(outcome.error, errors.CrewLedgerError)
-    assert "stands neither on record nor in XCom" in str(outcome.error)
+    assert "is neither on record nor in XCom" in str(outcome.error)
 
 
 def test_a_record_that_cannot_be_read_on_coming_back_fails_in_a_way_that_can_be_retried(

@@ -405,12 +405,16 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (("status", "run-1", *WAIT), {"states": [NO_PATH]}, ["no crew answers there", "Whether it goes on is not"]),
         (("status", "run-1", "--wait-timeout", "0.1"), {"states": [running()]}, ["run-1 did not end", "goes on"]),
         (("status", "run-1"), {"states": [DENIED]}, ["run-1 could not be looked at", "may go on"]),
-        (("status", "run-1"), {"states": [UNKNOWN]}, ["run-1 is not known", "Whether it goes on is not known"]),
+        (("status", "run-1"), {"states": [UNKNOWN]}, ["run-1 is not known", "It is not known whether it goes on"]),
         (("stop", "run-1"), {"stop": DENIED}, ["run-1 could not be stopped", "may go on"]),
         (("stop", "run-1"), {"stop": NO_PATH, "states": [running()]}, ["run-1 GOES ON", "no way to stop it"]),
-        (("stop", "run-1"), {"stop": NEVER_WAS}, ["run-1 is not known", "was not stopped", "goes on is not known"]),
-        (RESUME, {"resume": reset}, ["run-1 may have been handed over"]),
-        (RESUME, {"resume": DENIED}, ["run-1 was not handed over"]),
+        (
+            ("stop", "run-1"),
+            {"stop": NEVER_WAS},
+            ["does not know run run-1", "was not stopped", "not known whether it goes on"],
+        ),
+        (RESUME, {"resume": reset}, ["run-1 may have arrived"]),
+        (RESUME, {"resume": DENIED}, ["run-1 was not accepted"]),
     ],
 )
 def test_an_error_names_the_run_the_crew_and_whether_it_goes_on(
@@ -511,7 +515,7 @@ def test_ctrl_c_while_waiting_says_that_the_run_goes_on_and_how_to_look_again() 
     ("arguments", "route", "code", "words"),
     [
         (KICKOFF, "kickoff", 5, "a paid run may have started"),
-        (RESUME, "resume", 5, "the run may have got the answer"),
+        (RESUME, "resume", 5, "the run may have the answer"),
         (("stop", "run-1"), "stop", 130, "the run may be stopped, or go on"),
     ],
 )
@@ -526,7 +530,7 @@ def test_ctrl_c_while_it_is_sent_says_that_it_may_have_arrived(
     assert words in done.err
 
 
-NOTHING = Done(130, "", "Interrupted, and nothing was sent that changes anything.\n")
+NOTHING = Done(130, "", "Interrupted. Nothing was sent that changes anything.\n")
 
 
 def test_ctrl_c_before_the_kickoff_says_that_nothing_was_started() -> None:
