@@ -63,7 +63,7 @@ class Row:
     :param refusal: what the wire does to requests instead of passing them on.
     :param since: the first Airflow on which it can be played.
     :param on_3_4: what must come of it from Airflow 3.4 on, where that differs.
-    :param patience: seconds for which the last stops may come after the task has ended.
+    :param patience: seconds after the task's end within which the last stops, and the words in its logs, may come.
     """
 
     name: str
@@ -126,8 +126,7 @@ class Stage:
 
     def _judge(self, row: Row, run: DagRun, ending: str, seconds: float) -> bool:
         expected = row.expected_on(self.version)
-        self._wait_for_stops(expected, row.patience)
-        logs = self.all_logs(run)
+        logs = self._wait_for_what_comes_late(expected, run, row.patience)
         right = expected.is_met_by(self.seen, ending, logs)
         if not right:
             LOGS.mkdir(exist_ok=True)
@@ -135,11 +134,17 @@ class Stage:
         print(line(row.name, self.seen, ending, seconds, self.figures, None if right else expected), flush=True)
         return right
 
-    def _wait_for_stops(self, expected: Expected, patience: float) -> None:
-        """Wait a while: a stop comes from the triggerer, some seconds after the task has moved on."""
+    def _wait_for_what_comes_late(self, expected: Expected, run: DagRun, patience: float) -> str:
+        """Wait for the stops and for what the logs must say, and answer with the logs.
+
+        Both come from the triggerer, some seconds after the task has moved on.
+        """
         give_up = time.monotonic() + patience
         while self._lacks_stops(expected) and time.monotonic() < give_up:
             time.sleep(0.2)
+        while expected.says not in (logs := self.all_logs(run)) and time.monotonic() < give_up:
+            time.sleep(1)
+        return logs
 
     def _lacks_stops(self, expected: Expected) -> bool:
         left = expected.left is not None and self.seen.left > expected.left
