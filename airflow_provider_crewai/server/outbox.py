@@ -1,8 +1,8 @@
-"""The delivery of webhooks: rows of the table `outbox`, which the runs' own processes write, become requests.
+"""The delivery of webhooks. A run's process writes rows into the table `outbox`; here they become requests.
 
-Each row is delivered at least once. The rows of one run to one URL are a line: the next is not sent before the one
-ahead of it was delivered or given up. Lines do not wait for each other. All there is to know is in the database, so
-a server that is started again goes on where the last one was.
+Each row is delivered at least once. The rows of one run to one URL form a line: a row is sent only after the row
+ahead of it was delivered or given up. Lines do not wait for each other. The database holds everything that matters,
+so a restarted server continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,17 +29,17 @@ from airflow_provider_crewai.wire import headers
 
 _POLL_SECONDS = 0.1
 _PAUSE_SECONDS = 5.0
-_WIND_UP_SECONDS = 1.0
+_FINISH_SECONDS = 1.0
 _LONGEST_WAIT = 300.0
 _LONGEST_RETRY_AFTER = 3600.0
 _TRIES = 297  # The waits between them add up to 24 hours.
 _PER_HOST = 8
 
-# What may pass: a server or a tunnel that is just being started answers 404. Other refusals are about this body.
+# Worth another try. A server or a tunnel that is just starting answers 404. Other refusals concern the body itself.
 _PASSING = frozenset({404, 408, 425, 429})
 
 _WAITING = "delivered_at IS NULL AND error IS NULL"
-# Bodies are large and most rows are done, so a look must not read the table.
+# Bodies are large and most rows are done, so the search for due rows must not read the table itself.
 _INDEX = f"CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (kickoff_id, url, position, due) WHERE {_WAITING}"
 # sqlite takes the other columns from the row that has the minimum (sqlite.org/lang_select.html, "bare columns").
 _HEADS = f"SELECT kickoff_id, url, due, MIN(position) FROM outbox WHERE {_WAITING} GROUP BY kickoff_id, url"  # noqa: S608 - a constant
@@ -57,7 +58,7 @@ _LINE_GIVEN_UP = (
 log = logging.getLogger(__name__)
 
 _Line = tuple[str, str]
-_Lines = dict[_Line, "asyncio.Task[int]"]
+_Lines = dict[_Line, "asyncio.Task[None]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    # `wait` is what the receiver asked for, in seconds; only a failure that may pass is tried again.
+    # `passing` means that another try may succeed; `wait` is how many seconds the receiver asked for until then.
     said: str
     delivered: bool = False
     passing: bool = False
@@ -81,9 +82,9 @@ class _Attempt:
 
 
 def signing_key(token: str) -> bytes:
-    """Return the key of webhooks' signatures: the hex HMAC-SHA256 of `webhook signature` under the server's token.
+    """Return the key that signs webhooks: the hex HMAC-SHA256 of `webhook signature` under the server's token.
 
-    Who checks a signature needs this key alone, and can do nothing else with it:
+    A receiver needs only this key to check a signature, and can use it for nothing else:
     `printf 'webhook signature' | openssl dgst -sha256 -hmac "$TOKEN"`.
     """
     return hmac.digest(token.encode(), b"webhook signature", "sha256").hex().encode()
@@ -92,39 +93,35 @@ def signing_key(token: str) -> bytes:
 class Outbox:
     """The table `outbox`, and its delivery.
 
-    Once a row is delivered or given up, its headers go, and its URL but for the host: either may hold a secret.
+    When a row is delivered or given up, its headers are deleted, and its URL except for the host: both may hold a
+    secret.
 
-    A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent: that header then reads
-    `sha256=<hex HMAC of "timestamp.body">` and `X-Timestamp` holds the timestamp in epoch seconds. The key is
+    A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent. That header then reads
+    `sha256=<hex HMAC of "timestamp.body">`, and `X-Timestamp` holds the timestamp in epoch seconds. The key is
     `signing_key(token)`.
 
     :param database: the sqlite file, whose table `outbox` exists.
     :param token: the server's token.
     :param timeout: seconds that a receiver may take, from the connection to its answer.
+    :param finish: seconds in which requests under way may finish after a stop.
     """
 
-    def __init__(self, database: Path, token: str, *, timeout: float = 10.0) -> None:
+    def __init__(self, database: Path, token: str, *, timeout: float = 10.0, finish: float = _FINISH_SECONDS) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._finish = finish
         self._key = signing_key(token)
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous = NORMAL")  # what a power cut undoes is delivered once more
-        self._db.execute("PRAGMA secure_delete = ON")  # what is removed from a row must not stay in the file
+        self._db.execute("PRAGMA secure_delete = ON")  # what is deleted from a row must leave the file too
         self._db.execute(_INDEX)
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver what is due, as soon as it is, until told to stop. Meant for a thread of its own."""
-        asyncio.run(self._run(stop))
+        """Deliver each row as soon as it is due, until told to stop; then close the database.
 
-    def deliver_due(self) -> int:
-        """Try what is due now, and what waited behind it. Not to be called while `run` is at work.
-
-        :returns: how many rows were delivered.
+        Blocks, so it needs a thread of its own.
         """
-        return asyncio.run(self._deliver_due())
-
-    def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        with closing(self._db):
+            asyncio.run(self._run(stop))
 
     # ---- when -------------------------------------------------------------------------------------
 
@@ -137,30 +134,19 @@ class Outbox:
                     version = self._version()
                     if _reap(lines) or version != seen or time.time() >= wake:
                         seen, wake = version, self._start(session, lines)
-                except Exception:  # whatever is wrong with one row or the disk, the others are still to be delivered
+                except Exception:  # one bad row, or a full disk: the other rows must still be delivered
                     log.exception("webhooks are not delivered for %g seconds", _PAUSE_SECONDS)
                     wake = 0.0
                     await asyncio.sleep(_PAUSE_SECONDS)
                 await asyncio.sleep(_POLL_SECONDS)
-            await _wind_up(lines)
-
-    async def _deliver_due(self) -> int:
-        lines: _Lines = {}
-        delivered = 0
-        async with self._new_session() as session:
-            self._start(session, lines)
-            while lines:
-                await asyncio.wait(lines.values(), return_when=asyncio.FIRST_COMPLETED)
-                delivered += sum(_reap(lines))
-                self._start(session, lines)
-        return delivered
+            await _finish(lines, self._finish)
 
     def _version(self) -> int:
-        # Changes when another connection commits, and costs microseconds (sqlite.org/pragma.html#pragma_data_version).
+        # Changes when another connection commits, and takes microseconds (sqlite.org/pragma.html#pragma_data_version).
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _start(self, session: aiohttp.ClientSession, lines: _Lines) -> float:
-        """Start the lines whose first row is due, and return the time at which the next one will be."""
+        """Start the lines whose first row is due. Returns the time at which the next row is due."""
         now, next_due = time.time(), math.inf
         hosts = Counter(_host(url) for _, url in lines)
         for kickoff_id, url, due, _ in self._db.execute(_HEADS).fetchall():
@@ -173,21 +159,18 @@ class Outbox:
         return next_due
 
     def _new_session(self) -> aiohttp.ClientSession:
-        # No cookies, which would tie one run to another. No limit: `_PER_HOST` is one that eats up nobody's timeout.
+        # No cookies: they would tie one run to another. No limit: waiting for one would use up a request's timeout,
+        # and `_PER_HOST` limits the requests before they start.
         connector = aiohttp.TCPConnector(limit=0)
         return aiohttp.ClientSession(connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
 
     # ---- what -------------------------------------------------------------------------------------
 
-    async def _deliver(self, session: aiohttp.ClientSession, line: _Line) -> int:
-        delivered = 0
+    async def _deliver(self, session: aiohttp.ClientSession, line: _Line) -> None:
         while row := self._due(line):
-            # Counted before it is sent, so that what ends the server, or fills the disk, is not sent in a tight loop.
+            # Counted before it is sent. Else a row that crashes the server, or fills the disk, would be sent endlessly.
             self._db.execute(_TRIED, (time.time() + _backoff(row.attempts + 1), row.position))
-            outcome = await self._post(session, row)
-            self._note(row, outcome)
-            delivered += outcome.delivered
-        return delivered
+            self._note(row, await self._post(session, row))
 
     def _due(self, line: _Line) -> _Row | None:
         found = self._db.execute(_HEAD, line).fetchone()
@@ -195,7 +178,7 @@ class Outbox:
         return row if row and row.due <= time.time() else None
 
     async def _post(self, session: aiohttp.ClientSession, row: _Row) -> _Attempt:
-        # The words of these errors may hold a header, so only their kind is told.
+        # The message of such an error may hold a header, so only its type is logged.
         if not _callable(row.url):
             return _Attempt("is no http or https URL")
         try:
@@ -217,34 +200,36 @@ class Outbox:
             headers |= {"X-Signature": f"sha256={digest}", "X-Timestamp": timestamp}
         return headers | {"Content-Type": "application/json"}
 
-    def _note(self, row: _Row, outcome: _Attempt) -> None:
+    def _note(self, row: _Row, attempt: _Attempt) -> None:
         tries, now = row.attempts + 1, time.time()
-        if outcome.delivered:
-            log.debug("run %s: %s %s", row.kickoff_id, _host(row.url), outcome.said)
+        if attempt.delivered:
+            log.debug("run %s: %s %s", row.kickoff_id, _host(row.url), attempt.said)
             self._db.execute(_DELIVERED, (now, _host(row.url), row.position))
-        elif outcome.passing and tries < _TRIES:
-            wait = max(_backoff(tries), outcome.wait)
-            log.info("run %s: %s %s; again in %.1f s", row.kickoff_id, _host(row.url), outcome.said, wait)
+        elif attempt.passing and tries < _TRIES:
+            wait = max(_backoff(tries), attempt.wait)
+            log.info("run %s: %s %s; again in %.1f s", row.kickoff_id, _host(row.url), attempt.said, wait)
             self._db.execute(_FAILED, (now + wait, row.position))
         else:
-            self._give_up(row, f"{outcome.said}, given up after {tries} tries" if tries > 1 else outcome.said)
+            self._give_up(row, f"{attempt.said}, given up after {tries} tries" if tries > 1 else attempt.said)
 
     def _give_up(self, row: _Row, reason: str) -> None:
         log.warning("run %s: a webhook is not delivered: %s %s", row.kickoff_id, _host(row.url), reason)
         self._db.execute(_GIVEN_UP, (reason, _host(row.url), row.position))
-        if row.attempts + 1 >= _TRIES:  # a receiver that was away for a day is not waited for again and again
+        if row.attempts + 1 >= _TRIES:  # the rest of the line need not wait another day for the same receiver
             self._db.execute(_LINE_GIVEN_UP, (reason, _host(row.url), row.kickoff_id, row.url))
 
 
-def _reap(lines: _Lines) -> list[int]:
-    ended = [line for line, task in lines.items() if task.done()]
-    return [task.result() for task in [lines.pop(line) for line in ended]]
+def _reap(lines: _Lines) -> bool:
+    ended = [lines.pop(line) for line, task in [*lines.items()] if task.done()]
+    for task in ended:
+        task.result()  # raises what went wrong in it
+    return bool(ended)
 
 
-async def _wind_up(lines: _Lines) -> None:
-    # A request cut off here is sent again by the next server.
+async def _finish(lines: _Lines, seconds: float) -> None:
+    # The next server sends again what is cut off here.
     if lines:
-        _, unfinished = await asyncio.wait(lines.values(), timeout=_WIND_UP_SECONDS)
+        _, unfinished = await asyncio.wait(lines.values(), timeout=seconds)
         for task in unfinished:
             task.cancel()
 
@@ -256,13 +241,12 @@ def _judged(status: int, retry_after: str) -> _Attempt:
     if 300 <= status < 400:  # noqa: PLR2004 - the same
         return _Attempt(f"{said}, and redirects are not followed")
     passing = status in _PASSING or status >= 500  # noqa: PLR2004 - the same
-    return _Attempt(
-        said, passing=passing, wait=min(headers.retry_after(retry_after, time.time()), _LONGEST_RETRY_AFTER)
-    )
+    wait = min(headers.retry_after(retry_after, time.time()), _LONGEST_RETRY_AFTER)
+    return _Attempt(said, passing=passing, wait=wait)
 
 
 def _backoff(tries: int) -> float:
-    # 1 second, doubling up to five minutes; a fifth of jitter, so that lines do not march in step.
+    # One second, doubling up to five minutes. A fifth of jitter spreads the lines out.
     return min(_LONGEST_WAIT, 2.0 ** min(tries - 1, 16)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
 
@@ -275,12 +259,12 @@ def _callable(url: str) -> bool:
 
 
 def _exact(url: str) -> URL:
-    # As it was given, since whoever gave it may have signed it; quoted where it could not be sent as it is.
+    # Unchanged, since its owner may have signed it; quoted only if it cannot be sent as it is.
     return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
 def _host(url: str) -> str:
-    # Never more of a URL is told or logged: a path or a query may be a secret.
+    # No more of a URL is ever logged or kept: its path or query may hold a secret.
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:

@@ -69,10 +69,6 @@ class Runs:
         rows = self._all("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
         return json.loads(rows[0]["request"]).get("inputs") if rows else None
 
-    def newest(self, limit: int) -> list[StoredRun]:
-        """Return the runs kicked off last, the newest first."""
-        return [_stored(row) for row in self._all(_SELECT + "ORDER BY position DESC LIMIT ?", limit)]
-
     def listed(self, limit: int) -> list[ListedRun]:
         """Return the runs kicked off last, the newest first, as a list shows them."""
         query = (

@@ -1,4 +1,4 @@
-"""A real receiver of webhooks on a loopback socket."""
+"""A real receiver of webhooks on a loopback socket, and the outbox that delivers to it, on a thread as in the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from airflow_provider_crewai.server.outbox import Outbox
 
 
 @dataclass
@@ -84,3 +87,18 @@ def receiving(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
         receiver.hung_up.set()
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def delivering(database: Path, token: str, timeout: float = 10, finish: float = 60) -> Iterator[None]:
+    """Let an outbox deliver. What it has begun by the end of the block it finishes, within so many seconds."""
+    stop = threading.Event()
+    outbox = Outbox(database, token, timeout=timeout, finish=finish)
+    thread = threading.Thread(target=outbox.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()

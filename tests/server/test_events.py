@@ -16,9 +16,7 @@ from typing import Any
 
 import pytest
 from aop_server import REPOSITORY
-from receiver import receiving
-
-from airflow_provider_crewai.server.outbox import Outbox
+from receiver import delivering, receiving
 
 META = {"requestId": "travel-req-123", "source": "web-app"}
 TOKEN = "a-token-of-the-receiver"
@@ -448,8 +446,8 @@ def test_a_run_reaches_its_receiver(database: Path, crew: Sent) -> None:
     with receiving() as receiver, closing(sqlite3.connect(database, isolation_level=None)) as db:
         db.execute("DELETE FROM outbox WHERE kickoff_id != 'crew'")
         db.execute("UPDATE outbox SET url = replace(url, 'http://127.0.0.1', ?)", (receiver.url,))
-        with closing(Outbox(database, "a secret")) as outbox:
-            assert outbox.deliver_due() == len(crew.rows)
+        with delivering(database, "a secret"):
+            receiver.wait_for(len(crew.rows))
     for path in ("/task", "/step", "/crew", "/stream"):
         assert [one.json() for one in receiver.received if one.path == path] == crew.to(path)
     assert {one.headers["Authorization"] for one in receiver.received if one.path == "/stream"} == {f"Bearer {TOKEN}"}

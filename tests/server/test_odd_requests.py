@@ -240,7 +240,7 @@ def test_no_header_is_an_error(odd: Odd, name: str, value: str) -> None:
 def test_one_field_twice_is_no_error_and_the_first_one_counts(odd: Odd) -> None:
     fields = [("input.topic", "first"), ("input.topic", "second"), ("input.audience", "x")]
     assert odd.page("POST", "/runs", fields)[0] == 303
-    assert odd.runs.inputs(odd.runs.newest(1)[0].kickoff_id) == {"topic": "first", "audience": "x"}
+    assert odd.runs.inputs(odd.runs.listed(1)[0].kickoff_id) == {"topic": "first", "audience": "x"}
 
 
 # ---- what is logged of it -------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_without_a_session_there_is_only_the_login_form(server: PageServer, path
 def test_without_a_session_nothing_is_done(server: PageServer, path: str) -> None:
     fields: dict[str, str | list[str]] = {"input.topic": "x", "input.audience": "y"}
     assert server.send(path, fields, cookie="").status == 401
-    assert server.runs.newest(9) == []
+    assert server.runs.listed(9) == []
 
 
 def test_a_ticket_lets_in_once(server: PageServer) -> None:
@@ -314,7 +314,7 @@ def test_a_form_from_elsewhere_does_nothing(server: PageServer, headers: dict[st
     for path in ("/runs", f"/runs/{run.kickoff_id}/stop", "/questions/q", "/login", "/logout"):
         seen = server.ask("POST", path, body, **headers)
         assert (seen.status, seen.headers["Set-Cookie"]) == (403, None)
-    assert [each.state for each in server.runs.newest(9)] == ["PAUSED"]
+    assert [each.state for each in server.runs.listed(9)] == ["PAUSED"]
     assert open_question(server.runs.questions(run.kickoff_id))
 
 
@@ -329,7 +329,7 @@ def test_a_form_of_ours_is_taken_whatever_the_browsers_age(server: PageServer, h
 @pytest.mark.parametrize("key", ["", "0" * 64, "\u00e9"])
 def test_a_form_without_the_sessions_key_does_nothing(server: PageServer, key: str) -> None:
     assert server.send("/runs", {"key": key, "input.topic": "a", "input.audience": "b"}).status == 403
-    assert server.runs.newest(9) == []
+    assert server.runs.listed(9) == []
 
 
 def test_another_sessions_key_is_none(server: PageServer) -> None:
@@ -547,14 +547,14 @@ def test_a_limit_that_is_none_does_no_harm(server: PageServer, limit: str) -> No
 
 
 def kicked_off(server: PageServer) -> dict[str, object]:
-    inputs = server.runs.inputs(server.runs.newest(1)[0].kickoff_id)
+    inputs = server.runs.inputs(server.runs.listed(1)[0].kickoff_id)
     assert isinstance(inputs, dict)
     return {**inputs}
 
 
 def test_a_form_kicks_off_with_text_as_it_was_typed(server: PageServer) -> None:
     seen = server.send("/runs", {"input.topic": '{"a": 1}\r\n2', "input.audience": "7"})
-    assert (seen.status, seen.headers["Location"]) == (303, f"/runs/{server.runs.newest(1)[0].kickoff_id}")
+    assert (seen.status, seen.headers["Location"]) == (303, f"/runs/{server.runs.listed(1)[0].kickoff_id}")
     assert kicked_off(server) == {"topic": '{"a": 1}\n2', "audience": "7"}
 
 
@@ -598,7 +598,7 @@ def test_a_form_that_cannot_be_is_shown_again_as_it_was_typed(
     text = Document(seen.text).text
     assert problem in text
     assert all(str(value) in text for name, value in fields.items() if name != "json")
-    assert server.runs.newest(1) == []
+    assert server.runs.listed(1) == []
 
 
 def test_an_earlier_runs_inputs_can_be_used_again(server: PageServer) -> None:
@@ -671,7 +671,7 @@ def test_a_run_can_be_stopped_once(server: PageServer) -> None:
     path = f"/runs/{run.kickoff_id}/stop"
     assert path in [form["action"] for form in Document(server.see(f"/runs/{run.kickoff_id}")).all("form")]
     assert server.send(path, {}).status == 303
-    assert server.runs.newest(1)[0].state == "REVOKED"
+    assert server.runs.listed(1)[0].state == "REVOKED"
     assert server.send(path, {}).status == 409
     assert path not in server.see(f"/runs/{run.kickoff_id}")
 
