@@ -1,22 +1,62 @@
-"""Who may speak to the server: this machine, by its own names, with the token."""
+"""Who may talk to the server: programs on this machine, by its loopback names, with the token."""
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from airflow_provider_crewai.server import state
+
+TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
+
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The bearer token that requests must carry.
+
+    :param hint: a sentence that says where the token is.
+    """
+
+    value: str = field(repr=False)
+    hint: str
+
+    @classmethod
+    def found(cls, given: Path | None, kept: Path) -> Token:
+        """Find the token: in the file that the user names, else in the environment, else in the state directory.
+
+        :param given: the file that the user names, if any.
+        :param kept: the file in the state directory; it gets a new token if there is none.
+        :raises OSError: a file cannot be read, or others can read the kept one.
+        :raises ValueError: the file that the user names is empty.
+        """
+        if given:
+            if not (token := given.read_text(encoding="utf-8").strip()):
+                raise ValueError(f"--token-file {given} is empty")
+            return cls(token, f"It is in the file {given} on the server's machine.")
+        if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+            return cls(token, f"It is the ${TOKEN_VARIABLE} that the server was started with.")
+        token = state.kept_token(kept)
+        log.info("the bearer token is in %s", kept)
+        return cls(token, f"It is in the file {kept} on the server's machine.")
 
 
 def key_of(token: str) -> bytes:
-    """Return the server's token as what is compared, and signed with.
+    """Return the server's token in the form that is compared and signed with.
 
-    :raises ValueError: it is empty, and would let in everybody.
+    :raises ValueError: the token is empty, and would let everybody in.
     """
     if not token.strip():
         raise ValueError("the token is empty")
@@ -24,9 +64,9 @@ def key_of(token: str) -> bytes:
 
 
 class Bearer:
-    """Lets through only who knows the token.
+    """Lets a request through only with the token.
 
-    :raises ValueError: there is none to know.
+    :raises ValueError: the token is empty.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -34,7 +74,7 @@ class Bearer:
         self._token = key_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, in the two texts seen live, or let the request through."""
+        """Let the request through, or answer 401 with one of the two texts seen live."""
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Bearer"})
@@ -44,13 +84,13 @@ class Bearer:
 
 
 class LoopbackOnly:
-    """Refuses requests for other names: a web page that rebinds its own name to us sends that name as Host."""
+    """Refuses a Host other than loopback. A web page that rebinds its own name to this machine sends that name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 400, or let the request through."""
+        """Let the request through, or answer 400."""
         if scope["type"] == "http" and not _LOOPBACK.fullmatch(Headers(scope=scope).get("host", "")):
             await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
         else:

@@ -35,11 +35,11 @@ def create_app(
     """Build the application.
 
     :param runs: the store of all runs.
-    :param launcher: what describes the crew and runs its kickoffs.
-    :param token: the bearer token that every endpoint wants.
-    :param greeting: the line to print once requests are answered.
-    :param strict: whether the live service's quirks are kept where they make a crew harder to use.
-    :param pages: routes for a browser, which see to their own access.
+    :param launcher: describes the project and runs its kickoffs.
+    :param token: the bearer token that every endpoint of the API wants.
+    :param greeting: the line to print as soon as the server answers requests.
+    :param strict: whether to keep those quirks of the live service that make a crew harder to use.
+    :param pages: routes for a browser, which check access themselves.
     """
 
     @asynccontextmanager
@@ -47,23 +47,25 @@ def create_app(
         print(greeting, flush=True)  # noqa: T201 - the one line that scripts read
         yield
 
-    api = _Api(runs, launcher, strict=strict)
-    bearer = [Middleware(Bearer, token=token)]
     return Starlette(
-        routes=[
-            Route("/inputs", api.inputs, middleware=bearer),
-            Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
-            Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
-            Route("/resume", api.resume, methods=["POST"], middleware=bearer),
-            Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
-            # Its address is the key: it holds the question's random id, and was told to nobody but the webhook.
-            Route("/feedback/{question_id}", api.feedback, methods=["POST"]),
-            *pages,
-        ],
+        routes=[*_routes(_Api(runs, launcher, strict=strict), token), *pages],
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers=_REFUSALS,
         lifespan=lifespan,
     )
+
+
+def _routes(api: _Api, token: str) -> list[BaseRoute]:
+    bearer = [Middleware(Bearer, token=token)]
+    return [
+        Route("/inputs", api.inputs, middleware=bearer),
+        Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
+        Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
+        Route("/resume", api.resume, methods=["POST"], middleware=bearer),
+        Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
+        # The address is the key: it holds the question's random id, and only the webhook was told.
+        Route("/feedback/{question_id}", api.feedback, methods=["POST"]),
+    ]
 
 
 class _Api:
@@ -86,13 +88,13 @@ class _Api:
         return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
 
     async def feedback(self, request: Request) -> Response:
-        # Asked first: whoever does not know the address is not listened to.
+        # Looked up first: the server reads no body from a client that does not know an address.
         question = self._runs.question(request.path_params["question_id"])
         if question is None:
             raise HTTPException(404, "No such request")
         said = _feedback(await _body(request))
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
-            raise HTTPException(409, "This request has been answered already, or its run has ended")
+            raise HTTPException(409, "This request has an answer already, or its run has ended")
         return _json(_RESUMED)
 
     def stop(self, request: Request) -> Response:
@@ -110,7 +112,7 @@ class _Api:
 
     def _status(self, run: StoredRun | None) -> JSONObject:
         waits = run is not None and run.state == "PAUSED"
-        # Live, a crew that waits for a human cannot be told from one that never was; a flow can.
+        # The live service hides a crew that waits for a human, but not a flow.
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
         question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
@@ -120,17 +122,17 @@ class _Api:
         question = self._asked(answer)
         if question is None:
             raise HTTPException(
-                404, "Execution not found, or it asked no such question: see 'human_input' in its status"
+                404, "Execution not found, or it did not ask this question: see 'human_input' in its status"
             )
         if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
-            raise HTTPException(409, "This question has been answered already or was given up, or its run has ended")
+            raise HTTPException(409, "This question has an answer already, was given up, or its run has ended")
         return _json({"kickoff_id": question.kickoff_id, **_RESUMED})
 
     def _resume_as_live(self, answer: Answer) -> Response:
         question = self._asked(answer)
         if question is not None:
             self._launcher.answer(question.question_id, answer.feedback, approved=None)
-        # Always 200 with an id never seen before, even where nothing was resumed.
+        # Always 200 and a new id, even if nothing was resumed.
         return _json({"kickoff_id": self._runs.alias(question.kickoff_id if question else answer.kickoff_id)})
 
     def _asked(self, answer: Answer) -> StoredQuestion | None:
@@ -142,7 +144,7 @@ class _Api:
 
 
 def _json(body: JSONObject, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    # In ASCII, since a lone surrogate, which a kickoff may hold, has no other encoding.
+    # Written in ASCII: a kickoff may hold lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
@@ -165,7 +167,7 @@ def _feedback(sent: bytes) -> str:
 
 
 def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
     return _json({"detail": error.detail}, error.status_code, error.headers)
 
 
@@ -178,11 +180,11 @@ def _not_json(_: Request, __: Exception) -> Response:
 
 
 def _gone(_: Request, __: Exception) -> Response:
-    return PlainTextResponse("The request ended before its body did", 400)  # which nobody hears
+    return PlainTextResponse("The request ended before its body did", 400)  # nobody receives it
 
 
 def _project_error(_: Request, error: Exception) -> Response:
-    # Of no other 5xx a client may believe that nothing was started; and files may be saved one by one.
+    # Only after 503 may a client believe that no run was started. An editor may still be saving the other files.
     return _json({"detail": str(error)}, 503, {"Retry-After": "1"})
 
 

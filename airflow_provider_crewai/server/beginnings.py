@@ -1,4 +1,4 @@
-"""The beginnings of values, for people: however large a value is, no more of it is written than is shown."""
+"""The beginnings of values, for people. However large a value is, no more of it is formatted than is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _LISTED = 4
 
 
 def beginning(value: JSON, length: int, indent: int | None = 2) -> str:
-    """Return a text, or any other value as JSON for people, and nothing for None; at most one character too many."""
+    """Return the beginning of a text, or of any other value as indented JSON; an empty text for None.
+
+    :param length: characters. One more shows that the value goes on.
+    """
     if isinstance(value, str):
         return value[: length + 1]
     if value is None:
@@ -24,13 +27,13 @@ def beginning(value: JSON, length: int, indent: int | None = 2) -> str:
             size += len(piece)
             if size > length:
                 break
-    except RecursionError:  # an earlier version kept any depth
+    except RecursionError:  # an earlier version of the server kept values of any depth
         written.append("…")
     return "".join(written)[: length + 1]
 
 
 def whole(value: JSON) -> str:
-    """Return all of a value: for people, unless most of that were blanks before the lines of what is nested deeply."""
+    """Return all of a value: as indented JSON, or as compact JSON where indentation would be most of it."""
     if isinstance(value, str | None):
         return value or ""
     compact = json.dumps(value, ensure_ascii=False)
@@ -45,6 +48,6 @@ def one_line(value: JSON, length: int) -> str:
 
 
 def title(inputs: JSON) -> str:
-    """Return a run's inputs in one line, which is what tells it from the others."""
+    """Return a run's inputs in one line, so that a person can tell it from the others."""
     named = inputs.items() if isinstance(inputs, dict) else ()
     return " · ".join(f"{one_line(name, 30)}: {one_line(value, 60)}" for name, value in islice(named, _LISTED))

@@ -1,54 +1,88 @@
-"""The server's socket: one client that keeps it waiting, or a thousand of them, shut nobody else out."""
+"""The server's socket and its connections. Slow clients, however many, shut nobody else out."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_provider_crewai.server import private, state
+
 MAX_HEAD = 32 * 1024
-"""Bytes of a request's line and headers that are kept until they are complete."""
+"""The most bytes of a request's line and headers."""
 
 _BACKLOG = 64
 _STOP_WITHIN = 5
 
 
+def listen(host: str, port: int, kept: Path) -> socket.socket:
+    """Listen at an address.
+
+    :param port: 0 takes the port of last time if it is free, else any free one.
+    :param kept: the file that keeps the port of last time.
+    :raises OSError: the port is taken, or the file cannot be used.
+    """
+    if port:
+        return _listen_at(host, port)
+    last = state.kept_port(kept)
+    try:
+        # Airflow's connections name the port of last time, and so do the callback URLs of waiting flows.
+        listener = _listen_at(host, last)
+    except OSError:
+        listener = _listen_at(host, 0)
+    private.write(kept, f"{listener.getsockname()[1]}\n")
+    return listener
+
+
+def _listen_at(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def most_connections() -> int:
-    """Return how many connections may be open: files are needed for other things, too."""
+    """Return how many connections may be open. They must leave file descriptors for everything else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 400 if soft == resource.RLIM_INFINITY else max(8, min(400, soft // 2))
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that is closed where its client keeps us waiting; where there are too many, those go first."""
+    """A connection that closes if its client is too slow. If too many are open, the slowest is closed first."""
 
     seconds = 20.0
-    """How long a client may keep the server waiting for a request, from the first byte of its head to the last of its
-    body, or for its reading of an answer. Everybody is on this machine."""
+    """How long the server waits for a client: for a whole request, or for the client to read an answer. All clients are
+    on this machine."""
 
     most = most_connections()
     """How many connections may be open at once."""
 
     late: asyncio.TimerHandle | None = None
-    """What closes it while its client keeps us waiting."""
+    """The timer that closes the connection, while the server waits for its client."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait for a request; make room where too many wait."""
+        """Wait for a request, and make room if too many connections are open."""
         super().connection_made(transport)
         self._look()
         if len(self.connections) > self.most:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         super().connection_lost(exc)
         self._wait(waiting=False)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Take what the client sent."""
         super().data_received(data)
         self._look()
 
@@ -63,7 +97,7 @@ class BoundedConnection(H11Protocol):
         self._look()
 
     def resume_writing(self) -> None:
-        """Go on, since the client has read."""
+        """Continue, since the client has read."""
         super().resume_writing()
         self._look()
 
@@ -87,15 +121,15 @@ class BoundedConnection(H11Protocol):
 
 
 def new_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection) -> uvicorn.Server:
-    """Make a server of an application, whose connections have these bounds."""
+    """Make a server that runs an application over bounded connections."""
     config = uvicorn.Config(
         app,
-        http=connection,  # by h11, which has a bound for headers; httptools has none
+        http=connection,  # by h11, which limits the size of headers; httptools does not
         ws="none",
         h11_max_incomplete_event_size=MAX_HEAD,
         backlog=_BACKLOG,
         log_config=None,
-        proxy_headers=False,  # nobody stands between: who says so with X-Forwarded-For would choose his name in the log
+        proxy_headers=False,  # there is no proxy: a client could choose its name in the log by X-Forwarded-For
         server_header=False,
         timeout_graceful_shutdown=_STOP_WITHIN,
     )

@@ -1,4 +1,4 @@
-"""JSON that others send: read within bounds that all who are handed it later can keep."""
+"""JSON that clients send, read within bounds: crewai, sqlite and Airflow must be able to hold the value later."""
 
 from __future__ import annotations
 
@@ -9,32 +9,27 @@ from airflow_provider_crewai.server.crew_process.storable import MAX_DEPTH
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 _TOO_DEEP = f"The JSON is nested more than {MAX_DEPTH} levels deep"
+_INFINITE = (float("inf"), float("-inf"))
 
 
 class NotJSON(ValueError):
-    """A text is no JSON."""
+    """A text is not JSON."""
 
 
 class BeyondBounds(ValueError):
-    """A text is JSON that nobody can use here; the message says why."""
+    """A text is JSON that this server cannot use; the message says why."""
 
 
 def read(text: str | bytes | bytearray) -> JSON:
     """Read JSON.
 
-    :raises NotJSON: it is none.
-    :raises BeyondBounds: it is nested too deeply, or holds a number that is none to Python.
+    :raises NotJSON: the text is not JSON.
+    :raises BeyondBounds: it is nested too deeply, or holds a number that Python cannot hold.
     """
     try:
-        value: JSON = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NotJSON(str(error)) from None
+        value = _loaded(text)
     except RecursionError:
         raise BeyondBounds(_TOO_DEEP) from None
-    except (NotJSON, BeyondBounds):
-        raise
-    except ValueError:  # what int() says
-        raise BeyondBounds("A number has too many digits") from None
     if is_deeper(value, MAX_DEPTH):
         raise BeyondBounds(_TOO_DEEP)
     return value
@@ -43,21 +38,33 @@ def read(text: str | bytes | bytearray) -> JSON:
 def read_object(text: bytes) -> JSONObject:
     """Read a JSON object.
 
-    :raises NotJSON: it is none.
+    :raises NotJSON: the text is not a JSON object.
     :raises BeyondBounds: see `read`.
     """
     value = read(text)
     if not isinstance(value, dict):
-        raise NotJSON("no object")
+        raise NotJSON("not an object")
     return value
 
 
 def is_deeper(value: JSON, levels: int) -> bool:
-    """Tell whether a value has more levels of lists and objects than so many."""
+    """Return whether a value nests lists and objects more levels deep than this."""
     level = [value]
     for _ in range(levels):
         level = [inner for each in level for inner in _inner(each)]
     return any(isinstance(each, dict | list) for each in level)
+
+
+def _loaded(text: str | bytes | bytearray) -> JSON:
+    try:
+        value: JSON = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NotJSON(str(error)) from None
+    except (NotJSON, BeyondBounds):
+        raise
+    except ValueError:  # from int()
+        raise BeyondBounds("A number has too many digits") from None
+    return value
 
 
 def _inner(value: JSON) -> list[JSON]:
@@ -72,6 +79,6 @@ def _refuse(constant: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise BeyondBounds(f"{text[:20]} is too large a number")
+    if number in _INFINITE:
+        raise BeyondBounds(f"The number {text[:20]} is too large")
     return number

@@ -1,6 +1,6 @@
-"""The queue: which runs may start, which have died, and what becomes of them.
+"""The queue: starts runs as slots come free, and handles those whose process has died.
 
-A run's process holds a lock on a file for as long as it lives, so also the next server knows whether it is alive.
+A run's process holds a lock on a file while it lives. So the next server, too, knows whether the process is alive.
 """
 
 from __future__ import annotations
@@ -29,32 +29,33 @@ from airflow_provider_crewai.wire.model import JSONObject
 OnLost = Literal["fail", "resume"]
 
 MAX_LIVES = 5
-"""Processes that a run may have before it is given up: one that kills them all would be resumed for ever."""
+"""How many processes a run may have. A run that kills each of them would otherwise be resumed for ever."""
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the queue and at the locks."""
 
 TIDY_EVERY = 5.0
-"""Seconds for which the password of a webhook may still be read from the disk when its run has ended."""
+"""Seconds for which the password of a webhook stays on the disk after its run has ended."""
 
 CLEAN_EVERY = 60.0
-"""Seconds between two looks for runs that are old enough to be deleted."""
+"""Seconds between two searches for runs that are old enough to delete."""
 
 log = logging.getLogger(__name__)
 
 
 class MissingInputs(ValueError):
-    """A kickoff lacks inputs that the crew's prompts need. The message names them, as the live service does."""
+    """A kickoff lacks inputs that the crew's prompts need. The message lists them, as the live service does."""
 
 
 class Launcher:
-    """Starts the runs that wait, as slots come free, and sees to those whose process has died.
+    """Starts waiting runs as slots come free, and handles runs whose process has died.
 
     :param runs: the store of all runs.
-    :param warm: the warm process, which starts a run's.
+    :param warm: the warm process, which starts the processes of runs.
     :param home: the folder of all runs.
-    :param slots: how many runs may be at work at once; one that waits for a human does not count.
-    :param on_lost: what becomes of a crew's run whose process dies: it fails, or it goes on from its finished tasks.
+    :param slots: how many runs may work at once. A run that waits for a human does not count.
+    :param on_lost: what happens when the process of a crew's run dies: the run fails, or resumes after its finished
+        tasks.
     :param keep: seconds after which an ended run is deleted.
     """
 
@@ -65,25 +66,25 @@ class Launcher:
         self._slots = slots
         self._on_lost = on_lost
         self._keep = keep
-        self._lock = threading.Lock()  # between a claim and the run's own lock nobody may look
+        self._lock = threading.Lock()  # a claimed run seems dead until its process holds its own lock
 
     def description(self) -> Description:
-        """Say what the project is.
+        """Describe the project.
 
-        :raises ProjectError: it cannot be loaded.
+        :raises ProjectError: the project cannot be loaded.
         """
         return self._warm.description()
 
     def kickoff(self, request: JSONObject) -> str:
-        """Keep a run and start it, if a slot is free.
+        """Keep a run, and start it if a slot is free.
 
-        :param request: the kickoff's body, whose `inputs` is an object where there is one.
+        :param request: the kickoff's body. Its `inputs`, if any, must be an object.
         :returns: its kickoff_id.
-        :raises MissingInputs: an input is missing; nothing was kept.
-        :raises ProjectError: the project cannot be loaded; nothing was kept.
+        :raises MissingInputs: an input is missing; no run was kept.
+        :raises ProjectError: the project cannot be loaded; no run was kept.
         """
         given = request.get("inputs") or {}
-        assert isinstance(given, dict)  # noqa: S101 - seen to by who read the request
+        assert isinstance(given, dict)  # noqa: S101 - the caller has checked it
         if missing := ", ".join(name for name in self.description().required if name not in given):
             raise MissingInputs(f"Missing inputs: {missing}")
         kickoff_id = self._runs.add(request)
@@ -91,50 +92,53 @@ class Launcher:
         return kickoff_id
 
     def dispatch(self) -> None:
-        """Start the runs that wait, in order, while there are free slots and the project can be loaded."""
-        going_on = True
-        while going_on and self._runs.claimable(self._slots) and self._is_loaded():
+        """Start waiting runs, in order, while slots are free and the project can be loaded."""
+        started = True
+        while started and self._runs.claimable(self._slots) and self._is_loaded():
             with self._lock:
                 kickoff_id = self._runs.claim(self._slots)
-                going_on = kickoff_id is not None and self._start(kickoff_id)
+                started = kickoff_id is not None and self._start(kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Give a run a human's answer. False if there was one already, or the run has ended.
+        """Give a run a human's answer. A run that waits without a process gets one at the next look at the queue.
 
-        A run that waits without a process goes on when somebody looks round, which is soon.
+        :returns: False if the question has an answer already, or the run has ended.
         """
         return self._runs.answer(question_id, feedback, approved=approved)
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run and every process of its group.
 
-        :param kickoff_id: the run, also by an id that a resume made up for it.
-        :returns: False if it had already ended, or never was.
+        :param kickoff_id: the run's id, or an id that a resume made up for it.
+        :returns: False if the run had ended already, or there is none.
         """
         with self._lock:
             run = self._runs.get(kickoff_id)
             if run is None or not self._runs.end(run.kickoff_id, "REVOKED", "Task was revoked"):
                 return False
-            run = self._runs.get(run.kickoff_id)  # again, since its process may have noted its pid meanwhile
-            # Asked first, since the pid of a dead process may be somebody else's by now.
-            if run and run.pid and self._is_alive(run.kickoff_id):
-                with suppress(ProcessLookupError):
-                    os.killpg(run.pid, signal.SIGKILL)
+            self._kill(run.kickoff_id)
         return True
 
+    def _kill(self, kickoff_id: str) -> None:
+        run = self._runs.get(kickoff_id)  # again, since its process may have noted its pid meanwhile
+        # The pid of a dead process may belong to another one by now.
+        if run and run.pid and self._is_alive(kickoff_id):
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+
     def log_tail(self, kickoff_id: str, length: int) -> str:
-        """Return the last so many bytes of what a run has printed."""
-        with suppress(OSError):  # none, or something else in its place
+        """Return the last `length` bytes of what a run has printed."""
+        with suppress(OSError):  # there is no log, or something else in its place
             descriptor = private.opened(self._home / kickoff_id / "log", os.O_RDONLY)
             with os.fdopen(descriptor, "rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - length))
                 return file.read().decode("utf-8", "replace")
         return ""
 
-    # ---- the look round ---------------------------------------------------------------------------
+    # ---- the queue --------------------------------------------------------------------------------
 
     def keep_going(self, stop: threading.Event) -> None:
-        """Look round until told to stop."""
+        """Look after the queue until told to stop."""
         tidied_at = cleaned_at = 0.0
         while not stop.wait(LOOK_EVERY):
             try:
@@ -145,26 +149,26 @@ class Launcher:
                 if time.monotonic() - cleaned_at > CLEAN_EVERY:
                     cleaned_at = time.monotonic()
                     self._clean()
-            except (OSError, sqlite3.Error):  # a full disk, say: what it keeps from being done now is done later
-                log.exception("the runs could not be looked at")
+            except (OSError, sqlite3.Error):  # such as a full disk; the next look tries again
+                log.exception("the server could not look after its runs")
 
     def look(self) -> None:
-        """See to the runs whose process is gone, then start what waits."""
+        """Handle the runs whose process is gone, then start waiting runs."""
         with self._lock:
             for run in self._runs.under_way():
                 if not self._is_alive(run.kickoff_id):
-                    self._see_to_lost(run.kickoff_id)
+                    self._handle_lost(run.kickoff_id)
             for run in self._runs.paused():
-                self._see_to_paused(run)
+                self._handle_paused(run)
         self.dispatch()
 
     def _is_loaded(self) -> bool:
-        # Without the lock: loading takes seconds, in which others may want to stop a run.
+        # Without the lock: loading takes seconds, and somebody may want to stop a run meanwhile.
         try:
             self._warm.make_ready()
         except ProjectError as error:
             if self._runs.hold(f"Task is pending: {error}"):
-                log.warning("no run is started: %s", error)
+                log.warning("no run can start: %s", error)
             return False
         self._runs.hold(None)
         return True
@@ -174,38 +178,41 @@ class Launcher:
             pid = self._warm.start(kickoff_id)
         except ProjectError as error:
             self._runs.put_back(kickoff_id)
-            log.warning("run %s is not started yet: %s", kickoff_id, error)
+            log.warning("run %s cannot start yet: %s", kickoff_id, error)
             return False
         except WarmProcessDied as error:
-            # If the run was started all the same, it holds its lock; if not, the next look round sees to it.
-            log.warning("the warm process died (%s) when it was to start run %s", error, kickoff_id)
+            # If the run was started all the same, it holds its lock. If not, the next look handles it.
+            log.warning("the warm process died (%s) before it said whether it started run %s", error, kickoff_id)
             return False
         self._runs.set_pid(kickoff_id, pid)
         return True
 
-    def _see_to_lost(self, kickoff_id: str) -> None:
-        run = self._runs.get(kickoff_id)  # again, since it may have ended before it let its lock go
+    def _handle_lost(self, kickoff_id: str) -> None:
+        run = self._runs.get(kickoff_id)  # again, since it may have ended before it released its lock
         if run is None or run.state not in UNDER_WAY:
             return
         if run.pid:
-            _end_leftovers(run.pid)
-        if run.state == "STARTED" and run.lives < MAX_LIVES:  # it was not at work yet, so it can begin once more
+            _kill_leftovers(run.pid)
+        if run.state == "STARTED" and run.lives < MAX_LIVES:  # the crew had not begun, so it can begin once more
             self._runs.requeue(kickoff_id, "STARTED")
-            return
+        else:
+            self._resume_or_fail(run)
+
+    def _resume_or_fail(self, run: StoredRun) -> None:
         died = f"The run's process {run.exit or 'died'} {self._how_far(run)}"
         if self._on_lost == "resume" and run.answer.get("unit") == "task" and run.lives < MAX_LIVES:
-            if self._runs.requeue(kickoff_id, *UNDER_WAY):
-                log.warning("run %s: %s; it goes on from there in another process", kickoff_id, died)
-        elif self._runs.end(kickoff_id, "FAILED", died):
-            log.warning("run %s: %s; see %s", kickoff_id, died, self._home / kickoff_id / "log")
+            if self._runs.requeue(run.kickoff_id, *UNDER_WAY):
+                log.warning("run %s: %s; another process resumes it there", run.kickoff_id, died)
+        elif self._runs.end(run.kickoff_id, "FAILED", died):
+            log.warning("run %s: %s; see %s", run.kickoff_id, died, self._home / run.kickoff_id / "log")
 
-    def _see_to_paused(self, run: StoredRun) -> None:
-        """Where a run waits without a process, give it one once it is answered."""
+    def _handle_paused(self, run: StoredRun) -> None:
+        """Give a run that waits without a process a new one as soon as its question has an answer."""
         if self._is_alive(run.kickoff_id):
             return
         question = self._runs.questions(run.kickoff_id)[-1]
         if question.kind != "flow" and run.answer.get("unit") != "task":
-            # A flow that waits in the middle of a method, to which no other process can return.
+            # The flow waited in the middle of a method, and no other process can return there.
             died = f"The run's process {run.exit or 'died'} while it waited for an answer in a flow's method"
             self._runs.end(run.kickoff_id, "FAILED", died)
         elif question.answered_at is not None:
@@ -219,7 +226,7 @@ class Launcher:
         return f"after {done} of {total} crew tasks" if total else f"after {done} flow methods"
 
     def _clean(self) -> None:
-        # The rows go last, since by them the next server finds what this one has left, if it is killed meanwhile.
+        # The rows go last: by them the next server finds what is left to delete, if this one is killed meanwhile.
         old = self._runs.ended_before(time.time() - self._keep)
         for kickoff_id in old:
             shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
@@ -241,17 +248,17 @@ class Launcher:
 
 
 def _forget_flows(states: Path, kickoff_ids: list[str]) -> None:
-    """Delete what crewai has kept of the flows of these runs. What a project keeps under ids of its own is its own."""
+    """Delete the states that crewai keeps of these runs' flows. States under ids of the project's own stay."""
     if kickoff_ids and states.exists():
         with closing(sqlite3.connect(states, timeout=30)) as db, db:
             for table in ("flow_states", "pending_feedback"):  # crewai's, 1.15.2 to 1.15.30
                 db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in kickoff_ids])  # noqa: S608 - constants
 
 
-def _end_leftovers(group: int) -> None:
-    """End what a dead process has left of its group, whose number nobody else is given while there is any."""
+def _kill_leftovers(group: int) -> None:
+    """Kill what is left of a dead process's group. The system reuses its number only when nothing is left."""
     try:
-        os.kill(group, 0)  # if there is such a process again, nothing was left
+        os.kill(group, 0)  # if such a process exists again, nothing was left
     except ProcessLookupError:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_crewai.server import private
+from airflow_provider_crewai.server.access import TOKEN_VARIABLE
 from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
 from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
 
-TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not a token
 FAILURE_HOLDS = 5.0
 """Seconds for which a project that could not be loaded is not tried again, unless its files change."""
 

@@ -48,7 +48,7 @@ def logged(capfd: pytest.CaptureFixture[str], pattern: str, seconds: float = 30)
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com"])  # noqa: S104 - refused
 def test_a_host_that_is_not_loopback_is_refused(host: str) -> None:
-    assert f"{host} is not loopback" in refusal(str(EXAMPLE), "--host", host)
+    assert f"{host} is not a loopback address" in refusal(str(EXAMPLE), "--host", host)
 
 
 @pytest.mark.parametrize("project", ["no/such/directory", "module", "module:", "a b:c"])
@@ -164,7 +164,7 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, file: str) -> N
 @pytest.mark.parametrize("option", ["--state", "--token-file"])
 @pytest.mark.parametrize("unset", ["", " "])
 def test_a_path_from_a_variable_that_is_not_set_is_wrong_use(option: str, unset: str) -> None:
-    assert f"argument {option}: names nothing" in refusal(str(EXAMPLE), option, unset)
+    assert f"argument {option}: is empty" in refusal(str(EXAMPLE), option, unset)
 
 
 @pytest.mark.parametrize("days", ["-1", "nan", "soon"])

@@ -70,8 +70,8 @@ def test_invalid_json_is_a_server_error_as_plain_text(server: Server, body: byte
         ("[" * 100_000 + "]" * 100_000, "nested more than 200 levels"),
         ("[" * 200 + "]" * 200, "nested more than 200 levels"),
         ("9" * 5000, "too many digits"),
-        ("1e400", "too large a number"),
-        ("-1e400", "too large a number"),
+        ("1e400", "is too large"),
+        ("-1e400", "is too large"),
     ],
 )
 @pytest.mark.parametrize("path", ["/kickoff", "/resume"])

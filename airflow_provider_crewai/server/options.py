@@ -1,0 +1,127 @@
+"""The command line of the server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from airflow_provider_crewai.server import state
+from airflow_provider_crewai.server.access import TOKEN_VARIABLE
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def new_parser(command: str) -> argparse.ArgumentParser:
+    """Make the parser.
+
+    :param command: what the user typed before the arguments, for the usage.
+    """
+    parser = argparse.ArgumentParser(
+        prog=command,
+        allow_abbrev=False,  # else `--tok TOKEN` would be taken for --token-file
+        description="Serve a crewai project from disk, on this machine only, behind the API of a deployed crew.",
+    )
+    parser.add_argument("project", help="a crewai project's directory, or module:attribute")
+    _add_access(parser)
+    _add_place(parser)
+    _add_runs(parser)
+    return parser
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", type=_loopback, default=LOOPBACK[0], help="a loopback address (%(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="the port; 0, the default, takes the port of last time or a free one"
+    )
+    parser.add_argument(
+        "--token-file",
+        type=_path,
+        metavar="FILE",
+        help=f"the file with the bearer token; by default ${TOKEN_VARIABLE}, or else a new token",
+    )
+    parser.add_argument("--token", type=_no_token, nargs="?", const="", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--strict-aop",
+        action="store_true",
+        help="keep the live service's quirks: NOT FOUND while a crew waits for a human, 200 and a new id on resume",
+    )
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state", type=_path, help="the directory that keeps the runs; by default one per project in the user's home"
+    )
+    parser.add_argument(
+        "--python",
+        type=_interpreter,
+        help="the Python interpreter that has crewai; by default the project's .venv, or else this interpreter",
+    )
+    parser.add_argument(
+        "--llm",
+        metavar="stub|URL[=MODEL]",
+        help="send all requests to models there: to an OpenAI-compatible endpoint such as Ollama, or to `stub`, a "
+        "built-in one with meaningless answers; by default the project and its environment decide",
+    )
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    slots, days = os.cpu_count() or 1, 30
+    parser.add_argument("--slots", type=_slots, default=slots, help="how many runs work at once (%(default)s)")
+    parser.add_argument(
+        "--on-lost",
+        choices=("fail", "resume"),
+        default="fail",
+        help="what happens when the process of a crew's run dies: the run fails, or resumes after its finished tasks "
+        "(%(default)s)",
+    )
+    parser.add_argument("--keep-days", type=_days, default=days, help="days to keep ended runs (%(default)s)")
+
+
+def _loopback(host: str) -> str:
+    if host not in LOOPBACK:
+        raise argparse.ArgumentTypeError(
+            f"{host} is not a loopback address. This server is for this machine only: use {', '.join(LOOPBACK)}"
+        )
+    return host
+
+
+def _no_token(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(
+        "no longer exists, because everybody on this machine can read a command line. Put the token into a file and "
+        f"name it with --token-file, or set ${TOKEN_VARIABLE}. Make a new token: others may have seen this one"
+    )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= state.LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: use 0 to {state.LAST_PORT}")
+    return port
+
+
+def _path(text: str) -> Path:
+    # An unset variable leaves an empty text, which Path would take for the working directory.
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a path")
+    return Path(text)
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days: use 0 or more")
+    return days
+
+
+def _interpreter(python: str) -> str:
+    # Absolute, since it starts in the project's directory. Not resolved: that would lead out of a virtual environment.
+    return str(Path(python).absolute()) if os.sep in python else python
+
+
+def _slots(text: str) -> int:
+    slots = int(text)
+    if slots < 1:
+        raise argparse.ArgumentTypeError(f"{slots} slots would let no run start: use 1 or more")
+    return slots
