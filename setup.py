@@ -1,6 +1,6 @@
 """Builds hold what git tracks and nothing else, whatever lies about in a checkout: keys, caches, an editor's copies.
 
-All else that setuptools needs is in setup.cfg.
+The project's addresses stand here, since setup.cfg cannot make one of another. All else that setuptools needs is there.
 """
 
 import subprocess
@@ -10,6 +10,13 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
+HOME = "https://example.invalid/airflow-provider-crewai"  # a placeholder until the project has a public home
+PAGES = {
+    "Source": HOME,
+    "Changelog": f"{HOME}/blob/main/CHANGELOG.md",
+    "Security": f"{HOME}/blob/main/SECURITY.md",
+    "Issues": f"{HOME}/issues",
+}
 HERE = Path(__file__).resolve().parent
 TRUST = f"safe.directory={HERE}"
 
@@ -65,4 +72,4 @@ class BuildPy(build_py):
         return [file for file in files if file not in strange]
 
 
-setup(cmdclass={"sdist": Sdist, "build_py": BuildPy})
+setup(url=HOME, project_urls=PAGES, cmdclass={"sdist": Sdist, "build_py": BuildPy})
