@@ -112,17 +112,37 @@ class _TimedTLS(_Timed, ssl.SSLSocket):
     """The same above TLS. Its handshake has the time that was left when it began."""
 
 
+class _Head:
+    """The lines of an answer's head, each of which must end. The standard library takes a cut head for a whole one."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def readline(self, limit: int) -> bytes:
+        line: bytes = self._source.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit and (line or self._begun):
+            raise ConnectionError("the answer is cut off in its head")
+        self._begun = True
+        return line
+
+
 class _Answer(http.client.HTTPResponse):
-    """Skips each interim answer (RFC 9110, section 15.2), and takes no malformed headers.
+    """Skips each interim answer (RFC 9110, section 15.2), and takes no cut head and no malformed headers.
 
     The standard library skips 100 alone, and lets malformed headers pass.
     """
 
     def begin(self) -> None:
+        whole, self.fp = self.fp, _Head(self.fp)  # type: ignore[assignment]  # it is read by lines alone
         super().begin()
         while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
             self.headers = None  # type: ignore[assignment]  # what it is before an answer was begun
             super().begin()
+        self.fp = whole
         if self.headers.defects:
             # What follows a malformed line is lost, perhaps how long the body is or when to come back.
             raise http.client.HTTPException(f"malformed headers: {type(self.headers.defects[0]).__name__}")
