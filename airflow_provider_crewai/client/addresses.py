@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from string import ascii_letters, digits
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -48,6 +49,13 @@ def with_port(host: str, port: int | None) -> str:
     """Write a host with its port."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """Write a bare IPv6 address as URLs want it: Airflow takes its brackets off where a connection is a URI."""
+    with suppress(ValueError):
+        return f"[{ipaddress.IPv6Address(host)}]"
+    return host
 
 
 def normal_host(host: str) -> str:

@@ -34,7 +34,9 @@ _OUR_HEADERS = re.compile(
 )
 """What a request says of itself. The two HTTP libraries would each make something else of a second one."""
 
-_SCHEME_OF_A_TOKEN = re.compile(r"(authorization\s*:\s*)?((bearer|token)(\s+|$))?", re.IGNORECASE)
+_SCHEME_OF_A_TOKEN = re.compile(
+    r"(authorization\s*[:=]\s*)?(((user\s+)?bearer|token)(\s*[:=]\s*|\s+|$))?", re.IGNORECASE
+)
 """What people copy along with a token."""
 
 _API_PATH = re.compile(r"/(kickoff|inputs|resume|status|stop)$|/(status|stop)/[^/]+$")
@@ -119,13 +121,13 @@ def read_settings(
     :raises CrewConfigError: a field is missing or cannot be used; names the connection and the field.
     """
     fields = _Fields(conn_id, extra)
-    fields.check_login(login)
-    url = fields.url(host, port, schema)
+    fields.check_login(fields.text("login", login))
+    url = fields.url(fields.text("host", host), port, fields.text("schema", schema))
     headers, secret_headers = fields.headers()
     return Settings(
         conn_id=conn_id,
         base_url=url.geturl(),
-        token=fields.token(password),
+        token=fields.token(fields.text("password", password)),
         tls=fields.tls(),
         timeout=fields.timeout(),
         proxy=fields.proxy(url),
@@ -147,18 +149,23 @@ class _Fields:
         except Complaint as why:
             raise wrong(self._conn_id, where, str(why)) from None
 
-    def check_login(self, login: str | None) -> None:
-        if (login or "").strip():
+    def text(self, where: str, value: object) -> str:
+        """Return a field of Airflow's own. From JSON it may be of any type, such as a token of digits a number."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        return self._understood(where, _text, "" if value is None else value)
+
+    def check_login(self, login: str) -> None:
+        if login:
             # Not quoted: the token of `crewai://token@host` ends up here, and Airflow does not mask it.
             raise wrong(
                 self._conn_id, "login", "is set, and no crew takes one; empty it, and put the token into the password "
                 "(in a URI behind a colon: crewai://:TOKEN@...)",
             )  # fmt: skip
 
-    def url(self, host: str | None, port: int | None, schema: str | None) -> SplitResult:
-        word = (schema or "").strip()
+    def url(self, host: str, port: int | None, word: str) -> SplitResult:
         scheme = word.lower() if word.lower() in addresses.DEFAULT_PORTS else ""
-        url = self._understood("host", _crew_url, (host or "").strip(), scheme)
+        url = self._understood("host", _crew_url, host, scheme)
         if port:
             url = self._understood("port", _with_port, url, port)
         if word and not scheme:
@@ -171,8 +178,8 @@ class _Fields:
             )  # fmt: skip
         return url
 
-    def token(self, password: str | None) -> str:
-        return self._understood("password", _token, password or "")
+    def token(self, password: str) -> str:
+        return self._understood("password", _token, password)
 
     def timeout(self) -> float:
         return self._understood("extra.timeout", _seconds, self._extra.get("timeout", defaults.REQUEST_TIMEOUT))
@@ -220,7 +227,10 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
             "names no scheme; begin it with https://, such as https://my-crew-1a2b.crewai.com (in a URI: "
             "crewai://https://:TOKEN@my-crew-1a2b.crewai.com)"
         )
-    url = addresses.split(text if "://" in text else f"{scheme}://{text}")
+    begin, _, rest = text.rpartition("://")
+    if "://" in begin:
+        raise Complaint("holds :// twice; say the scheme once")
+    url = addresses.split(f"{begin or scheme}://{addresses.bracketed(rest)}")
     if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname:
         raise Complaint("is not an http(s) URL; set it to the crew's URL")
     if scheme and scheme != url.scheme:
@@ -240,7 +250,10 @@ def _prefix(path: str) -> str:
     return normal
 
 
-def _with_port(url: SplitResult, port: int) -> SplitResult:
+def _with_port(url: SplitResult, port: object) -> SplitResult:
+    if not isinstance(port, int | str) or not re.fullmatch(r"\d{1,5}", f"{port}", re.ASCII):
+        raise Complaint("is no number from 1 to 65535; correct it, or empty it")
+    port = int(port)
     if url.port not in (None, port):
         raise Complaint(f"is {port}, and the URL names {url.port}; say it once")
     return addresses.split(f"{url.scheme}://{addresses.with_port(url.hostname or '', port)}{url.path}")
@@ -254,8 +267,7 @@ def _with_prefix(url: SplitResult, word: str) -> SplitResult:
     return url._replace(path=_prefix(word))
 
 
-def _token(password: str) -> str:
-    given = password.strip()
+def _token(given: str) -> str:
     scheme = _SCHEME_OF_A_TOKEN.match(given)
     token = given[scheme.end() :] if scheme else given
     if not token:

@@ -72,11 +72,11 @@ EXTRAS = st.one_of(
 CONNECTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "host": st.one_of(st.none(), WORDS, WORDS.map("https://crew.example{}".format), WORDS.map("https://{}".format)),
-        "port": st.one_of(st.none(), st.integers(-1, 70000)),
-        "schema": st.one_of(st.none(), st.sampled_from(["http", "https", "prefix"]), WORDS),
-        "login": st.one_of(st.none(), WORDS),
-        "password": st.one_of(st.none(), WORDS.map(f"{{}}{TOKEN}".format), WORDS),
+        "host": st.one_of(VALUES, WORDS, WORDS.map("https://crew.example{}".format), WORDS.map("https://{}".format)),
+        "port": st.one_of(st.integers(-1, 70000), VALUES),
+        "schema": st.one_of(st.none(), st.sampled_from(["http", "https", "prefix"]), WORDS, VALUES),
+        "login": st.one_of(st.none(), WORDS, VALUES),
+        "password": st.one_of(st.none(), WORDS.map(f"{{}}{TOKEN}".format), WORDS, VALUES),
         "extra": EXTRAS,
     },
 )
@@ -146,6 +146,9 @@ def assert_understood_alike(url: str) -> bool:
         ({"host": "http://[::1]:8000"}, "http://[::1]:8000"),
         ({"host": "http://localhost:8000"}, "http://localhost:8000"),
         ({"host": "https://my_crew.example"}, "https://my_crew.example"),
+        ({"host": "http://::1", "port": 8000}, "http://[::1]:8000"),
+        ({"host": "2001:db8::1", "schema": "https"}, "https://[2001:db8::1]"),
+        ({"host": "https://crew.example", "port": "8443"}, "https://crew.example:8443"),
     ],
 )
 def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
@@ -185,6 +188,13 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
         ({"host": "https://crew.example:443", "port": 8443}, "Port (port) is 8443, and the URL names 443"),
         ({"host": "crew.example:443", "schema": "https", "port": 80}, "Port (port) is 80, and the URL names 443"),
         ({"host": "https://crew.example", "port": 99999}, "Port (port) "),
+        ({"host": "https://crew.example", "port": "many"}, "Port (port) is no number"),
+        ({"host": "https://crew.example", "port": -1}, "Port (port) is no number"),
+        ({"host": "https://https://crew.example"}, "Crew URL (host) holds :// twice"),
+        ({"host": ["https://crew.example"]}, "Crew URL (host) must be a text"),
+        ({"schema": 1.5}, "Schema (schema) must be a text"),
+        ({"login": True}, "Login (login) must be a text"),
+        ({"password": {"token": "x"}}, "Bearer token (password) must be a text"),
         ({"host": "https://crew.example", "schema": "http"}, "the schema says http"),
         ({"host": "https://crew.example/a", "schema": "b"}, "Schema (schema) holds a path, and the URL has one"),
         (
@@ -209,7 +219,7 @@ def test_the_token_of_a_uri_without_its_colon_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     "given", ["{}", " {}\n", "Bearer {}", "bearer {}", "BEARER   {}", "Bearer\t{}", "Token {}", "Authorization: Bearer {}",
-              "authorization:{}"]
+              "authorization:{}", "Bearer: {}", "BEARER:{}", "User Bearer {}", "TOKEN={}", "Authorization=Bearer {}"]
 )  # fmt: skip
 def test_a_token_is_understood_with_what_people_copy_along(given: str) -> None:
     assert read(password=given.format(TOKEN)).token == TOKEN
@@ -222,6 +232,10 @@ def test_a_token_that_is_none_is_named_and_not_shown(given: str) -> None:
     words = refused(password=given.format(TOKEN))
     assert "its Bearer token (password) holds spaces, quotes or characters that no token has" in words
     assert TOKEN not in words
+
+
+def test_a_token_of_digits_is_understood_as_json_has_it() -> None:
+    assert read(password=2026112715).token == "2026112715"  # type: ignore[arg-type]  # what a JSON may hold
 
 
 @pytest.mark.parametrize("given", [None, "", " ", "Bearer", "Bearer ", "Authorization: Bearer"])
