@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from pathlib import PurePath
+from uuid import UUID
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.model import JSON
@@ -30,6 +32,7 @@ _CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (timedelta, "write `.total_seconds()` behind it"),
     ((set, frozenset), "a set has no order: pass `sorted(…)` of it"),
     (Decimal, "pass `str(…)` or `float(…)` of it"),
+    ((UUID, PurePath), "pass `str(…)` of it"),
     (_BINARY, "write `.decode()` behind it, or encode it as base64"),
     (Iterator, "pass `list(…)` of it"),
 )

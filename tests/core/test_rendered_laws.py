@@ -118,6 +118,12 @@ def plain(value: Any) -> Iterator[Any]:
             yield error
 
 
+@pytest.mark.parametrize("value", [UUID(int=1), Path("a.txt"), Decimal("1.1")])
+def test_what_its_text_stands_for_is_refused_with_that_cure(value: object) -> None:
+    with pytest.raises(CrewError, match=r"pass `str\(…\)`"):
+        as_inputs({"a": value})
+
+
 @given(RENDERED)
 def test_any_rendered_value_gives_a_json_body_or_a_crew_error(value: Any) -> None:
     for made in plain(value):
