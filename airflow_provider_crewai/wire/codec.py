@@ -263,7 +263,7 @@ def read_stop(response: Response) -> bool:
     :raises CrewNotFound: it cannot stop runs (404 or 405): the run goes on.
     :raises CrewApiError: any other error.
     """
-    if response.status == 400 and (state := _why_not_stopped(response)):
+    if response.status in (400, 409) and (state := _why_not_stopped(response)):
         if state is RunState.NOT_FOUND:
             raise _api_error(response, errors.CrewUnknownRun, _detail(response))
         if state.is_final:
@@ -272,12 +272,15 @@ def read_stop(response: Response) -> bool:
         raise _api_error(response, errors.CrewNotFound, _detail(response))
     _raise_for_status(response)
     if response.body.strip():
-        _object(response)  # a gateway's page with a 200 stopped nothing
+        body = _object(response)  # a gateway's page with a 200 stopped nothing
+        state = parse_state(_text(body.get("status")))
+        if body.get("success") is False or body.get("error") or state in (RunState.FAILED, RunState.NOT_FOUND):
+            raise _api_error(response, errors.CrewApiError, _detail(response))
     return True
 
 
 def _why_not_stopped(response: Response) -> RunState | None:
-    said = re.search(r"cannot stop.*state:(.*)", _detail(response), re.IGNORECASE)
+    said = re.search(r"cannot stop.*state:\W*(?:\w+\.)?([\w -]+)", _detail(response), re.IGNORECASE)
     return parse_state(said[1]) if said else None
 
 
@@ -327,9 +330,11 @@ def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     # `status` is a sentence where `state` is there, and the state itself in the documented shape.
     keys = ("status", "error", "error_message", "result")
     candidates = (body.get(key) for key in (keys if _text(body.get("state")) else keys[1:]))
-    said = next((said for said in map(_words, candidates) if said), None)
-    if said is None:
+    given = [said for said in map(_words, candidates) if said]
+    if not given:
         return run
+    # Some repeat the state where others say why.
+    said = next((said for said in given if parse_state(said) is RunState.UNKNOWN), given[0])
     reason = words.scrub("\n".join(map(words.printable, said.splitlines())), secrets)
     return replace(run, error=words.paragraphs(reason) or None, reason=reason)
 

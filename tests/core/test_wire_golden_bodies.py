@@ -92,6 +92,22 @@ def test_a_stop_says_whether_the_run_was_stopped_or_had_ended() -> None:
     assert codec.read_stop(Response(400, {}, body("stop_400_terminal_docs"))) is False
 
 
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("state", ["success", "'FAILED'", "RunState.REVOKED.", "  Success"])
+def test_a_run_that_had_ended_is_said_to_have_however_its_state_is_quoted(status: int, state: str) -> None:
+    said = json.dumps({"detail": f"Cannot stop execution. Current state: {state}"}).encode()
+    assert codec.read_stop(Response(status, {}, said)) is False
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"status": "error", "message": "no"}, {"success": False}, {"error": "no"}, {"status": "NOT FOUND"}],
+)
+def test_a_200_that_says_that_nothing_was_stopped_is_an_error(said: dict[str, Any]) -> None:
+    with pytest.raises(CrewApiError, match="HTTP 200"):
+        codec.read_stop(Response(200, {}, json.dumps(said).encode()))
+
+
 @pytest.mark.parametrize(
     ("state", "error"),
     [

@@ -172,6 +172,19 @@ def test_an_unknown_word_is_unknown_and_counts_as_alive(word: str) -> None:
         assert state.is_alive
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"state": "FAILED", "status": "FAILED", "error": "no credit"}', "no credit"),
+        (b'{"state": "FAILED", "status": "error", "result": "no credit"}', "no credit"),
+        (b'{"state": "FAILED", "status": "Timeout"}', "Timeout"),
+        (b'{"state": "FAILED", "status": "no credit", "error": "later"}', "no credit"),
+    ],
+)
+def test_the_reason_of_a_failure_is_what_says_more_than_its_state(body: bytes, reason: str) -> None:
+    assert codec.read_status("an-id", Response(200, {}, body)).error == reason
+
+
 def test_state_is_believed_before_status() -> None:
     run = READERS["status"](Response(200, {}, b'{"state":"RUNNING","status":"completed"}'))
     assert run.state is RunState.RUNNING
