@@ -6,6 +6,7 @@ What authors of Dags import:
 
     hooks                         talks to one crew, over an Airflow connection
     operators                     starts a run, exactly once, and waits for its answer
+    decorators                    `@task.crew`: starts a run with the inputs that a function returns
     sensors                       waits for a run that something else started
     triggers                      waits for a run without a worker slot
     retries                       decides after a failed try whether the task is tried again (an author may choose it)

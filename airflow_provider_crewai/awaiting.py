@@ -55,6 +55,7 @@ class Wait:
     :param deferrals: how often the task has deferred for it.
     :param last_state: what was last seen of the run, or None.
     :param last_at: when that was, epoch seconds.
+    :param human_input: whether a webhook is called when the run waits for a human.
     """
 
     kickoff_id: str
@@ -64,6 +65,7 @@ class Wait:
     deferrals: int = 0
     last_state: str | None = None
     last_at: float | None = None
+    human_input: bool = False
 
     @property
     def last(self) -> Sight | None:
@@ -278,7 +280,7 @@ class AwaitsRun(BaseOperator):
             max_poll_interval=self.max_poll_interval,
             deadline=wait.deadline,
             unreachable_timeout=self.unreachable_timeout,
-            human_input=self.awaits_human,
+            human_input=wait.human_input or self.awaits_human,
             silent=self.is_silent,
         )
         return Watch(
@@ -302,7 +304,7 @@ class AwaitsRun(BaseOperator):
             poll_interval=self.poll_interval,
             max_poll_interval=self.max_poll_interval,
             unreachable_timeout=self.unreachable_timeout,
-            human_input=self.awaits_human,
+            human_input=wait.human_input or self.awaits_human,
             seen_alive=wait.seen_alive,
             silent=self.is_silent,
             **self.trigger_arguments(context),

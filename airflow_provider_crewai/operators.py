@@ -148,7 +148,9 @@ class CrewKickoffOperator(AwaitsRun):
         if not self.wait_for_completion:
             self._awaited = None
             return begun.kickoff_id
-        wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True).seen(begun.last)
+        wait = Wait(begun.kickoff_id, begun.at, deadline, seen_alive=True, human_input=self.awaits_human).seen(
+            begun.last
+        )
         return self.await_run(context, wait, client=client)
 
     def on_kill(self) -> None:

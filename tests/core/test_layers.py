@@ -30,6 +30,7 @@ FLOORS: dict[str, tuple[str, str]] = {
     "awaiting": ("wire client in_airflow hooks triggers", ""),
     "sensors": ("wire client in_airflow awaiting", ""),
     "operators": ("wire client in_airflow awaiting", ""),
+    "decorators": ("wire in_airflow operators", "airflow"),
     "cli": ("wire client server hooks", "airflow"),
     "__main__": ("cli", ""),
 }

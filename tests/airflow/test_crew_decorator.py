@@ -1,0 +1,119 @@
+"""`@task.crew`: the function's inputs reach the crew, and the task is one that runs a crew in all else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+from crew_tasks import FAST, worker_dies_at
+from in_memory import Airflow
+from scripted_crew import INPUTS, ScriptedCrew, success
+
+from airflow_provider_crewai.decorators import crew_task
+from airflow_provider_crewai.wire.model import Kickoff
+
+OTHER = {**INPUTS, "topic": "Tides"}
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def decorated(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Make the task of a decorated function in a Dag of its own."""
+    with DAG("tides", schedule=None, start_date=BEGINNING):
+        return crew_task(**{"task_id": "brief", **FAST, **options})(function)(*arguments).operator
+
+
+def inputs() -> dict[str, Any]:
+    return dict(INPUTS)
+
+
+def test_the_crew_gets_the_inputs_that_the_function_returns(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success("all about tides"))
+    ti = airflow.task(decorated(lambda topic: {**INPUTS, "topic": topic}, "Tides"))
+    assert ti.finish().state == "success"
+    assert [body["inputs"] for body in crew.kickoffs] == [OTHER]
+    assert ti.xcom("return_value") == "all about tides"
+    assert ti.xcom("kickoff_id") == "run-1"
+
+
+def test_a_kickoff_replaces_the_arguments_of_the_task(airflow: Airflow, crew: ScriptedCrew) -> None:
+    told = Kickoff(OTHER, crew_webhook_url="https://example.test/crew", meta={"team": "data"})
+    ti = airflow.task(decorated(lambda: told, meta={"team": "nobody"}))
+    assert ti.finish().state == "success"
+    (body,) = crew.kickoffs
+    assert body["inputs"] == OTHER
+    assert body["crewWebhookUrl"] == "https://example.test/crew"
+    assert body["meta"]["team"] == "data"
+
+
+def test_a_human_whom_the_kickoff_names_is_waited_for_after_a_deferral(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING")
+    told = Kickoff(OTHER, human_input_webhook="https://example.test/human")
+    ti = airflow.task(decorated(lambda: told, deferrable=True))
+    assert ti.run().state == "deferred"
+    assert ti.trigger().patience.human_input
+    ti.task.human_input_webhook = None  # Airflow comes back to a task made anew from the Dag's file
+    crew.now("run-1", "RUNNING")
+    assert ti.resume({}).state == "deferred"
+    assert ti.trigger().patience.human_input
+
+
+def test_what_json_cannot_hold_is_refused_before_money_is_spent(airflow: Airflow, crew: ScriptedCrew) -> None:
+    outcome = airflow.task(decorated(lambda: {"when": BEGINNING})).run()
+    assert outcome.state == "failed"
+    assert "inputs['when'] is a datetime" in str(outcome.error)
+    assert crew.kickoffs == []
+
+
+@pytest.mark.parametrize("returned", [None, "", [1]])
+def test_no_inputs_are_refused(airflow: Airflow, crew: ScriptedCrew, returned: Any) -> None:
+    outcome = airflow.task(decorated(lambda: returned)).run()
+    assert outcome.state == "failed"
+    assert "inputs" in str(outcome.error)
+    assert crew.kickoffs == []
+
+
+def test_a_retry_takes_up_the_run_although_the_function_is_called_again(airflow: Airflow, crew: ScriptedCrew) -> None:
+    calls = []
+
+    def counted() -> dict[str, Any]:
+        calls.append(1)
+        return dict(INPUTS)
+
+    crew.story("RUNNING")
+    ti = airflow.task(decorated(counted, retries=1))
+    airflow.before = worker_dies_at("SetXCom")
+    assert ti.run().state == "up_for_retry"
+    airflow.before = None
+    crew.now("run-1", "RUNNING", success())
+    assert ti.finish().state == "success"
+    assert len(calls) == 2
+    assert len(crew.kickoffs) == 1
+
+
+def test_the_return_type_of_the_function_is_not_taken_for_that_of_the_answer() -> None:
+    assert decorated(inputs).multiple_outputs is False
+    assert decorated(inputs, multiple_outputs=True).multiple_outputs is True
+
+
+def test_inputs_beside_the_function_are_refused_when_the_dag_is_parsed() -> None:
+    with pytest.raises(TypeError, match=r"@task.crew takes no inputs: inputs\(\) returns them"):
+        decorated(inputs, inputs=INPUTS)
+
+
+def test_it_can_be_expanded_and_overridden() -> None:
+    with DAG("tides", schedule=None, start_date=BEGINNING) as dag:
+
+        @crew_task(task_id="brief", retries=2)
+        def brief(topic: str, audience: str) -> dict[str, str]:
+            return {"topic": topic, "audience": audience}
+
+        brief.partial(audience="sailors").expand(topic=["Tides", "Wind"])
+        brief.override(task_id="other", poll_interval=5)("Waves", "surfers")
+    assert dag.get_task("brief").partial_kwargs["retries"] == 2
+    assert dag.get_task("other").poll_interval == 5
+
+
+def test_airflow_knows_it_as_task_crew(airflow: Airflow) -> None:
+    assert task.crew is crew_task  # type: ignore[attr-defined]
