@@ -1,6 +1,6 @@
-"""Waiting for a run in a task: look, then defer or stay, come back, and end in the truth.
+"""How a task waits for a run: look, then defer or stay, come back, and report what really happened.
 
-The operator and the sensor both wait through this one class, so they cannot drift apart.
+The operator and the sensor both wait through this one class, so they always behave alike.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
 
 MAX_DEFERRALS = 5
-"""After so many the task waits in the worker: something keeps waking it for nothing."""
+"""After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
 
 BACKSTOP = 900.0
-"""Seconds after the deadline at which Airflow itself ends a deferral. Ours must always come first."""
+"""Seconds after our deadline at which Airflow itself ends the deferral. Our deadline must always come first."""
 
 FARTHEST_BACKSTOP = 365 * 86400.0
-"""Seconds: a deadline beyond has no backstop, since not each database of Airflow can hold it (MySQL: until 2038)."""
+"""Seconds. A deadline farther away gets no backstop, because not every database can hold it (MySQL: until 2038)."""
 
 HEAD_START = 10.0
-"""Seconds by which our deadline comes before Airflow's `execution_timeout`, at most."""
+"""The most seconds by which our deadline comes before Airflow's `execution_timeout`."""
 
 Limit = float | timedelta | None
 """Seconds, a timedelta, or None for no limit."""
@@ -46,12 +46,12 @@ Limit = float | timedelta | None
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A run to wait for, with all that must survive a deferral. JSON scalars only.
+    """A run to wait for, with everything that must survive a deferral. JSON scalars only.
 
-    :param started_at: when it was kicked off, epoch seconds; for a run that something else started, since when it
-        is waited for.
+    :param started_at: when it was kicked off, epoch seconds; for a run that something else started, when the waiting
+        began.
     :param deadline: epoch second at which we stop waiting, or None.
-    :param seen_alive: whether the run is known to exist.
+    :param seen_alive: whether we know that the run exists.
     :param deferrals: how often the task has deferred for it.
     :param last_state: what was last seen of the run, or None.
     :param last_at: when that was, epoch seconds.
@@ -69,17 +69,17 @@ class Wait:
 
     @property
     def last(self) -> Sight | None:
-        """What was last seen of the run."""
+        """Return what was last seen of the run, or None."""
         if self.last_at is None or self.last_state not in tuple(RunState):
             return None
         return Sight(RunState(self.last_state), self.last_at)
 
     def seen(self, last: Sight | None) -> Wait:
-        """Note what was last seen of the run; what was seen before stays where nothing was."""
+        """Return a copy that notes what was last seen of the run. None changes nothing."""
         return replace(self, last_state=last.state.value, last_at=last.at) if last else self
 
     def told(self, event: Mapping[str, Any]) -> Wait:
-        """Note what a trigger saw. Its event may be of an older or a newer version."""
+        """Return a copy that notes what a trigger saw. Its event may come from an older or a newer version."""
         ended = event.get("ending") if event.get("ending") in ENDED else None
         known = replace(self, seen_alive=self.seen_alive or bool(event.get("seen_alive")))
         if (state := event.get("state") or ended) is None:
@@ -88,15 +88,15 @@ class Wait:
 
 
 ENDED = ("succeeded", "failed", "stopped")
-"""The endings that are states of the run, too."""
+"""The endings that are also states of the run."""
 
 
 class AwaitsRun(BaseOperator):
-    """What the operator and the sensor share: how they wait for a run.
+    """Base of the operator and the sensor: how both wait for a run.
 
     :param crewai_conn_id: the connection of type `crewai`.
     :param poll_interval: seconds, the shortest wait between two looks at the run.
-    :param max_poll_interval: seconds, the longest.
+    :param max_poll_interval: seconds, the longest wait.
     :param unreachable_timeout: seconds for which the API may fail to answer before the task gives up; None waits for
         ever.
     :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
@@ -104,7 +104,7 @@ class AwaitsRun(BaseOperator):
     """
 
     knows_the_start: ClassVar[bool] = True
-    """Whether `Wait.started_at` is when the run was kicked off, so that its age can be told."""
+    """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
 
     def __init__(
         self,
@@ -128,21 +128,21 @@ class AwaitsRun(BaseOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """Map the task; what cannot be stored is refused when the Dag is parsed, as it is without mapping."""
+        """Map the task. As without mapping, what Airflow cannot store is refused when the Dag is parsed."""
         return checked(super().partial(**kwargs))
 
     @property
     def awaits_human(self) -> bool:
-        """Whether somebody is told when the crew waits for a human."""
+        """Return whether somebody is told when the crew waits for a human."""
         raise NotImplementedError
 
     @property
     def is_silent(self) -> bool:
-        """Whether what may get better ends no wait before the deadline."""
+        """Return whether the wait goes on until the deadline, in spite of errors that may go away."""
         return False
 
     def recall(self, context: Context) -> Wait:
-        """Find the run again after a deferral that ended without an event."""
+        """Return the run to wait for, after a deferral that ended without an event."""
         raise NotImplementedError
 
     def fail(self, error: CrewError) -> NoReturn:
@@ -150,37 +150,37 @@ class AwaitsRun(BaseOperator):
         raise NotImplementedError
 
     def put_on_record(self, ending: Ending, context: Context) -> bool | None:
-        """Write down what a retry must know of the run. Return whether it will find it; None where recovery is off."""
+        """Record what a retry must know of the run. Return whether it will find the run; None if recovery is off."""
         raise NotImplementedError
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
-        """Say what a retry will do."""
+        """Return a sentence that says what a retry will do."""
         raise NotImplementedError
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - the operator's depend on it
-        """Return arguments of the trigger beyond those that every wait has."""
+        """Return further arguments for the trigger, besides those that every wait has."""
         return {}
 
     def before_deferral(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
-        """Do what must be done before the task leaves its worker. Nothing, as a rule.
+        """Do what must happen before the task leaves its worker. By default, nothing.
 
         :raises CrewError: the task must not defer.
         """
 
     def on_kill(self) -> None:
-        """Stop waiting. Airflow 3 calls this in a signal handler, after which the interrupted code goes on."""
+        """Stop waiting. Airflow 3 calls this in a signal handler; after it the interrupted code goes on."""
         if self._awaited is not None:
             self._awaited[0].wait_no_longer()
 
     def hook(self) -> CrewHook:
-        """Return a hook on this task's connection."""
+        """Return a hook for this task's connection."""
         return CrewHook(self.crewai_conn_id)
 
     def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
-        """Look at the run, and if it goes on, defer or wait here until it ends.
+        """Look at the run. If it is still going, defer, or wait here until it ends.
 
-        :param client: the one that began the run, where it was begun just now.
-        :param seen: since when it has been out of sight, where a trigger saw that; see `Watch`.
+        :param client: the client that started the run, if this task started it just now.
+        :param seen: since when the run cannot be seen, if a trigger found that; see `Watch`.
         :return: the crew's answer.
         """
         client = client or self.hook().get_conn()
@@ -188,13 +188,13 @@ class AwaitsRun(BaseOperator):
         try:
             self._awaited = client, wait.kickoff_id, context
             ending = self._ending(client, watch, wait, context)
-        except CrewError as error:  # what is no kickoff_id cannot be asked for
+        except CrewError as error:  # the kickoff_id is not valid, so we cannot ask for it
             self.fail(error)
         except AirflowTaskTimeout:
-            # A look took longer than the time we keep for it. Left to Airflow, this would count as a kill.
+            # The last look took longer than the time we keep for it. Without this, Airflow would count it as a kill.
             ending = watch.cut_short(time.time())
         finally:
-            # What kills the process from here on ends no wait (3.3.2: listeners and callbacks that take too long).
+            # A kill after this point has no wait to end (3.3.2: listeners and callbacks that take too long).
             self._awaited = None
         return self._conclude(ending, wait, context)
 
@@ -203,11 +203,11 @@ class AwaitsRun(BaseOperator):
         from airflow_provider_crewai.client.journal import Journal
 
         journal = Journal(self.log, wait.kickoff_id)
-        # A look before deferring: a finished run needs no trigger, and a trigger that fires at once races Airflow.
+        # Look before deferring: a finished run needs no trigger, and a trigger that fires at once races with Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
         if isinstance(step, Ending):
             return step
-        # Nor for a run that was seen to end, whose answer alone is missing: a trigger would fire at once.
+        # The same goes for a run that was seen to end, and only its answer is missing: a trigger would fire at once.
         if not watch.ended and wait.deferrals < MAX_DEFERRALS and self._may_defer(wait, context):
             self.before_deferral(client, wait.kickoff_id, context)
             seen = replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1).seen(watch.last)
@@ -217,17 +217,17 @@ class AwaitsRun(BaseOperator):
     def _may_defer(self, wait: Wait, context: Context) -> bool:
         if not self.deferrable or context["ti"].task_id == self.task_id:
             return self.deferrable
-        # Airflow would come back to the other task, which knows nothing of our trigger.
+        # Airflow would resume the other task, which does not know our trigger.
         self.log.warning(
-            "Task %r calls execute() of this one, so run %s is waited for in the worker. Make it a task of the Dag to "
-            "let it defer.",
+            "Task %r calls execute() of this task, so we wait for run %s in the worker. To let it defer, make it a "
+            "task of the Dag.",
             context["ti"].task_id,
             wait.kickoff_id,
         )
         return False
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **wait: Any) -> JSON:
-        """Come back from a trigger: its event is a hint, so the run is read again.
+        """Come back from a trigger. Its event is only a hint, so we read the run again.
 
         :return: the crew's answer.
         """
@@ -242,29 +242,34 @@ class AwaitsRun(BaseOperator):
             case Verdict.LOST:
                 return self.await_run(context, known, unknown_since=since)
             case Verdict.TOO_LARGE:
-                self.log.info("Run %s answers more than a triggerer takes: this task looks itself.", known.kickoff_id)
+                self.log.info(
+                    "The answer of run %s is too large for the triggerer, so this task reads it in the worker.",
+                    known.kickoff_id,
+                )
                 return self.await_run(context, replace(known, deferrals=MAX_DEFERRALS))
             case _:
                 return self.await_run(context, known)
 
     def _carried(self, carried: dict[str, Any], context: Context) -> Wait:
-        """Read what a deferral carried. `dag.test()` drops it (Airflow 3.3.2), and a newer version may carry more."""
+        """Return the wait that a deferral carried. `dag.test()` drops it (3.3.2); a newer version may carry more."""
         known = {field.name for field in fields(Wait)}
         if unknown := sorted(carried.keys() - known):
-            self.log.warning("Left out what this version does not know of the deferral: %s", ", ".join(unknown))
+            self.log.warning(
+                "A newer version deferred this task. Ignoring what is unknown here: %s", ", ".join(unknown)
+            )
         try:
             return Wait(**{name: value for name, value in carried.items() if name in known})
         except TypeError:
             return self.recall(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Come back from a deferral; where the trigger itself failed, read the run instead of failing with it."""
+        """Come back from a deferral. If the trigger itself failed, read the run instead of failing, too."""
         if next_method != TRIGGER_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         failure = next_kwargs or {}
         self.log.warning(
-            "The trigger ended without an event (%s). The run is read again; if it goes on, this task waits for it "
-            "in the worker.\n%s",
+            "The trigger ended without an event (%s). We read the run again; if it is still going, this task waits for "
+            "it in the worker.\n%s",
             failure.get("error", "no reason given"),
             "".join(failure.get("traceback") or []),
         )
@@ -295,7 +300,7 @@ class AwaitsRun(BaseOperator):
     def _defer(self, wait: Wait, context: Context) -> NoReturn:
         from airflow_provider_crewai.triggers import CrewStatusTrigger
 
-        self.log.info("Waiting for run %s in the triggerer, without a worker slot.", wait.kickoff_id)
+        self.log.info("Waiting for run %s in the triggerer, without holding a worker slot.", wait.kickoff_id)
         trigger = CrewStatusTrigger(
             kickoff_id=wait.kickoff_id,
             crewai_conn_id=self.crewai_conn_id,
@@ -336,11 +341,12 @@ class AwaitsRun(BaseOperator):
 def deadline_of(task: AwaitsRun, context: Context, timeout: Limit) -> float | None:
     """Return the epoch second at which the task stops waiting, or None.
 
-    It is anchored to the task instance's start date, which Airflow keeps over deferrals: `execution_timeout`
-    is not enforced while a task is deferred, and `defer(timeout=)` starts anew each time. Where Airflow does
-    enforce it, it kills; so ours comes a moment before, to look once more and to say what is true.
+    It counts from the task instance's start date, which Airflow keeps over deferrals: Airflow does not enforce
+    `execution_timeout` while a task is deferred, and `defer(timeout=)` starts anew each time. When Airflow does enforce
+    it, it kills the task. So our deadline comes a moment earlier, and leaves time to look once more and to say what
+    really happened.
 
-    :raises ValueError: somebody has set a limit since the Dag was parsed, such as a policy of the site, that is none.
+    :raises ValueError: a limit was set after the Dag was parsed, for example by a policy of the site, and is not valid.
     """
     execution_timeout = task.execution_timeout
     check_limit(task.task_id, "timeout", timeout, zero=True)
@@ -359,25 +365,25 @@ def try_began(context: Context) -> float:
 
 
 def _backstop(deadline: float | None) -> timedelta | None:
-    """Return how long Airflow lets a deferral go on: a little longer than we do, or for ever."""
+    """Return how long Airflow lets the deferral go on: a little longer than our deadline, or None for ever."""
     left = FARTHEST_BACKSTOP if deadline is None else deadline - time.time() + BACKSTOP
     return None if left >= FARTHEST_BACKSTOP else timedelta(seconds=left)
 
 
 def check_limit(task_id: str, name: str, limit: object, *, zero: bool = False) -> None:
-    """Refuse what is no limit, when the Dag is parsed.
+    """Refuse a limit that is not valid, when the Dag is parsed.
 
-    :param zero: whether 0 is one.
-    :raises ValueError: it is none, or lies beyond what clocks, calendars and JSON can hold; names the task and the
-        argument.
+    :param zero: whether 0 is allowed.
+    :raises ValueError: it is not a limit, or is more than clocks, calendars and JSON can hold; the message names the
+        task and the argument.
     """
     if limit is None:
         return
     seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
     if not _is_number(seconds) or not (0 < seconds <= CENTURY or (zero and seconds == 0)):
         raise ValueError(
-            f"Task {task_id!r}: {name} is {limit!r}; set it to seconds above 0, a timedelta, or None. A century is the "
-            "most; None waits for ever."
+            f"Task {task_id!r}: {name} is {limit!r}; set it to seconds above 0 or a timedelta, up to a century, or to "
+            "None, which waits for ever."
         )
 
 
@@ -395,10 +401,11 @@ def _check_intervals(task_id: str, shortest: float, longest: float, unreachable:
 
     for name, value in {"poll_interval": shortest, "max_poll_interval": longest}.items():
         if not _is_number(value) or not 0 < value <= CENTURY:
-            refuse(name, value, "seconds above 0, a century at most")
+            refuse(name, value, "seconds above 0, up to a century")
     if longest < shortest:
         raise ValueError(
-            f"Task {task_id!r}: poll_interval ({shortest}) is above max_poll_interval ({longest}); raise that, too."
+            f"Task {task_id!r}: poll_interval ({shortest}) is larger than max_poll_interval ({longest}); raise "
+            "max_poll_interval, too."
         )
     if unreachable is not None and not (_is_number(unreachable) and 0 <= unreachable <= CENTURY):
-        refuse("unreachable_timeout", unreachable, "seconds, 0 or more, a century at most; None waits for ever")
+        refuse("unreachable_timeout", unreachable, "seconds from 0 up to a century, or to None, which waits for ever")

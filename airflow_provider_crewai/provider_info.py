@@ -32,13 +32,13 @@ def get_provider_info() -> dict[str, Any]:
         "cli": [f"{package}.cli.airflow_commands.commands"],
         "config": {
             "crewai": {
-                "description": "How tasks that run crews recover.",
+                "description": "How tasks that run crews find their runs again.",
                 "options": {
                     "ledger_path": {
                         "description": (
                             "Where tasks keep the records of their runs: a path in object storage that all workers "
-                            "share. Needed below Airflow 3.3, which has no task state store. From 3.4 it keeps "
-                            "on_clear='reattach' working where a clear discards the task state."
+                            "share. Airflow below 3.3 needs it, because it has no task state store. From 3.4 it lets "
+                            "on_clear='reattach' work even if a clear discards the task state."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -11,18 +11,18 @@ from airflow_provider_crewai.in_airflow.failing import may_retry
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewError, CrewRunFailed, CrewRunStopped
 
 MAX_DELAY = 6 * 3600.0
-"""Seconds: a server that asks for more than this gets a retry all the same."""
+"""Seconds. If the server asks for a longer wait, the retry comes after this time anyway."""
 
 
 class CrewRetryPolicy(RetryPolicy):
-    """Retries what can get better, at once fails what cannot, and leaves failed runs to the author's choice.
+    """Retries errors that may go away, fails at once for all others, and lets the author decide about failed runs.
 
-    Before there is a run, configuration, token, inputs, quota: no retry. A kickoff that may have started: none either,
-    but where the task's `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API,
-    record, connection, token or answer out of reach, run not ended in time: a retry, which takes the run up again. A
-    run that failed: a retry (a new, paid run) only where the crew's own words hold one of `retry_failures`.
+    Configuration, token, inputs or quota before there is a run: no retry. A kickoff that may have started: no retry,
+    unless the task's `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API, record,
+    connection, token or answer out of reach, or the run did not end in time: a retry, which takes the run up again. A
+    failed run: a retry (a new, paid run) only if the crew's own words hold one of `retry_failures`.
 
-    :param retry_failures: words, compared without case, such as `rate limit`. Empty: a failed run is not retried.
+    :param retry_failures: words to look for, in any case, such as `rate limit`. If empty, no failed run is retried.
     """
 
     def __init__(self, retry_failures: Iterable[str] = ()) -> None:
@@ -35,16 +35,16 @@ class CrewRetryPolicy(RetryPolicy):
         max_tries: int,  # noqa: ARG002 - Airflow's signature
         context: Context | None = None,  # noqa: ARG002 - Airflow's signature
     ) -> RetryDecision:
-        """Decide about one failure. Errors that are not ours are left to Airflow."""
+        """Decide about one failure. Leaves errors that are not ours to Airflow."""
         if not isinstance(exception, CrewError):
             return RetryDecision.default()
         if isinstance(exception, CrewRunStopped):
-            return RetryDecision.fail(reason="the run was stopped by hand")
+            return RetryDecision.fail(reason="somebody stopped the run")
         if isinstance(exception, CrewRunFailed):
             return self._after_a_failed_run(exception)
         if not may_retry(exception):
-            return RetryDecision.fail(reason=f"{type(exception).__name__}: a retry would meet it again")
-        return RetryDecision.retry(delay=_delay(exception), reason=f"{type(exception).__name__}: may get better")
+            return RetryDecision.fail(reason=f"{type(exception).__name__}: a retry would fail in the same way")
+        return RetryDecision.retry(delay=_delay(exception), reason=f"{type(exception).__name__}: a retry may help")
 
     def serialize(self) -> dict[str, Any]:
         """Return the policy as JSON."""
@@ -60,7 +60,7 @@ class CrewRetryPolicy(RetryPolicy):
         for words in self.retry_failures:
             if words.lower() in said:
                 return RetryDecision.retry(reason=f"the run failed with {words!r}, which retry_failures names")
-        return RetryDecision.fail(reason="the run failed, and no word of retry_failures is in its error")
+        return RetryDecision.fail(reason="the run failed, and its error holds none of retry_failures")
 
 
 def _delay(error: CrewError) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""Waiting for a run that something else started."""
+"""The sensor that waits for a run that something else started."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from airflow_provider_crewai.wire.model import JSON
 class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     """Wait for a run that was started elsewhere, and return its answer.
 
-    It is not retried where the run failed or was stopped, since it starts no other, nor after its timeout, since
-    Airflow retries no sensor then.
+    If the run failed or was stopped, the sensor is not retried, because a retry would find the same run. It is not
+    retried after its timeout, because Airflow never retries a sensor then.
 
     :param kickoff_id: the run, usually a template or another task's output.
-    :param human_input: whether somebody is told when the crew waits for a human. Deployments report a run
-        that waits as unknown, so without this such a run counts as lost after a minute; with it, until the timeout.
+    :param human_input: whether somebody is told when the crew waits for a human. Deployments report such a run as
+        unknown. Without this it counts as lost after a minute; with it the sensor waits until the timeout.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
         `unreachable_timeout` and `deferrable`, and Airflow's `BaseSensorOperator` for `timeout` (seconds),
-        `soft_fail` (skips after the timeout, and where a retry cannot help), `never_fail` (skips after any error)
-        and `silent_fail` (nothing that may get better ends it before the timeout). The sensor paces itself by the
+        `soft_fail` (skips after the timeout, and when a retry cannot help), `never_fail` (skips after any error)
+        and `silent_fail` (errors that may go away do not end it before the timeout). The sensor sets its pace by the
         run's age: `mode` and `poke_interval` have no effect.
     """
 
@@ -48,7 +48,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     knows_the_start: ClassVar[bool] = False
 
     def __init__(self, *, kickoff_id: str, human_input: bool = False, **kwargs: Any) -> None:
-        # Before Airflow makes a timedelta of it, which complains of what it cannot hold without naming it.
+        # Checked before Airflow makes a timedelta of it, whose error would not name the argument.
         check_limit(kwargs.get("task_id", ""), "timeout", kwargs.get("timeout"), zero=True)
         super().__init__(**kwargs)
         self.kickoff_id = kickoff_id
@@ -57,12 +57,12 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
 
     @property
     def awaits_human(self) -> bool:
-        """Whether somebody is told when the crew waits for a human."""
+        """Return whether somebody is told when the crew waits for a human."""
         return self.human_input
 
     @property
     def is_silent(self) -> bool:
-        """Whether what may get better ends no wait before the timeout."""
+        """Return whether the wait goes on until the timeout, in spite of errors that may go away."""
         return bool(self.silent_fail)
 
     def execute(self, context: Context) -> JSON:
@@ -77,19 +77,19 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         return self.await_run(context, wait)
 
     def recall(self, context: Context) -> Wait:
-        """Return the run to wait for; its age is counted from the sensor's start, which is all it knows.
+        """Return the run to wait for. Its age counts from the sensor's start, because the sensor knows no other time.
 
-        :raises CrewConfigError: what was rendered is no kickoff_id.
+        :raises CrewConfigError: the template did not render to a kickoff_id.
         """
         deadline = deadline_of(self, context, self.timeout)
         return Wait(self._run(), try_began(context), deadline)
 
     def put_on_record(self, ending: Ending, context: Context) -> bool:  # noqa: ARG002 - the operator's depend on them
-        """Return that a retry will find the run: the sensor is given its kickoff_id each time."""
+        """Return True: every retry finds the run, because the kickoff_id is an argument of the sensor."""
         return True
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's
-        """Say what a retry will do, or that there is none."""
+        """Return a sentence that says what a retry will do, or that there is none."""
         over = ending.verdict in (Verdict.TIMED_OUT, Verdict.FAILED, Verdict.STOPPED) or ending.leads_to_no_crew
         if self.never_fail or (self.soft_fail and over):
             option = "never_fail" if self.never_fail else "soft_fail"
@@ -98,20 +98,20 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
             case Verdict.TIMED_OUT:
                 return "The sensor is not retried after its timeout; clear it to look again."
             case Verdict.FAILED | Verdict.STOPPED if not self._has_retry_policy:
-                return "The sensor is not retried, since a retry would find the same; it starts no run."
+                return "The sensor is not retried, because a retry would find the same run; it starts no run itself."
             case Verdict.UNWATCHABLE if ending.leads_to_no_crew and not self._has_retry_policy:
-                return "The sensor is not retried; clear it once the connection works, to look again."
+                return "The sensor is not retried; fix the connection, then clear the sensor to look again."
             case _:
-                return "A retry looks at the same run again; the sensor starts none."
+                return "A retry looks at the same run again; the sensor starts no run itself."
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next.
 
-        Airflow's own sensors skip with `soft_fail` after their timeout and after an `AirflowFailException`, and retry
-        after any other error; with `never_fail` they skip after all of them (2.11 to 3.4).
+        With `soft_fail`, Airflow's own sensors skip after their timeout and after an `AirflowFailException`, and retry
+        after any other error; with `never_fail` they skip after every error (2.11 to 3.4).
         """
         timed_out = isinstance(error, CrewRunTimedOut)
-        # The operator's retry starts another run; this one would find the same run ended again.
+        # A retry of the operator starts another run; a retry of the sensor would find the same ended run.
         for_good = isinstance(error, CrewRunFailed | CrewRunStopped) or not may_retry(error)
         if self.never_fail or (self.soft_fail and (timed_out or for_good)):
             self.log.warning("%s", error)
@@ -133,7 +133,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
             raise CrewConfigError(f"Task {self.task_id!r}: {error} It is not retried.") from None
         if kickoff_id is None:
             raise CrewConfigError(
-                f"Task {self.task_id!r}: kickoff_id rendered to {self.kickoff_id!r}; does the task that starts the run "
-                f"push it? Nothing was looked at over connection {self.crewai_conn_id!r}. It is not retried."
+                f"Task {self.task_id!r}: kickoff_id rendered to {self.kickoff_id!r}. Does the task that starts the run "
+                f"push it? Nothing was sent over connection {self.crewai_conn_id!r}. The sensor is not retried."
             )
         return kickoff_id

@@ -1,4 +1,4 @@
-"""Waiting for a run without a worker slot."""
+"""The trigger that waits for a run in the triggerer, without holding a worker slot."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from airflow_provider_crewai.wire.model import JSONObject
 class CrewStatusTrigger(BaseTrigger):
     """Polls a run until it ends, or until it is time to give up, and then fires one event.
 
-    Its arguments are stored in Airflow's database and printed in logs, so they are ids and numbers only. It
-    never starts a run: a trigger is run again after a triggerer's restart. It blocks nothing, raises nothing but a
-    complaint about what is no kickoff_id, and its event is a hint: the worker reads the run again and believes that.
+    Airflow stores its arguments in the database and prints them in logs, so they are ids and numbers only. It never
+    starts a run, because Airflow runs a trigger again after a triggerer's restart. It never blocks. It raises only
+    CrewConfigError, for an invalid kickoff_id. Its event is a hint: the worker reads the run again and trusts that.
 
     :param kickoff_id: the run.
-    :param crewai_conn_id: the connection, looked up once and again after a 401.
+    :param crewai_conn_id: the connection, looked up once, and again after a 401.
     :param started_at: when the run was kicked off, epoch seconds; its age sets the pace. Default: now.
     :param deadline: epoch second at which to stop waiting, or None.
     :param poll_interval: seconds, the shortest wait between two looks.
-    :param max_poll_interval: seconds, the longest.
+    :param max_poll_interval: seconds, the longest wait.
     :param unreachable_timeout: seconds for which the API may fail to answer, or None.
     :param human_input: whether somebody is told when the crew waits for a human.
-    :param seen_alive: whether the run is already known to exist.
+    :param seen_alive: whether we already know that the run exists.
     :param on_kill: `stop` stops the run when a user ends or clears the deferred task (Airflow 3.3+).
-    :param on_clear: `reattach` spares the run when the task was cleared, since the next try takes it up.
-    :param durable: whether the task's next try finds the run on record, and so sees to it itself.
-    :param survives_clear: whether it does so after a user's clear, too.
-    :param silent: whether what may get better ends no wait before the deadline.
-    :param unknown: arguments of a newer version of this provider, which are left out.
+    :param on_clear: `reattach` keeps the run when the task was cleared, because the next try takes it up.
+    :param durable: whether the task's next try finds the run on record, and so handles it itself.
+    :param survives_clear: whether it also finds it after a user's clear.
+    :param silent: whether the wait goes on until the deadline, in spite of errors that may go away.
+    :param unknown: arguments of a newer version of this provider, which are ignored.
     """
 
     # The class path is stored in Airflow's database: it can never change.
@@ -79,12 +79,12 @@ class CrewStatusTrigger(BaseTrigger):
         self.durable = durable
         self.survives_clear = survives_clear
         self._unknown = sorted(unknown)
-        # One for the trigger's whole life, so that `on_kill` need not read the connection that `run` has read.
+        # One hook for the trigger's whole life, so that `on_kill` need not read the connection again after `run`.
         self._hook = AsyncCrewHook(crewai_conn_id)
         self._settling: asyncio.Future[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, JSON scalars all."""
+        """Return the class path and the arguments, all JSON scalars."""
         return self.CLASSPATH, {
             "kickoff_id": self.kickoff_id,
             "crewai_conn_id": self.crewai_conn_id,
@@ -106,7 +106,7 @@ class CrewStatusTrigger(BaseTrigger):
         """Wait for the run, then fire one event."""
         if self._unknown:
             self.log.warning(
-                "Run %s: a newer version of this provider deferred the task; its arguments %s are left out here.",
+                "Run %s: a newer version of this provider deferred the task; this version ignores its arguments %s.",
                 self.kickoff_id,
                 ", ".join(self._unknown),
             )
@@ -116,7 +116,7 @@ class CrewStatusTrigger(BaseTrigger):
         yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
 
     async def on_kill(self) -> None:
-        """Stop the run if a user ended or cleared the task, and so abandoned it (Airflow 3.3+ calls this)."""
+        """Stop the run if a user ended or cleared the task, and so gave the run up. Airflow 3.3+ calls this."""
         bond = Bond(
             self.kickoff_id,
             self.on_clear,
@@ -132,19 +132,19 @@ class CrewStatusTrigger(BaseTrigger):
         await self._settled()
 
     async def cleanup(self) -> None:
-        """Wait for what `on_kill` has begun, so that Airflow keeps the task's log open until its end is told."""
+        """Wait until `on_kill` is done, so that Airflow keeps the task's log open until its outcome is logged."""
         await self._settled()
 
     async def _settled(self) -> None:
-        # Airflow 3.3.2 cancels the trigger anew with each round of the triggerer, about once a second, and so would
-        # cut this off before it is done.
+        # Airflow 3.3.2 cancels the trigger again in each round of the triggerer, about once a second. Without this
+        # loop, that would cut the work off before it is done.
         while self._settling and not self._settling.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([self._settling])
 
 
 def event_of(ending: Ending) -> JSONObject:
-    """Return the event that tells a worker to look: our verdict, since when, and what was last seen of the run when."""
+    """Return the event that wakes the worker: our verdict, since when, and what we last saw of the run, and when."""
     last = ending.last
     return {
         "kickoff_id": ending.kickoff_id,

@@ -1,4 +1,4 @@
-"""What holds where nobody says otherwise."""
+"""The default values, each in one place."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ CONN_ID = "crewai_default"
 """The Airflow connection."""
 
 POLL_INTERVAL = 2.0
-"""Seconds between two looks at a run, at least."""
+"""Seconds: the shortest wait between two looks at a run."""
 
 MAX_POLL_INTERVAL = 60.0
-"""Seconds between two looks at a run, at most."""
+"""Seconds: the longest wait between two looks at a run."""
 
 UNREACHABLE_TIMEOUT = 900.0
 """Seconds for which the API may fail to answer before a task gives up."""
 
 CALL_PATIENCE = 120.0
-"""Seconds for which a one-shot call is tried: a deployment that sleeps takes a minute to wake."""
+"""Seconds for which we try a one-shot call: a sleeping deployment takes a minute to wake."""
 
 REQUEST_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""

@@ -1,4 +1,4 @@
-"""What the fields of a connection are called: in its form, in Airflow, and so in every complaint about them."""
+"""The names of a connection's fields: the form, Airflow and every error about a field use the same words."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ LABELS = {
     "extra.secret_headers": "Secret headers",
     "extra.allow_http": "Allow http://",
 }
-"""Airflow's word for each field, and the form's."""
+"""Airflow's name for each field, and the form's label."""
 
 OPTIONS = tuple(name.removeprefix("extra.") for name in LABELS if name.startswith("extra."))
 """The keys that a connection's extra may hold."""
 
 
 class Complaint(ValueError):
-    """Why a field cannot be used. Its text goes on after the field's name, and holds no secret."""
+    """Says why a field cannot be used. Its text follows the field's name in the message, and holds no secret."""
 
 
 def called(where: str) -> str:
-    """Return what a field is called: the form's word, and Airflow's beside it."""
+    """Return a field's name: the form's label, and Airflow's name in brackets."""
     return f"{LABELS[where]} ({where})"
 
 
 def wrong(conn_id: str, where: str, why: str) -> CrewConfigError:
     """Return the error that names a connection, one of its fields, and what to do.
 
-    :param where: Airflow's word for the field, or the name of an environment variable.
+    :param where: Airflow's name for the field, or the name of an environment variable.
     """
     field = f"its {called(where)}" if where in LABELS else f"the environment variable {where}"
     return CrewConfigError(f"Connection {conn_id!r}: {field} {why}. Nothing was sent.")

@@ -1,4 +1,4 @@
-"""Are these the inputs that the crew lists? Asked before money is spent."""
+"""Are these the inputs that the crew lists? Checked before money is spent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from airflow_provider_crewai.wire.words import listing
 
 
 def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Return the given names that look like a wanted one that was not given: misspelt name to right name.
+    """Return the names that are probably misspelt, each with the right name: one that is wanted and was not given.
 
-    Names that look like none are not listed: a crew may use inputs that stand in no prompt.
+    Other unknown names are not returned: a crew may use inputs that appear in no prompt.
     """
     missing = [name for name in wanted if name not in set(given)]
     strangers = [name for name in given if name not in set(wanted)]
@@ -24,17 +24,17 @@ def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
 def check_names(
     given: Iterable[str], wanted: Iterable[str], *, unchecked: str = "set validate_inputs=False"
 ) -> list[str]:
-    """Refuse a misspelt name, and return the names that are missing (which a flow may do without).
+    """Refuse a misspelt name, and return the names that are missing (a flow may not need them).
 
-    :param unchecked: how to go without this check, for the complaint.
-    :raises CrewConfigError: a name is misspelt; says which one was probably meant.
+    :param unchecked: how to turn this check off, for the message.
+    :raises CrewConfigError: a name is misspelt; the message says which one was probably meant.
     """
     given, wanted = list(given), list(wanted)
     misses = near_misses(given, wanted)
     if misses:
         meant = listing(f"{right!r} instead of {wrong!r}" for wrong, right in misses.items())
         raise CrewConfigError(
-            f"The crew takes {listing(wanted)}. Did you mean {meant}? Nothing was sent; mend the inputs, or "
+            f"The crew takes {listing(wanted)}. Did you mean {meant}? Nothing was sent; fix the inputs, or "
             f"{unchecked} if the name is right."
         )
     return [name for name in wanted if name not in given]

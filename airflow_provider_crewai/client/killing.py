@@ -1,40 +1,40 @@
-"""When a task is killed: is its run still wanted, and how is it stopped.
+"""Decides what happens to the run when its task is killed, and stops it.
 
-A worker is told to end, or a trigger is cancelled, and neither is told why. What Airflow says of the task decides.
+Airflow tells a worker to end, or cancels a trigger, but does not say why. The task's state in Airflow decides.
 
 In a worker (`is_ended`)
 
-    the task is now                           on_clear              a retry is due and    what becomes of the run
+    the task is now                           on_clear              a retry is due and    what happens to the run
                                                                     finds the record
     ----------------------------------------  --------------------  --------------------  -----------------------
     success, failed, skipped, removed         any                   any                   STOP: a user ended it
     deferred, up_for_retry                    any                   any                   leave
-    running, or Airflow does not say          any                   yes                   leave: a machine goes down
+    running, or Airflow does not say          any                   yes                   leave: the machine shuts down
     running, or Airflow does not say          any                   no                    STOP: nobody takes it up
     scheduled, queued (Airflow lost sight)    any                   yes, no               the same
     restarting, none                          rerun                 any                   STOP: a user cleared it
     restarting, none                          reattach, on record   any                   leave: the next try takes it
     restarting, none                          reattach, no record   any                   STOP: the clear discarded it
 
-In a triggerer (`at_once`, then `by_state`, then `by_xcom`, as long as what is known does not decide). "Kept" says
-whether a record outlives a clear: on 3.3 each does, on 3.4 only one in `[crewai] ledger_path`. A task that is not
-durable has none.
+In a triggerer: `at_once` judges first, then `by_state`, then `by_xcom`, until one of them can tell. "Kept" means that
+the record survives a clear: every record does on 3.3; on 3.4 only one in `[crewai] ledger_path` does. A task that is
+not durable has no record.
 
-    Airflow  the task is now                  on_clear, record      what becomes of the run
+    Airflow  the task is now                  on_clear, record      what happens to the run
     -------  -------------------------------  --------------------  ---------------------------------------------
-    3.4      (not asked)                      rerun                 STOP: only a user makes Airflow cancel it
+    3.4      (not asked)                      rerun                 STOP: Airflow cancels it only for a user
     3.4      (not asked)                      reattach, none        STOP: the next try cannot find it
     any      success, failed, skipped, gone   any                   STOP: a user ended the task
     any      none, scheduled, queued, ...     reattach, kept        leave: the next try takes it up
-    3.4      none, scheduled, queued, ...     reattach, not kept    as the next try decides, seen by its XCom; leave
-                                                                    if none begins in time, since a ticked "keep task
-                                                                    state" cannot be told from here
-    3.3      deferred, up_for_retry           any, durable          leave: the trigger moved, or the next try saw to it
+    3.4      none, scheduled, queued, ...     reattach, not kept    as the next try decides, which its XCom shows; leave
+                                                                    if no try begins in time, because a triggerer cannot
+                                                                    see whether "keep task state" was ticked
+    3.3      deferred, up_for_retry           any, durable          leave: the trigger moved, or the next try decided
     3.3      none, scheduled, queued          rerun, or none        STOP: the task was cleared
-    3.3      the same after the deadline      rerun, durable        leave: it may have been woken to fail with that
-    3.3      running                          rerun, durable        leave: the try that runs sees to the run
-    3.3      deferred, running, ...           not durable           as XCom says: STOP where it names another run, or
-                                                                    where a new try has wiped it
+    3.3      the same after the deadline      rerun, durable        leave: it may have been woken to time out
+    3.3      running                          rerun, durable        leave: the running try handles the run
+    3.3      deferred, running, ...           not durable           as XCom says: STOP if it names another run, or
+                                                                    if a new try has deleted it
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound, CrewUnk
 OnKill = Literal["stop", "leave"]
 
 KILL_PATIENCE = 1.2
-"""Seconds within which stopping a run from a worker may be tried, and for which a try may wait to connect, and for an
-answer: 3.6 in all, where Airflow gives a killed task five, and one of those goes for `ASK_PATIENCE`."""
+"""Seconds. Used three times (whole attempt, connect, read), so a stop takes at most 3.6 s. Airflow gives a killed task
+five seconds, and `ASK_PATIENCE` takes one of them."""
 
 ASK_PATIENCE = 1.0
-"""Seconds for which a killed task asks Airflow what became of it."""
+"""Seconds for which a killed task waits for Airflow to say its state."""
 
 UNKNOWN = "unknown"
-"""Stands for the state of a task instance that could not be asked for."""
+"""Our state for a task instance when Airflow did not tell us its state."""
 
 GONE = "removed"
-"""The state of a task instance that there is no more."""
+"""Our state for a task instance that no longer exists."""
 
 _ENDED = frozenset({"success", "failed", "skipped", GONE, "upstream_failed"})
 _GOES_ON = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
@@ -70,27 +70,27 @@ _CLEARED = "the task was cleared, and its next try starts a new run"
 _TAKEN_UP = "the task was cleared, and its next try takes this run up"
 
 Judgement = tuple[bool | None, str]
-"""Whether a run is abandoned (None: what is known does not tell), and why, in words."""
+"""Whether the task gave its run up (None: we cannot tell yet), and why, in words."""
 
 
 def is_left_by_user(state: str | None) -> bool:
-    """Whether a user has ended or cleared a task, as its worker sees: the next try is one that a user wants."""
+    """Return whether a user ended or cleared the task, as its worker sees it. Then a user wants the next try."""
     return state in _ENDED or state in (None, "restarting")
 
 
 def is_refused(state: str | None) -> bool:
-    """Whether Airflow will refuse to defer a task, since a user has ended or cleared it meanwhile."""
+    """Return whether Airflow will refuse to defer the task, because a user ended or cleared it meanwhile."""
     return state in _ENDED or state == "restarting"
 
 
 def is_ended(state: str | None, on_clear: OnClear, *, retried: bool, on_record: bool = True) -> tuple[bool, str]:
-    """Whether a run is abandoned by its task, whose process in a worker was told to end, and why, in words.
+    """Return whether the task gave its run up when its worker got SIGTERM, and why.
 
-    A user who ends or clears a task changes its state first. Where the state stands as it was, a worker's machine is
-    going down, or the worker cannot reach Airflow any more (3.3.2 ends a task after three lost heartbeats).
+    A user who ends or clears a task changes its state first. If the state is unchanged, the worker's machine is
+    shutting down, or the worker can no longer reach Airflow (3.3.2 ends a task after three lost heartbeats).
 
-    :param state: the task instance's state now, Airflow's word, or `UNKNOWN`.
-    :param retried: whether Airflow tries the task again by itself, and that try takes the run up.
+    :param state: the task instance's state now, in Airflow's word, or `UNKNOWN`.
+    :param retried: whether Airflow retries the task by itself, and the retry takes the run up.
     :param on_record: whether the next try will find the run, if a user cleared the task.
     """
     if state in _ENDED:
@@ -108,28 +108,28 @@ def _asked(state: str | None) -> str:
             return "nobody has ended the task"
         case "scheduled" | "queued":
             # A running task that is cleared is "restarting" until its process has ended.
-            return f"Airflow lost sight of the task, which is {state} again"
-    return "Airflow does not say what became of the task"
+            return f"Airflow lost track of the task, which is {state} again"
+    return "Airflow does not say what happened to the task"
 
 
 def _after_a_clear(on_clear: OnClear, *, on_record: bool) -> tuple[bool, str]:
     if on_clear == "reattach" and on_record:
         return False, _TAKEN_UP
     if on_clear == "reattach":
-        return True, f"{_CLEARED}, since nothing of this one is on record any more"
+        return True, f"{_CLEARED}, because this run is no longer on record"
     return True, _CLEARED
 
 
 @dataclass(frozen=True, slots=True)
 class Bond:
-    """What a trigger knows about its task and its run before it asks anything.
+    """What a trigger knows about its task and its run before it asks Airflow.
 
     :param kickoff_id: the run.
     :param durable: whether a retry of the task finds the run on record.
-    :param kept: whether the next try finds it after a user's clear, too.
-    :param may_have_moved: whether Airflow cancels a trigger also where no user did anything (3.3): the trigger moved to
+    :param kept: whether the next try also finds it after a user's clear.
+    :param may_have_moved: whether Airflow also cancels a trigger when no user did anything (3.3): the trigger moved to
         another triggerer, or the task was woken from there.
-    :param overdue: whether the task's deadline has passed, so that it may have been woken to say so.
+    :param overdue: whether the task's deadline has passed, so that it may have been woken to time out.
     """
 
     kickoff_id: str
@@ -141,68 +141,69 @@ class Bond:
 
     @property
     def reattaches(self) -> bool:
-        """Whether the next try may take the run up after a clear."""
+        """Return whether the next try may take the run up after a clear."""
         return self.on_clear == "reattach" and self.durable
 
 
 def at_once(bond: Bond) -> Judgement:
-    """Judge without asking Airflow for anything."""
+    """Judge without asking Airflow."""
     if bond.may_have_moved or bond.reattaches:
-        return None, "Airflow has to say what became of the task"
+        return None, "Airflow has to say what happened to the task"
     return True, "a user ended or cleared the task"
 
 
 def by_state(state: str | None, bond: Bond, *, doubted: bool = False) -> Judgement:
     """Judge by the task instance's state.
 
-    :param state: Airflow's word, now.
-    :param doubted: whether a judgement was None before, so that the task did not end while it was deferred.
+    :param state: the state now, in Airflow's word.
+    :param doubted: whether an earlier judgement was None, so that the task did not end while it was deferred.
     """
     if state in _ENDED:
         return (None if doubted else True), f"the task is {state}"
     if state in _GOES_ON and bond.may_have_moved:
-        return (False if bond.durable else None), f"the task is {state} and has not left it"
+        return (False if bond.durable else None), f"the task is {state} and still wants it"
     if bond.reattaches:
         return (False, _TAKEN_UP) if bond.kept else (None, "the task was cleared, and its next try has not begun")
     if state in _WAITS and not (bond.overdue or doubted):
         return True, _CLEARED
     if bond.durable:
-        return False, f"the task is {state}, either cleared or woken, and sees to this run itself"
-    return None, f"the task is {state}, either cleared or woken to come back for it"
+        return False, f"the task is {state}, was either cleared or woken, and handles this run itself"
+    return None, f"the task is {state}: it was either cleared, or woken to come back for this run"
 
 
 def by_xcom(state: str | None, current: object, bond: Bond, why: str) -> Judgement:
-    """Judge by the kickoff_id that the task instance has in XCom now, where its state does not tell.
+    """Judge by the kickoff_id that the task instance has in XCom now, when its state cannot tell.
 
-    :param current: the XCom's value; a new try has none before it has a run. What is no kickoff_id proves nothing.
+    :param current: the XCom's value; a new try has none until it has a run. A value that cannot be a kickoff_id proves
+        nothing.
     :param why: what the state said.
     """
     if current == bond.kickoff_id:
         if state in _ENDED or state in _GOES_ON or not bond.may_have_moved:
-            return False, f"the task is {state} and has not left it"
+            return False, f"the task is {state} and still wants it"
         return None, why
     if isinstance(current, str) and _LIKE_AN_ID.fullmatch(current):
         return True, f"the task has moved on to run {current}"
     if current is not None or (bond.reattaches and state not in _ENDED):
         return None, why
     if state in _GOES_ON:
-        return False, f"the task is {state} and has not left it"
+        return False, f"the task is {state} and still wants it"
     return True, f"the task is {state}" if state in _ENDED else _CLEARED
 
 
 _LIKE_AN_ID = re.compile(r"[\w.-]{1,200}")
-"""What an id of a run looks like. A path or a URL is a reference that somebody's XCom backend stores in its place."""
+"""What a kickoff_id looks like. A path or a URL is a reference that an XCom backend stores instead of the value."""
 
 
 def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:
-    """Stop a run, and return in a sentence what became of it. Raises nothing.
+    """Stop a run, and return a sentence that says what happened to it. Raises nothing.
 
-    :param patience: seconds for which it is tried.
+    :param patience: seconds for which we try.
     """
     try:
         stopped = yield from flows.stop(kickoff_id, patience)
     except CrewUnknownRun as error:
-        return f"Run {kickoff_id} is not known to the deployment, so it could not be stopped ({error})."
+        return f"Run {kickoff_id} could not be stopped, because the deployment does not know it ({error})."
     except CrewNotFound as error:
         return f"Run {kickoff_id} GOES ON: this deployment has no way to stop a run ({error})."
     except CrewError as error:

@@ -1,4 +1,4 @@
-"""One look-up for all who want to know the same thing at the same time, in an event loop."""
+"""One shared look-up for all coroutines of an event loop that need the same value at the same time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ T = TypeVar("T")
 
 
 class Lookups(Generic[T]):
-    """Answers that all who ask in one event loop share.
+    """Answers that all callers in one event loop share.
 
-    At most one look-up for each key is in flight. Whoever asks meanwhile waits for the same one, and nobody's
-    cancellation ends it for the others. A failure is everybody's who waited for it, and is not kept.
+    At most one look-up per key runs at a time. Callers that come meanwhile wait for the same one. If one caller is
+    cancelled, the look-up goes on for the others. If it fails, every waiting caller gets the error, and the error is
+    not kept.
 
-    :param keep: seconds for which an answer is good, from when it was asked for.
+    :param keep: seconds for which an answer is good, counted from when it was asked for.
     """
 
     def __init__(self, keep: float) -> None:
@@ -23,9 +24,9 @@ class Lookups(Generic[T]):
         self._asked: dict[Hashable, tuple[asyncio.Task[T], float]] = {}
 
     async def get(self, key: Hashable, look_up: Callable[[], Coroutine[Any, Any, T]], stale: T | None = None) -> T:
-        """Return the answer for a key: the one that is kept, or the next one that comes.
+        """Return the answer for a key: the kept one, or the next one that arrives.
 
-        :param stale: an answer that has proved to be wrong: where it is the one that is kept, it is looked up anew.
+        :param stale: an answer that has proved wrong: if it is the kept one, it is looked up again.
         """
         loop = asyncio.get_running_loop()
         task, since = self._asked.get((loop, key), (None, 0.0))
@@ -45,6 +46,6 @@ class Lookups(Generic[T]):
 
 
 def _take_note(task: asyncio.Task[Any]) -> None:
-    # Where all who waited were cancelled, nobody else would, and asyncio would complain.
+    # If all callers were cancelled, nobody else reads the error, and asyncio would complain.
     if not task.cancelled():
         task.exception()

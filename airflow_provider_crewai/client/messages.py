@@ -1,4 +1,4 @@
-"""What a person reads: one place for the words about a run and its endings."""
+"""The words that people read about a run and its endings, in one place."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 
 
 def sight(seen: Run | CrewError) -> str:
-    """Write what a look came to, for one line of a log."""
+    """Return what one look at the run showed, for one line of a log."""
     return progress(seen) if isinstance(seen, Run) else f"no usable answer ({line(str(seen), 500)})"
 
 
 def progress(run: Run) -> str:
-    """Write where a run stands, for one line of a log."""
+    """Return where a run stands, for one line of a log."""
     match run.state:
         case RunState.UNKNOWN:
             return f"in the unknown state {run.word!r}, which counts as running"
         case RunState.PAUSED:
             return f"waiting for a human: {run.question}" if run.question else "waiting for a human"
         case RunState.NOT_FOUND:
-            return "not known to the deployment just now (a run that waits for a human looks like this, too)"
+            return "not known to the deployment just now (a run that waits for a human looks the same)"
         case _:
             return f"{run.state}, {run.progress}" if run.progress else run.state.value
 
 
 def trying_again(error: CrewError, seconds: float, until: float) -> str:
-    """Write that something is tried again, for whoever waits."""
+    """Return the line that says why, when and until when we try again."""
     what = "The connection cannot be read" if out_of_reach(error) else "The crew cannot be reached"
     return f"{what} ({str(error).rstrip('.')}). Trying again in {duration(seconds)}, until {moment(until)}."
 
@@ -70,13 +70,13 @@ def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str
     """Make the error for an ending that is not a success.
 
     :param where: the connection, in words.
-    :param started_at: when the run was kicked off, epoch seconds, or None where that is not known.
+    :param started_at: when the run was kicked off, epoch seconds, or None if unknown.
     :param retry: what a retry will do, as a sentence; may be empty.
     """
-    seen = f"It was {'' if ending.run else 'to be '}looked at over {where}."
+    seen = f"We {'looked' if ending.run else 'tried to look'} at it over {where}."
     if started_at is not None:
         age = duration(ending.at - started_at)
-        seen = f"It was started {moment(started_at)}, {age} before, over {where}."
+        seen = f"It was started at {moment(started_at)}, {age} ago, over {where}."
     text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
     if ending.verdict is Verdict.FAILED:
         return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.reason if ending.run else None)
@@ -88,7 +88,7 @@ def _what(ending: Ending) -> str:
     said = ending.run.error if ending.run else None
     if ending.is_unread and ending.last:
         how, when = _HOW_IT_ENDED[ending.last.state], moment(ending.last.at)
-        return f"was seen to {how} at {when}, and only its answer could not be fetched: {_why_unread(ending)}"
+        return f"was seen to {how} at {when}; only its answer could not be fetched: {_why_unread(ending)}"
     match ending.verdict:
         case Verdict.FAILED:
             return f"failed: {said or 'the crew gave no reason'}"
@@ -98,7 +98,7 @@ def _what(ending: Ending) -> str:
             outage = f", and {_trouble(ending)}" if ending.error else ""
             return f"did not end in time{outage}; we stopped waiting"
         case Verdict.LOST:
-            return f"is not known to the deployment{_since(ending)}, {_why_lost(ending)}"
+            return f"has been unknown to the deployment{_since(ending)}{_why_lost(ending)}"
         case _:
             seen = "could not be watched any longer" if ending.seen_alive else "could not be looked at"
             return f"{seen}: {_trouble(ending)}"
@@ -108,17 +108,19 @@ def _why_unread(ending: Ending) -> str:
     if ending.error:
         return _trouble(ending)
     if ending.verdict is Verdict.LOST:
-        return f"the deployment does not know it{_since(ending)}"
-    return "the time was up"
+        return f"it has been unknown to the deployment{_since(ending)}"
+    return "the deadline passed"
 
 
 def _trouble(ending: Ending) -> str:
-    """Write what kept us from looking."""
+    """Return what kept us from looking at the run."""
     error = str(ending.error).rstrip(".")
     match ending.error:
         case CrewAuthError():
-            broken = "stopped working" if ending.seen_alive else "does not work"
-            return f"the connection {broken}{_since(ending)}: {error}"
+            broken = (
+                f"stopped working{_since(ending, 'at')}" if ending.seen_alive else f"has not worked{_since(ending)}"
+            )
+            return f"the connection {broken}: {error}"
         case CrewNotFound() | CrewNotACrew() if ending.verdict is Verdict.UNWATCHABLE:
             return f"no crew answers there ({error})"
     if ending.verdict in (Verdict.UNWATCHABLE, Verdict.TOO_LARGE):
@@ -128,25 +130,25 @@ def _trouble(ending: Ending) -> str:
     return f"the API has not answered{_since(ending)}: {error}"
 
 
-def _since(ending: Ending) -> str:
-    return f" since {moment(ending.since)}" if ending.since is not None else ""
+def _since(ending: Ending, word: str = "since") -> str:
+    return f" {word} {moment(ending.since)}" if ending.since is not None else ""
 
 
 def _why_lost(ending: Ending) -> str:
     if ending.seen_alive:
         return (
-            "though it was before. Either it waits for a human (then declare who is told: human_input_webhook), "
-            "or the deployment was replaced or has forgotten it"
+            ". It was known before. Either it waits for a human (then set human_input_webhook, so that somebody is "
+            "told), or the deployment was replaced, or it has forgotten the run"
         )
-    return "and never was while we looked. The connection names another deployment, or the kickoff_id is wrong"
+    return ", at every look. The connection names another deployment, or the kickoff_id is wrong"
 
 
 def _still(ending: Ending) -> str:
     if ending.verdict in OVER or ending.is_unread:
-        return "It is over."
+        return "The run is over."
     if ending.verdict is Verdict.LOST or not ending.seen_alive:
-        return "Whether it goes on is not known."
-    return f"As far as is known the run goes on, and costs what it costs.{_last_seen(ending)}"
+        return "We do not know whether the run is still going."
+    return f"The run is probably still going, and still costing money.{_last_seen(ending)}"
 
 
 def _last_seen(ending: Ending) -> str:
@@ -158,28 +160,28 @@ def _last_seen(ending: Ending) -> str:
 
 
 def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | None = None) -> str:
-    """Write that there is no run to wait for, or none that can be named.
+    """Return the message for a task that has no run to wait for, or none whose kickoff_id is known.
 
     :param where: the connection, in words.
     :param retried: whether Airflow will retry the task, if it has retries left.
-    :param earlier: what an earlier try has left on record, where nobody has looked at that run.
+    :param earlier: what an earlier try has left on record, if nobody has looked at that run.
     """
     if isinstance(error, CrewMayHaveStarted):
-        after = "A retry starts another." if retried else "It is not retried; clear the task to start another."
+        after = "A retry starts another run." if retried else "It is not retried; clear the task to start another run."
         return f"{str(error).rstrip('.')} (over {where}). {after}"
     if isinstance(error, CrewLedgerError | CrewChangedInputs):
         return f"{str(error).rstrip('.')} (over {where})."
-    after = "A retry tries again." if retried else "It is not retried, since a retry would meet the same."
+    after = "A retry tries again." if retried else "It is not retried, because a retry would fail in the same way."
     return f"The crew was not started over {where}: {advice(error).rstrip('.')}. {after}{_left_behind(earlier)}"
 
 
 def advice(error: CrewError) -> str:
-    """Write what kept us from asking the crew, and what to do about it."""
+    """Return what kept us from asking the crew, and what to do about it."""
     match error:
         case CrewAuthError():
             return f"The crew refused the token ({error}). Copy the Bearer token from the crew's page again."
         case CrewNotFound() | CrewNotACrew():
-            return f"Something answers there, but it is no crew ({error}). Set the host to the crew's own URL."
+            return f"Something answers there, but it is not a crew ({error}). Set the host to the crew's own URL."
         case _:
             return str(error)
 
@@ -187,14 +189,14 @@ def advice(error: CrewError) -> str:
 def _left_behind(earlier: Record | None) -> str:
     if earlier is None:
         return ""
-    run = f"Run {earlier.kickoff_id}" if earlier.kickoff_id else "A run that nobody can name"
+    run = f"Run {earlier.kickoff_id}" if earlier.kickoff_id else "A run whose kickoff_id we do not know"
     return f" {run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
 
 
 def retry_text(ending: Ending, conn_id: str, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
-    """Write what a retry of the task that started the run will do, and what a clear.
+    """Return what a retry of the task that started the run will do, and what a clear will do.
 
-    :param on_record: whether the run stands on record; None where nothing is recorded.
+    :param on_record: whether the run is on record; None if nothing is recorded.
     """
     if ending.verdict in OVER:
         return "A retry starts a new run."
@@ -202,24 +204,27 @@ def retry_text(ending: Ending, conn_id: str, *, on_record: bool | None, on_clear
         command = f"`python -m airflow_provider_crewai status {ending.kickoff_id} --wait --conn-id {conn_id}`"
         return _after_mending(ending, command, on_record, on_clear, on_kill)
     if on_record is None:
-        return "A retry or a clear starts a second run beside it, since recovery is off: stop this one first."
+        return "Recovery is off, so a retry or a clear starts a second run beside this one: stop this one first."
     if not on_record:
-        return f"Run {ending.kickoff_id} is not on record, so a retry cannot take it up: see to it before you clear."
+        return (
+            f"Run {ending.kickoff_id} is not on record, so a retry cannot take it up: check it on the crew's page "
+            "before you clear the task."
+        )
     lost = ending.verdict is Verdict.LOST
     if on_clear == "reattach":
-        # The one way left to a new run.
-        other = "; to start another, delete the record `crewai_run`" if lost else ""
-        return f"A retry or a clear {_takes_up(lost)} and starts no other{other}."
-    return f"A retry {_takes_up(lost)} and starts no other; a clear {_cleared(on_clear, on_kill)}."
+        # Nothing else leads to a new run.
+        other = "; to start a new one, delete the record `crewai_run`" if lost else ""
+        return f"A retry or a clear {_takes_up(lost)} and starts no new one{other}."
+    return f"A retry {_takes_up(lost)} and starts no new one; a clear {_cleared(on_clear, on_kill)}."
 
 
 def _after_mending(ending: Ending, command: str, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
     if not on_record:
-        return f"It is not retried, since a retry would pay for a second run; {command} gets this one's answer."
+        return f"It is not retried, because a retry would pay for a second run; {command} fetches this run's answer."
     if ending.is_unread:
-        return f"A retry fetches it and starts no other run, and so does {command}."
+        return f"A retry fetches the answer and starts no new run; so does {command}."
     clears = f"a clear {_cleared(on_clear, on_kill)}"
-    return f"Mend the connection: a retry then {_takes_up()} and starts no other, {clears}, and {command} looks, too."
+    return f"Fix the connection: a retry then {_takes_up()} and starts no new one; {clears}; {command} shows the run."
 
 
 def _takes_up(lost: bool = False) -> str:
@@ -228,5 +233,5 @@ def _takes_up(lost: bool = False) -> str:
 
 def _cleared(on_clear: OnClear, on_kill: OnKill) -> str:
     if on_clear == "reattach":
-        return f"{_takes_up()} and starts no other"
+        return f"{_takes_up()} and starts no new one"
     return "stops this run and starts a new one" if on_kill == "stop" else "starts a new run beside this one"

@@ -13,7 +13,7 @@ from airflow_provider_crewai.client.fields import Complaint
 def normal_proxy(text: str) -> str:
     """Return a proxy's URL in the one form that every HTTP library understands: with scheme, host and port.
 
-    :raises Complaint: the URL is none, or a kind of proxy that not both shells can use.
+    :raises Complaint: it is not a URL, or a kind of proxy that only one of the two shells could use.
     """
     try:
         url = split(text if "://" in text else f"http://{text}")
@@ -24,15 +24,15 @@ def normal_proxy(text: str) -> str:
     if not url.hostname:
         raise Complaint("names no host; write it as http://proxy.example:3128")
     if url.path.strip("/") or url.query or url.fragment:
-        raise Complaint("holds a path or a query, which a proxy has not; write it as http://proxy.example:3128")
+        raise Complaint("holds a path or a query, but a proxy has none; write it as http://proxy.example:3128")
     return f"http://{_userinfo(url)}{with_port(normal_host(url.hostname), url.port or 80)}"
 
 
 def _other_scheme(scheme: str) -> str:
     if scheme == "https":
         return (
-            "is an https:// URL; only a proxy that is reached by http:// can be used. Most proxies are, for crews at "
-            "https:// too: write http:// before its name"
+            "is an https:// URL; only a proxy that is reached over http:// can be used. Most proxies can be, also for "
+            "crews at https://: write http:// before its name"
         )
     return f"is a proxy of the kind {scheme!r}; only an HTTP proxy can be used, such as http://proxy.example:3128"
 
@@ -51,7 +51,7 @@ def _plain(escaped: str) -> str:
         text = unquote(escaped, errors="strict")
         text.encode("latin-1")  # what both HTTP libraries do with it
     except UnicodeError:
-        raise Complaint("has a user or password that cannot be sent; only Latin characters can") from None
+        raise Complaint("has a user or password that cannot be sent; use only Latin characters") from None
     if not text.isprintable():
         raise Complaint("has a user or password with control characters; copy it again")
     return text
@@ -60,8 +60,8 @@ def _plain(escaped: str) -> str:
 def environment_proxy(url: SplitResult) -> tuple[str, str] | None:
     """Return the proxy that the environment names for a URL, and the variable that names it.
 
-    Read here for both HTTP libraries: letting each trust the environment by itself would also let a .netrc file
-    replace our Authorization header. This machine itself is never asked by a proxy.
+    We read it here for both HTTP libraries. If each trusted the environment by itself, a .netrc file could replace our
+    Authorization header. Requests to this machine never go through a proxy.
 
     :raises Complaint: `NO_PROXY` cannot be read.
     """
@@ -73,15 +73,15 @@ def environment_proxy(url: SplitResult) -> tuple[str, str] | None:
 
 
 def _bypassed(url: SplitResult) -> bool:
-    from requests.utils import should_bypass_proxies  # what people know NO_PROXY by
+    from requests.utils import should_bypass_proxies  # people expect NO_PROXY to work as in requests
 
     try:
         return should_bypass_proxies(url.geturl(), no_proxy=None)
     except ValueError:
-        raise Complaint("holds characters that no list of hosts has") from None
+        raise Complaint("holds characters that cannot stand in a list of hosts") from None
 
 
 def _variable(name: str, value: str) -> str:
-    # The system's own settings, where a system has some, go by the variable's usual name.
+    # Settings of the operating system, if any, go by the variable's usual name.
     named = (each for each, held in os.environ.items() if each.lower() == name and held == value)
     return next(named, name.upper())

@@ -1,8 +1,8 @@
-"""What Airflow's rendering made of an argument, and what of that is sent.
+"""Turns what Airflow rendered for an argument into what is sent.
 
-A template and an XCom that is not there both give "nothing": None, "" or the text "None". Native rendering turns an id
-of digits into a number, and plain rendering turns a list into Python's way of writing one. Here each argument becomes
-what the wire knows, or is refused before money is spent, with a cure.
+An empty template and a missing XCom both give "nothing": None, "" or the text "None". Native rendering turns an id of
+digits into a number; plain rendering writes a list as Python does, not as JSON. Here each argument becomes a value that
+the wire knows, or is refused before money is spent, and the error says how to fix it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.values import as_json
 
 ID_LENGTH = 256
-"""Characters of a kickoff_id, at most."""
+"""The most characters that a kickoff_id may have."""
 
 _CURE = (
-    "hand the value itself over (`task.output`), write `{{ … | tojson }}`, or set render_template_as_native_obj=True "
-    "on the Dag"
+    "pass the value itself (`task.output`), write `{{ … | tojson }}`, or set render_template_as_native_obj=True on the "
+    "Dag"
 )
-_THE_ID = "of a task that waits for its crew, take `task.output['kickoff_id']`"
+_THE_ID = "if it comes from a task that waits for its crew, pass `task.output['kickoff_id']`"
 _PYTHON = re.compile(
     r"""[\[{(](?:'(?:[^'\\\n]|\\.){0,200}'|None|True|False)(?:,\ |:\ |,?[\])}])"""  # ['a', …   {'a': …   [None]
     r"""|[,:]\ (?:None|True|False)[\])},]"""  # …: None}
@@ -30,18 +30,18 @@ _PYTHON = re.compile(
     re.VERBOSE,
 )
 _LAZY = re.compile(r"\bLazy\w*Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
-"""What is printed of the outputs of a mapped task."""
+"""How the outputs of a mapped task look when they are printed."""
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a template, or an XCom that is not there, gave nothing."""
+    """Return whether a template rendered to nothing, or an XCom was missing."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
 def as_text(value: object, name: str) -> str | None:
-    """Return a text without the space around it, digits as they are spelt, or None for nothing.
+    """Return a text without the space around it, or None for nothing. A whole number becomes its digits.
 
-    :raises CrewConfigError: it is no text.
+    :raises CrewConfigError: it is not a text.
     """
     read = None if is_nothing(value) else as_json(value, name)
     if isinstance(read, int) and not isinstance(read, bool):
@@ -54,14 +54,14 @@ def as_text(value: object, name: str) -> str | None:
 def as_id(value: object, name: str) -> str | None:
     """Return the kickoff_id of an earlier run, or None for nothing.
 
-    :raises CrewConfigError: it can be no kickoff_id; says what it is.
+    :raises CrewConfigError: it cannot be a kickoff_id; the message says what it is.
     """
     read = None if is_nothing(value) else as_json(value, name)
     match read:
         case bool() | float():
-            why = f"native rendering read it as {read}; pass `task.output`, which stays as it is"
+            why = f"native rendering read it as {read}; pass `task.output`, which rendering does not change"
         case list():
-            why = f"it is {_kind(read)}; `.partial(…).expand({name}=…)` makes one task of each"
+            why = f"it is {_kind(read)}; `.partial(…).expand({name}=…)` makes a task for each item"
         case dict():
             why = f"it is an object; {_THE_ID}"
         case _:
@@ -76,26 +76,26 @@ def _as_id(text: str, name: str) -> str:
     if len(text) > ID_LENGTH:
         raise _refused(name, f"is not a kickoff_id: it is a text of {len(text):,} characters; {_THE_ID}")
     if not text.isprintable():
-        raise _refused(name, f"is not a kickoff_id: {text!r} holds a control character; push the bare id")
+        raise _refused(name, f"is not a kickoff_id: {text!r} holds a control character; push only the id")
     return text
 
 
 def as_url(value: object, name: str) -> str | None:
     """Return a webhook's URL, or None for nothing.
 
-    :raises CrewConfigError: it is no URL that can be called.
+    :raises CrewConfigError: it is not a URL that can be called.
     """
     url = as_text(value, name)
     if url is not None and not re.match(r"(https?|conn)://\S+$", url, re.IGNORECASE):
         # Not shown: a webhook's URL may be a secret.
-        raise _refused(name, "is no URL: set it to https://…, or to conn://ID for the connection ID of Airflow")
+        raise _refused(name, "is not a URL: set it to https://…, or to conn://ID, with the ID of an Airflow connection")
     return url
 
 
 def as_object(value: object, name: str) -> JSONObject:
-    """Return a JSON object; a text is read as JSON, nothing is an empty object.
+    """Return a JSON object. A text is read as JSON; nothing gives an empty object.
 
-    :raises CrewConfigError: it is no JSON object; names what in it is not.
+    :raises CrewConfigError: it is not a JSON object; the message names the part that is wrong.
     """
     if is_nothing(value):
         return {}
@@ -107,21 +107,21 @@ def as_object(value: object, name: str) -> JSONObject:
 
 def _why_no_object(read: JSON, name: str) -> str:
     if isinstance(read, list) and read and all(isinstance(item, dict) for item in read):
-        return f"; `.partial(…).expand({name}=…)` makes one task of each"
+        return f"; `.partial(…).expand({name}=…)` makes a task for each item"
     if isinstance(read, str) and _is_json(read):
-        return ": it is JSON that was written as JSON once more; leave `| tojson` out"
+        return ": it was turned into JSON twice; leave `| tojson` out"
     return ""
 
 
 def as_inputs(value: object, name: str = "inputs") -> JSONObject:
-    """Return the inputs as a JSON object. Nothing is refused: a crew that is told nothing costs as much.
+    """Return the inputs as a JSON object. Refuses "nothing": a run without its inputs costs as much as any other.
 
-    :raises CrewConfigError: they are nothing, or no JSON object.
+    :raises CrewConfigError: they are nothing, or not a JSON object.
     """
     if is_nothing(value) or (isinstance(value, str) and value.strip() == "null"):
         raise _refused(
             name,
-            f"rendered to {value!r}: the task, variable or parameter that should give them gave nothing. Mend that, "
+            f"rendered to {value!r}: the task, variable or parameter that should give them gave nothing. Fix that, "
             f"or leave {name} out if the crew takes none",
         )
     read = as_object(value, name)
@@ -134,7 +134,7 @@ def as_inputs(value: object, name: str = "inputs") -> JSONObject:
 
 
 def written_texts(value: object) -> frozenset[str]:
-    """Collect the texts that a Dag's author wrote, before anything is rendered."""
+    """Return the texts that the Dag's author wrote, before rendering."""
     if isinstance(value, str):
         return frozenset([value])
     if not isinstance(value, dict | list | tuple | set):
@@ -144,13 +144,15 @@ def written_texts(value: object) -> frozenset[str]:
 
 
 def doubts(inputs: JSONObject, written: frozenset[str], name: str = "inputs") -> Iterator[str]:
-    """Say which texts a template was hardly meant to give. They are sent all the same: a prompt may hold anything.
+    """Yield a warning for each text that a template probably did not mean to give. It is sent anyway.
 
-    :param written: the texts as the author wrote them, which are beyond doubt.
+    A prompt may hold anything, so none of these is an error.
+
+    :param written: the texts as the author wrote them; these are never doubted.
     """
     for key in _keys(inputs):
         if "{{" in key:
-            yield f"{name} has the key {key[:60]!r}, which is sent so: Airflow renders values and no keys."
+            yield f"{name} has the key {key[:60]!r}, which is sent unchanged: Airflow renders values, not keys."
     for path, text in _texts(inputs, name):
         if text not in written and (doubt := _doubt(text)):
             yield f"{path} {doubt}"
@@ -158,9 +160,9 @@ def doubts(inputs: JSONObject, written: frozenset[str], name: str = "inputs") ->
 
 def _doubt(text: str) -> str | None:
     if text.strip() == "None":
-        return "rendered to the text 'None', and so the crew is told: an XCom, variable or parameter is not there."
+        return "rendered to the text 'None', which is sent to the crew: an XCom, variable or parameter is missing."
     if _PYTHON.search(text) and not _is_json(text):
-        return f"holds a list or object as Python writes it, not as JSON ({text[:60]!r}). For the values, {_CURE}."
+        return f"holds a list or object as Python writes it, not as JSON ({text[:60]!r}). To send JSON, {_CURE}."
     return None
 
 
@@ -195,7 +197,7 @@ def _parsed(text: str, name: str) -> JSON:
 def _why_no_json(text: str, error: Exception) -> str:
     if _PYTHON.search(text) or _LAZY.search(text):
         return f"is a list or object as Python writes it, not JSON ({text[:60]!r}): {_CURE}"
-    cure = "Pass an object, whose texts may be templates, or write `{{ … | tojson }}`"
+    cure = "Pass an object (its texts may be templates), or write `{{ … | tojson }}`"
     return f"is a text that is not JSON ({error}). {cure}"
 
 

@@ -1,6 +1,6 @@
-"""What a connection says, understood once and checked before anything is sent. Pure: no Airflow, nothing is sent.
+"""Reads a connection once and checks it before anything is sent. Pure: no Airflow, no requests.
 
-Both shells are handed the results, so that no HTTP library understands a setting in a way of its own.
+Both shells get the same results, so the two HTTP libraries cannot read a setting differently.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from airflow_provider_crewai.wire import words
 T = TypeVar("T")
 
 LONG_HEADER = 20
-"""Characters from which on an extra header's value counts as a secret: shorter ones may be words of the crew's, too."""
+"""Characters. An extra header's value this long or longer counts as a secret; a shorter one may be a word that the crew
+uses, too."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.1."""
@@ -32,7 +33,7 @@ _OUR_HEADERS = re.compile(
     "accept|accept-encoding|connection|content-(encoding|length|type)|expect|host|keep-alive|te|trailer|"
     "transfer-encoding|upgrade"
 )
-"""What a request says of itself. The two HTTP libraries would each make something else of a second one."""
+"""Headers that a request sets itself. The two HTTP libraries would treat a second one differently."""
 
 _SCHEME_OF_A_TOKEN = re.compile(
     r"(authorization\s*[:=]\s*)?(((user\s+)?bearer|token)(\s*[:=]\s*|\s+|$))?", re.IGNORECASE
@@ -40,15 +41,15 @@ _SCHEME_OF_A_TOKEN = re.compile(
 """What people copy along with a token."""
 
 _API_PATH = re.compile(r"/(kickoff|inputs|resume|status|stop)$|/(status|stop)/[^/]+$")
-"""How the API's own paths end, each of which follows the crew's URL."""
+"""The API's own paths, which follow the crew's URL."""
 
 _IN_USERINFO = ":!$&'()*+,;="
-"""RFC 3986, section 3.2.1: what stands unquoted before a URL's host."""
+"""RFC 3986, section 3.2.1: the signs that may stand unquoted before a URL's host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A usable connection to one crew: results, not wishes.
+    """A connection to one crew, checked and ready to use.
 
     The token, extra headers and the proxy (which may carry a password) are kept out of the repr.
 
@@ -56,7 +57,7 @@ class Settings:
     :param base_url: the crew's URL in its normal form, without a trailing slash.
     :param token: the Bearer or User Bearer token, without that word.
     :param timeout: seconds for one whole request.
-    :param tls: whom to trust; made once for each bundle, and a new one where the bundle has changed.
+    :param tls: whom to trust; made once for each bundle, and made again when the bundle has changed.
     :param proxy: `http://host:port` or `http://user:password@host:port`, or None. `NO_PROXY` is taken into account.
     :param headers: headers sent with each request.
     :param secret_headers: the same, and their values are secrets.
@@ -71,14 +72,14 @@ class Settings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """What no word for people may hold, in each spelling, the longest first. Found out once."""
+    """What no message may hold, in each spelling, the longest first. Computed once."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "secrets", _secrets(self))
 
     @property
     def request_headers(self) -> dict[str, str]:
-        """The headers of every request, the token among them."""
+        """Return the headers of every request, with the token."""
         own = {
             "Authorization": f"Bearer {self.token}",
             "Accept": "application/json",
@@ -88,7 +89,7 @@ class Settings:
 
     @property
     def transport(self) -> tuple[object, ...]:
-        """What two connections must share to share one HTTP session: all but the token and the headers."""
+        """Return what two connections must have in common to share an HTTP session: all but token and headers."""
         return (self.conn_id, self.base_url, self.timeout, self.tls, self.proxy)
 
     def __str__(self) -> str:
@@ -105,19 +106,19 @@ def read_settings(
     password: str | None = None,
     extra: Mapping[str, Any] | str | None = None,
 ) -> Settings:
-    """Turn the fields of an Airflow connection into usable settings. What is not understood is named.
+    """Turn the fields of an Airflow connection into usable settings, or name the field that cannot be used.
 
-    Reads the environment where the connection is silent: `HTTPS_PROXY`, `NO_PROXY` and their kin as `requests` does,
-    and whom to trust as `trust.VARIABLES` says.
+    If the connection does not set them, the proxy comes from the environment (`HTTPS_PROXY`, `NO_PROXY` and the like,
+    as `requests` reads them), and so does whom to trust (see `trust.VARIABLES`).
 
     :param host: the crew's base URL, with its scheme, and with any port and path prefix.
-    :param port: used where the host names none. The UI sends 0 for an empty field.
-    :param schema: `http` or `https` where the host names no scheme; else a path prefix, which is what Airflow makes
-        of the path of a connection's URI.
-    :param login: not used; where one is set, it is asked to be taken out.
+    :param port: used if the host names none. The UI sends 0 for an empty field.
+    :param schema: `http` or `https` if the host names no scheme; else a path prefix, because Airflow puts the path of a
+        connection's URI there.
+    :param login: not used; if it is set, the error asks to empty it.
     :param password: the token, with or without a word such as `Bearer` before it.
-    :param extra: the options in `fields.OPTIONS`, as a mapping or as Airflow's JSON text. Nulls are what the UI saves
-        for untouched fields and count as absent.
+    :param extra: the options in `fields.OPTIONS`, as a mapping or as Airflow's JSON text. The UI saves null for an
+        untouched field; null counts as absent.
     :raises CrewConfigError: a field is missing or cannot be used; names the connection and the field.
     """
     fields = _Fields(conn_id, extra)
@@ -137,7 +138,7 @@ def read_settings(
 
 
 class _Fields:
-    """The fields of one connection, each with its own complaint."""
+    """The fields of one connection. Each is read, or refused with an error that names it."""
 
     def __init__(self, conn_id: str, extra: Mapping[str, Any] | str | None) -> None:
         self._conn_id = conn_id
@@ -159,8 +160,8 @@ class _Fields:
         if login:
             # Not quoted: the token of `crewai://token@host` ends up here, and Airflow does not mask it.
             raise wrong(
-                self._conn_id, "login", "is set, and no crew takes one; empty it, and put the token into the password "
-                "(in a URI behind a colon: crewai://:TOKEN@...)",
+                self._conn_id, "login", "is set, but a crew takes no login; empty it, and put the token into the "
+                "password (in a URI, after a colon: crewai://:TOKEN@...)",
             )  # fmt: skip
 
     def url(self, host: str, port: int | None, word: str) -> SplitResult:
@@ -174,7 +175,7 @@ class _Fields:
         if url.scheme == "http" and not addresses.is_loopback(url.hostname or "") and not self._flag("allow_http"):
             raise wrong(
                 self._conn_id, "host", "is an http:// URL, which would send the token unencrypted; use https://, or "
-                "set 'allow_http' in the connection's extra if that network is trusted",
+                "set 'allow_http' in the connection's extra if you trust that network",
             )  # fmt: skip
         return url
 
@@ -224,7 +225,7 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
         raise Complaint("is empty; set it to the crew's URL, such as https://my-crew-1a2b.crewai.com")
     if "://" not in text and not scheme:
         raise Complaint(
-            "names no scheme; begin it with https://, such as https://my-crew-1a2b.crewai.com (in a URI: "
+            "has no scheme; begin it with https://, such as https://my-crew-1a2b.crewai.com (in a URI: "
             "crewai://https://:TOKEN@my-crew-1a2b.crewai.com)"
         )
     begin, _, rest = text.rpartition("://")
@@ -234,10 +235,10 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
     if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname:
         raise Complaint("is not an http(s) URL; set it to the crew's URL")
     if scheme and scheme != url.scheme:
-        raise Complaint(f"begins with {url.scheme}://, and the schema says {scheme}; say it once")
+        raise Complaint(f"begins with {url.scheme}://, but the schema says {scheme}; set only one of them")
     if "@" in url.netloc or "?" in text or "#" in text:
         # Not quoted back: what stands before an @ may be a secret.
-        raise Complaint("carries a user, a query or a fragment; only scheme, host, port and path belong there")
+        raise Complaint("holds a user, a query or a fragment; only scheme, host, port and path belong there")
     host = addresses.with_port(addresses.normal_host(url.hostname), url.port)
     return SplitResult(url.scheme, host, _prefix(url.path), "", "")
 
@@ -246,7 +247,7 @@ def _prefix(path: str) -> str:
     normal = addresses.normal_path(path)
     if found := _API_PATH.search(normal):
         word = found[1] or found[2]
-        raise Complaint(f"ends in the API's own path /{word}; leave that out, so that the crew's own URL remains")
+        raise Complaint(f"ends with the API's own path /{word}; remove that, so that only the crew's URL is left")
     return normal
 
 
@@ -255,15 +256,15 @@ def _with_port(url: SplitResult, port: object) -> SplitResult:
         raise Complaint("is no number from 1 to 65535; correct it, or empty it")
     port = int(port)
     if url.port not in (None, port):
-        raise Complaint(f"is {port}, and the URL names {url.port}; say it once")
+        raise Complaint(f"is {port}, but the URL names {url.port}; set only one of them")
     return addresses.split(f"{url.scheme}://{addresses.with_port(url.hostname or '', port)}{url.path}")
 
 
 def _with_prefix(url: SplitResult, word: str) -> SplitResult:
     if "://" in word or not word.isprintable() or set(word) & set(" ?#"):
-        raise Complaint("is neither http nor https nor a path; put the whole URL into the host, and empty it")
+        raise Complaint("is neither http nor https nor a path; empty it, and put the whole URL into the host")
     if url.path:
-        raise Complaint("holds a path, and the URL has one; say it once")
+        raise Complaint("holds a path, but the URL has one, too; set only one of them")
     return url._replace(path=_prefix(word))
 
 
@@ -273,7 +274,9 @@ def _token(given: str) -> str:
     if not token:
         raise Complaint("is empty; set it to the crew's Bearer token or a User Bearer token")
     if not token.isascii() or not token.isprintable() or set(token) & set(" \"'`"):
-        raise Complaint("holds spaces, quotes or characters that no token has; copy it again, without line breaks")
+        raise Complaint(
+            "holds spaces, quotes or other characters that no token has; copy it again, without line breaks"
+        )
     return token
 
 
@@ -281,9 +284,9 @@ def _token(given: str) -> str:
 
 
 def _options(extra: Mapping[str, Any] | str | None) -> dict[str, Any]:
-    """Return the options that somebody has set, by the names of today.
+    """Return the options that somebody has set, under their present names.
 
-    Forms save what nobody touched: null in Airflow 3, an empty text in Airflow 2.
+    Forms also save untouched fields: as null in Airflow 3, as an empty text in Airflow 2.
     """
     given = _json(extra) if isinstance(extra, str) else extra or {}
     if not isinstance(given, Mapping):
@@ -291,7 +294,7 @@ def _options(extra: Mapping[str, Any] | str | None) -> dict[str, Any]:
     if "__extra__" in given:  # the key under which Airflow puts a whole extra into a URI
         given = {**_options(given["__extra__"]), **{key: given[key] for key in given if key != "__extra__"}}
     spelt = {key: str(key).removeprefix("extra__crewai__") for key in given}  # as Airflow below 2.3 saved its form
-    # What is spelt as today comes last and counts.
+    # The present spelling comes last, so it wins.
     ordered = sorted(given, key=lambda key: spelt[key] == key)
     options = {spelt[key]: given[key] for key in ordered if not _is_empty(given[key])}
     _check_options(options)
@@ -305,11 +308,11 @@ def _is_empty(value: object) -> bool:
 def _check_options(options: Iterable[str]) -> None:
     for name in options:
         if name not in OPTIONS:
-            # Only a word is quoted back: in a URI a secret may have slipped there.
+            # Quoted only if it is one word: in a URI a secret may have slipped in there.
             shown = f"{name!r}" if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "a key"
             near = difflib.get_close_matches(name[:40].lower(), OPTIONS, 1)
-            meant = f"; {near[0]!r} ({LABELS['extra.' + near[0]]}) is one" if near else ""
-            raise Complaint(f"holds {shown}, which is no option{meant}. All are: {', '.join(OPTIONS)}")
+            meant = f"; did you mean {near[0]!r} ({LABELS['extra.' + near[0]]})?" if near else "."
+            raise Complaint(f"holds {shown}, which is not an option{meant} The options are: {', '.join(OPTIONS)}")
 
 
 def _json(text: str) -> object:
@@ -355,7 +358,7 @@ def _shown(value: object) -> str:
 def _headers(given: object) -> dict[str, str]:
     headers = _json(given) if isinstance(given, str) else given
     if not isinstance(headers, dict) or not all(_is_header(*item) for item in headers.items()):
-        raise Complaint("must be a JSON object of header names and texts")
+        raise Complaint("must be a JSON object: header names, each with a text")
     _check_names(headers)
     return dict(headers)
 
@@ -370,9 +373,9 @@ def _check_names(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in map(str.lower, names):
         if name == "authorization":
-            raise Complaint("names Authorization; the token belongs into the password field")
+            raise Complaint("names Authorization; put the token into the password field instead")
         if name == "proxy-authorization":
-            raise Complaint("names Proxy-Authorization; the proxy's user and password belong into its URL")
+            raise Complaint("names Proxy-Authorization; put the proxy's user and password into its URL instead")
         if _OUR_HEADERS.fullmatch(name):
             raise Complaint(f"names {name}, which each request sets itself")
         if name in seen:
@@ -384,9 +387,9 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _secrets(settings: Settings) -> tuple[str, ...]:
-    """Return what no word may hold: the token, the headers' values that are secrets, the proxy's credentials.
+    """Return what no message may hold: the token, secret header values, and the proxy's credentials.
 
-    How each may be escaped where a server repeats it is known to `wire.words.scrub`.
+    `wire.words.scrub` knows how a server may escape a secret that it repeats.
     """
     long_headers = [value for value in settings.headers.values() if len(value) >= LONG_HEADER]
     plain = [settings.token, *settings.secret_headers.values(), *long_headers, *_credentials(settings.proxy or "")]
@@ -394,7 +397,7 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
 
 
 def _credentials(proxy: str) -> list[str]:
-    """Return a proxy's password and its `user:password`, as meant and as sent."""
+    """Return a proxy's password and its `user:password`, both plain and as sent."""
     url = urlsplit(proxy)
     if not url.password:  # a name alone is no secret
         return []

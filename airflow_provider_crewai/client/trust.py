@@ -1,4 +1,4 @@
-"""Whose certificates are trusted: one TLS context for each bundle, which both shells share."""
+"""Whose certificates we trust: one TLS context for each bundle, shared by both shells."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow_provider_crewai.client.fields import Complaint
 from airflow_provider_crewai.wire import words
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-"""What `openssl rehash` calls a certificate in a directory."""
+"""How `openssl rehash` names a certificate in a directory."""
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Where the environment names a bundle: those of `requests` first, then OpenSSL's. The first that is set counts."""
+"""Variables that may name a bundle: those of `requests` first, then OpenSSL's. The first that is set counts."""
 
 _made: dict[str, tuple[object, ssl.SSLContext]] = {}
 """The context of each bundle, with what the bundle looked like when it was read."""
@@ -33,12 +33,12 @@ def trusting(bundle: str) -> ssl.SSLContext:
 
 
 def trusting_everyone() -> ssl.SSLContext:
-    """Return the context that checks nothing."""
+    """Return a context that checks no certificate."""
     return _kept("", None, _unchecked)
 
 
 def usual_bundle() -> str:
-    """Return the roots that `requests` trusts where nobody names others."""
+    """Return the roots that `requests` trusts by default."""
     import certifi
 
     return certifi.where()
@@ -65,7 +65,7 @@ def _look(bundle: str) -> object:
         return [(found.st_mtime_ns, found.st_size, found.st_ino) for found in map(os.stat, _paths(bundle))]
     except (OSError, ValueError) as error:
         if "-----BEGIN" in bundle:
-            raise Complaint("holds the certificates themselves; put them into a file, and name that") from None
+            raise Complaint("holds the certificates themselves; put them into a file, and name the file") from None
         why = "does not exist on this machine" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise Complaint(f"names {_shown(bundle)}, which {why}") from None
 
@@ -76,7 +76,7 @@ def _shown(bundle: str) -> str:
 
 def _paths(bundle: str) -> list[str]:
     parts = [bundle] if os.path.exists(bundle) else bundle.split(os.pathsep)  # noqa: PTH110 - a Path refuses a NUL
-    # OpenSSL passes over a directory that does not exist, where it is given several.
+    # If it gets several directories, OpenSSL skips those that do not exist.
     return [part for part in parts if os.path.exists(part)] or parts  # noqa: PTH110
 
 
@@ -87,7 +87,7 @@ def _read(bundle: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=bundle)
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror
-        raise Complaint(f"names {_shown(bundle)}, which is no PEM file with certificates ({reason})") from None
+        raise Complaint(f"names {_shown(bundle)}, which is not a PEM file with certificates ({reason})") from None
     if not context.cert_store_stats()["x509"]:
         raise Complaint(f"names {_shown(bundle)}, which holds no certificate")
     return context

@@ -1,6 +1,6 @@
-"""Can these webhooks be called, and with which credentials? Asked before money is spent.
+"""Can these webhooks be called, and with which credentials? Checked before money is spent.
 
-What a webhook is made of: the AOP API's reference and its live bodies, see `wire.codec`.
+The parts of a webhook follow the AOP API's reference and its live bodies, see `wire.codec`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CREDENTIALS = {"bearer": ("token",), "basic": ("username", "password")}
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a webhook goes, as a connection has it: to a URL, with a token, or with a login and its password."""
+    """Where a webhook goes, read from a connection: a URL, and a token, or a login with its password, or neither."""
 
     url: str
     login: str | None = None
@@ -27,7 +27,7 @@ class Endpoint:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether who is called there wants to know who calls."""
+        """Return whether the connection holds a token, or a login."""
         return bool(self.login or self.password)
 
 
@@ -48,7 +48,7 @@ def as_webhooks(value: object, name: str = "webhooks") -> JSONObject | None:
     """
     hook = _hook(as_object(value, name), name, ("url", "authentication", "events", "realtime"))
     if hook is not None and not _is_list_of_texts(hook.get("events", [])):
-        raise _refused(f"{name}['events']", "is no list of texts")
+        raise _refused(f"{name}['events']", "is not a list of texts")
     if hook is not None and not isinstance(hook.get("realtime", False), bool):
         raise _refused(f"{name}['realtime']", "is neither True nor False")
     return hook
@@ -81,7 +81,7 @@ def _authentication(value: JSON, name: str) -> JSONObject:
 
 
 def _check_names(given: JSONObject, where: str, keys: tuple[str, ...]) -> None:
-    # What looks like none of them passes: the API ignores what it does not know, and may know more than we do.
+    # Any other key may pass: the API ignores keys that it does not know, and may know more keys than we do.
     if misses := near_misses(given, keys):
         meant = ", ".join(f"{right!r} instead of {wrong!r}" for wrong, right in misses.items())
         raise _refused(where, f"is misspelt: did you mean {meant}?")
@@ -92,10 +92,10 @@ def _is_list_of_texts(value: JSON) -> bool:
 
 
 def with_connections(kickoff: Kickoff, read: Callable[[str], Endpoint]) -> Kickoff:
-    """Replace each `conn://ID` by the URL and the credentials of that connection.
+    """Replace each `conn://ID` with the URL and the credentials of that connection.
 
     :param read: reads a connection by its id.
-    :raises CrewConfigError: it cannot be read, or holds a password where a webhook carries none.
+    :raises CrewConfigError: it cannot be read, or holds credentials for a webhook that can carry none.
     """
 
     def plain(url: str | None, name: str) -> str | None:
@@ -103,7 +103,9 @@ def with_connections(kickoff: Kickoff, read: Callable[[str], Endpoint]) -> Kicko
             return url
         endpoint = read(conn_id)
         if endpoint.has_credentials:
-            raise _refused(name, f"carries no credentials, and connection {conn_id!r} has some: use `webhooks` instead")
+            raise _refused(
+                name, f"cannot carry credentials, but connection {conn_id!r} has some: use `webhooks` instead"
+            )
         return endpoint.url
 
     def full(hook: JSONObject | None) -> JSONObject | None:

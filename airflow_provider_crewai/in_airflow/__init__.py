@@ -1,1 +1,1 @@
-"""What knows Airflow, and what no author of a Dag imports."""
+"""Code that knows Airflow, and that no Dag author imports."""

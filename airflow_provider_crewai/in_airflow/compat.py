@@ -1,4 +1,4 @@
-"""Which Airflow is this? The only file with version branches."""
+"""Hides the differences between Airflow's versions. The only file with version branches."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ except ImportError:  # below 3.3 there is no task state store either
 _BELOW_3_4 = tuple(map(int, __version__.split(".")[:2])) < (3, 4)
 
 CLEAR_KEEPS_TASK_STATE = _BELOW_3_4
-"""Whether a user's clear keeps the task state store. 3.4 keeps it only where the user ticks "keep task state"."""
+"""Whether a user's clear keeps the task state store. 3.4 keeps it only if the user ticks "keep task state"."""
 
 CANCELS_MOVED_TRIGGERS = _BELOW_3_4
-"""Whether `on_kill` is called also for a trigger that another triggerer has taken over."""
+"""Whether Airflow also calls `on_kill` for a trigger that another triggerer has taken over."""
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -76,14 +76,14 @@ __all__ = [
 
 
 def default_deferrable() -> bool:
-    """Whether operators defer where their author says nothing: `[operators] default_deferrable`."""
+    """Return whether operators defer when their author does not say: `[operators] default_deferrable`."""
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
 async def aget_connection(conn_id: str, hook: type[Any]) -> tuple[Any, dict[str, Any]]:
-    """Look a connection up from an event loop; returns it with its extra.
+    """Look up a connection from an event loop; return it with its extra.
 
-    A synchronous look-up raises in a triggerer: it talks to a supervisor over the same loop.
+    A synchronous look-up would raise in a triggerer, because it talks to the supervisor over the same loop.
     """
     from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
@@ -92,29 +92,29 @@ async def aget_connection(conn_id: str, hook: type[Any]) -> tuple[Any, dict[str,
 
 
 def on_kill_timeout() -> float:
-    """Seconds that Airflow gives a trigger's `on_kill`."""
+    """Return the seconds that Airflow gives a trigger's `on_kill`."""
     return float(conf.getint("triggerer", "on_kill_timeout", fallback=30))
 
 
 async def task_states(dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str | None]]:
-    """Return the states of task instances as they are now, asked from a triggerer (3.3+).
+    """Return the states of task instances as they are now. Asks from a triggerer (3.3+).
 
-    :return: for each Dag run, by the task's id, with `_` and the map index where it is mapped.
+    :return: per run_id, the states by task id; a mapped task's id is followed by `_` and the map index.
     """
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetTaskStates
 
     question = GetTaskStates(dag_id=dag_id, task_ids=task_ids, run_ids=run_ids)
-    # Awaited, not asked from a thread as `RuntimeTaskInstance.get_task_states` would have it: threads may all be busy.
+    # Awaited, not called in a thread as `RuntimeTaskInstance.get_task_states` requires: all threads may be busy.
     answer: Any = await task_runner.SUPERVISOR_COMMS.asend(question)
     states: dict[str, dict[str, str | None]] = answer.task_states
     return states
 
 
 async def xcom_now(ti: Any, key: str) -> Any:
-    """Return an XCom of a task instance's present try, asked from a triggerer (3.3+); None where there is none.
+    """Return an XCom of a task instance's present try, or None if there is none. Asks from a triggerer (3.3+).
 
-    It is read through the backend that Airflow is configured with. That may read a file, so it is done in a thread.
+    Reads it through the XCom backend that Airflow is configured with. That may read a file, so it runs in a thread.
     """
     from airflow.sdk.execution_time.xcom import XCom
 
@@ -125,8 +125,8 @@ async def xcom_now(ti: Any, key: str) -> Any:
 
 
 def state_now(ti: Any) -> str | None:
-    """Return a task instance's state as it is now, asked from the worker that runs it."""
-    # 2.11 has workers that read the database themselves.
+    """Return a task instance's state as it is now. Asks from the worker that runs it."""
+    # The workers of 2.11 read the database themselves.
     if hasattr(ti, "current_state"):
         state: str | None = ti.current_state()
         return state
@@ -140,12 +140,12 @@ def state_now(ti: Any) -> str | None:
 
 
 def name_among_states(ti: Any) -> str:
-    """Return the name under which Airflow tells the state of a task instance."""
+    """Return the name that Airflow uses for a task instance in its answer about states."""
     return ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
 
 
 def object_storage_path(path: str) -> Any:
-    """Return a path in object storage; imported late since it loads fsspec."""
+    """Return a path in object storage. Imported late, because it loads fsspec."""
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return ObjectStoragePath(path)

@@ -1,4 +1,4 @@
-"""The connection form: one table, told to the 3.x UI by provider info and to older ones by the hook."""
+"""The connection form: one table. Airflow 3 reads it through the provider info, Airflow 2 through the hook."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "label": ALL_LABELS["extra.verify"],
-        "description": "Off only for a test: the token would go to whoever answers.",
+        "description": "Turn it off only for a test: without it the token goes to whoever answers.",
         "schema": {"type": ["boolean", "null"], "default": True},
     },
     "ca_bundle": {
         "label": ALL_LABELS["extra.ca_bundle"],
-        "description": "Path of a PEM file, or of a directory of hashed certificates, on all workers and triggerers, "
-        "where the crew's certificate is your own.",
+        "description": "If the crew's certificate is your own: the path of a PEM file, or of a directory of hashed "
+        "certificates, on all workers and triggerers.",
         "schema": {"type": ["string", "null"]},
     },
     "proxy": {
         "label": ALL_LABELS["extra.proxy"],
-        "description": "http://host:port or http://user:password@host:port. Empty: as the environment says.",
+        "description": "http://host:port or http://user:password@host:port. If empty, the environment decides.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "headers": {
         "label": ALL_LABELS["extra.headers"],
-        "description": 'JSON object of headers sent with each request, for a gateway before it: {"X-Team": "data"}.',
+        "description": 'JSON object of headers for a gateway before the crew, sent each time: {"X-Team": "data"}.',
         "schema": {"type": ["object", "null"]},
     },
     "secret_headers": {
         "label": ALL_LABELS["extra.secret_headers"],
-        "description": 'The same, where the values are secrets, such as {"X-Api-Key": "..."}.',
+        "description": 'The same for headers whose values are secrets, such as {"X-Api-Key": "..."}.',
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "allow_http": {
         "label": ALL_LABELS["extra.allow_http"],
-        "description": "Send the token unencrypted to a host other than this machine.",
+        "description": "Allow sending the token unencrypted to a host other than this machine.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
@@ -71,7 +71,7 @@ def behaviour() -> dict[str, Any]:
 
 def widgets() -> dict[str, Any]:
     """Return the form's own fields as WTForms widgets, for Airflow 2."""
-    # All come with Airflow 2, whose form they are for, and with no other.
+    # These come with Airflow 2 only, and this form is for Airflow 2.
     from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found]
         BS3PasswordFieldWidget,
         BS3TextFieldWidget,
@@ -82,7 +82,7 @@ def widgets() -> dict[str, Any]:
         if "boolean" in field["schema"]["type"]:
             return BooleanField(field["label"], default=field["schema"]["default"], description=field["description"])
         if field["schema"].get("format") == "password":
-            # Dots on the screen, and sent back as it is: Airflow 2 erases a field of its own that comes back empty.
+            # Shown as dots, and sent back as it is: Airflow 2 erases a provider's field that comes back empty.
             masked = BS3PasswordFieldWidget(hide_value=False)
             return PasswordField(field["label"], widget=masked, description=field["description"])
         return StringField(field["label"], widget=BS3TextFieldWidget(), description=field["description"])

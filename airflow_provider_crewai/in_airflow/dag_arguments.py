@@ -1,7 +1,7 @@
-"""Can Airflow store what the author of a Dag wrote? Asked when the Dag is parsed.
+"""Checks, when the Dag is parsed, that Airflow can store what its author wrote.
 
-A Dag is kept in Airflow's database with its literals. On PostgreSQL one NUL among them ends the dag processor of the
-whole site, again at each restart.
+Airflow stores a Dag with its literals in its database. On PostgreSQL a single NUL in them ends the dag processor of the
+whole site, and does so again after each restart.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from airflow_provider_crewai.wire.values import check_written
 
 
 def check_fields(task_id: str, values: Mapping[str, Any], fields: Collection[str]) -> None:
-    """Refuse arguments that hold what no database takes. References that Airflow resolves later are not touched.
+    """Refuse arguments that no database can hold. Leaves references that Airflow resolves later alone.
 
-    :param fields: the templated ones, which Airflow keeps.
-    :raises ValueError: names the task, the argument and the path.
+    :param fields: the names of the templated arguments, which Airflow stores.
+    :raises ValueError: there is such an argument; the message names the task, the argument and the path.
     """
     for name in fields:
         try:
@@ -27,8 +27,8 @@ def check_fields(task_id: str, values: Mapping[str, Any], fields: Collection[str
 
 
 def checked(partial: Any) -> Any:
-    """Return what `Operator.partial()` returned, which checks its arguments as it is expanded: no task is made then."""
-    # It has no hook of its own, and its kind is not the same in all versions of Airflow.
+    """Make what `Operator.partial()` returned check its arguments when it is expanded: no task is made at that time."""
+    # Airflow has no hook for this, and the class differs between its versions.
     partial.__class__ = _checked_kind(type(partial))
     return partial
 
@@ -38,7 +38,7 @@ def _checked_kind(kind: Any) -> Any:
         __slots__ = ()
 
         def _expand(self, expand_input: Any, **how: Any) -> Any:
-            self._expand_called = True  # type: ignore[misc]  # a slot of Airflow's, which warns where nobody expands
+            self._expand_called = True  # type: ignore[misc]  # Airflow's slot; without it Airflow warns that nobody expanded
             mapped = expand_input.value
             for values in (self.kwargs, *([mapped] if isinstance(mapped, Mapping) else _plain_items(mapped))):
                 check_fields(self.kwargs["task_id"], values, self.operator_class.template_fields)

@@ -1,4 +1,4 @@
-"""How our errors become Airflow's: the one place that decides whether a task may be retried."""
+"""Turns our errors into Airflow's. The one place that decides whether a task may be retried."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ NEVER_BETTER = (
     errors.CrewQuotaError,
     errors.CrewChangedInputs,
 )
-"""Errors of a start that a retry meets again: somebody has to mend something first."""
+"""Errors before a run starts that a retry would meet again: somebody has to fix something first."""
 
 FREE_OR_NEVER = (errors.CrewRunAuthLost, errors.CrewRunUnwatchable, errors.CrewAnswerNotFetched)
-"""Errors of a wait that somebody may mend between two tries: worth a retry that costs nothing, and no second run."""
+"""Errors while waiting that somebody may fix between two tries: retried only if the retry finds this run and costs
+nothing, never for a second run."""
 
 
 def may_retry(error: errors.CrewError) -> bool:
-    """Whether a retry can help, and does no harm."""
+    """Return whether a retry can help and does no harm."""
     match error:
         case errors.CrewMayHaveStarted():
             return error.rerun
         case errors.CrewRunError() if isinstance(error, FREE_OR_NEVER):
             return error.retry_helps
         case errors.CrewConnectionUnreadable():
-            # Missing, or out of reach for a moment: Airflow does not say which, and a retry that reads it is free.
+            # Missing, or out of reach for a moment: Airflow does not say which. A retry that reads it costs nothing.
             return True
         case _:
             return not isinstance(error, NEVER_BETTER)
 
 
 def fail(error: errors.CrewError, *, has_retry_policy: bool) -> NoReturn:
-    """Raise the error so that Airflow retries it or does not.
+    """Raise the error in the form that makes Airflow retry the task, or not.
 
-    A task with a retry policy (Airflow 3.3+) gets the typed error, since Airflow asks no policy about an
+    A task with a retry policy (Airflow 3.3+) gets the typed error, because Airflow asks no policy about an
     `AirflowFailException`.
 
     :raises AirflowFailException: a retry cannot help; the typed error is its cause.

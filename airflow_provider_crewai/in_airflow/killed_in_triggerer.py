@@ -1,7 +1,7 @@
-"""What becomes of the runs whose triggers Airflow cancels: one, or a thousand at once.
+"""Decides what happens to the runs whose triggers Airflow cancels: one, or a thousand at once.
 
-All triggers of a triggerer ask Airflow through one pipe, and its other end answers one question after the other. So
-triggers that are cancelled together ask together, ask nothing that the decision does not need, and take turns.
+All triggers of a triggerer ask Airflow through one pipe, whose other end answers one question at a time. So triggers
+that are cancelled together ask together, ask only what the decision needs, and take turns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
 
 LAST_WORDS = 2.0
-"""Seconds of Airflow's patience that are kept for saying what could not be done."""
+"""Seconds that we keep of Airflow's `on_kill_timeout` to log what could not be done."""
 
 ASK_AGAIN = 1.0
 """Seconds between two questions about the same task."""
@@ -30,25 +30,25 @@ GATHER = 0.1
 """Seconds for which a question waits for others to join it."""
 
 NAMES = 100
-"""Tasks and Dag runs that one question names, at most: they travel in a URL."""
+"""The most tasks and Dag runs that one question names: they travel in a URL."""
 
 ASKED_AT_ONCE = 8
-"""Questions that wait in the pipe at a time."""
+"""How many questions may wait in the pipe at a time."""
 
 STOPS_AT_ONCE = 50
-"""Runs of one connection that are stopped at a time. What a slow deployment leaves over is the rest, and not all."""
+"""How many runs of one connection are stopped at a time. So a slow deployment still stops some of them in time."""
 
 
 class Cancellation:
-    """One run whose trigger was cancelled: stops it if a user has ended or cleared its task.
+    """One run whose trigger was cancelled. Stops the run if a user ended or cleared its task.
 
-    :param bond: what is known of the task.
+    :param bond: what the trigger knows about the task.
     :param policy: `stop` or `leave`.
-    :param task_instance: the trigger's.
-    :param client: the trigger's; where it has read its connection, that is not read again.
+    :param task_instance: the trigger's task instance.
+    :param client: the trigger's client; if it has read its connection, it does not read it again.
     :param conn_id: that connection.
     :param log: the trigger's logger.
-    :param timeout: seconds that all of it may take; default: what Airflow gives `on_kill`, less `LAST_WORDS`.
+    :param timeout: seconds that everything may take; default: what Airflow gives `on_kill`, less `LAST_WORDS`.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Cancellation:
         self._end = 0.0
 
     async def settle(self) -> None:
-        """Stop the run or leave it, and say so. Raises nothing."""
+        """Stop the run or leave it, and log which. Raises nothing."""
         kickoff_id = self.bond.kickoff_id
         if self.policy != "stop":
             self.log.warning("Run %s GOES ON: on_kill is %r.", kickoff_id, self.policy)
             return
-        # Said before anything is asked: Airflow may close the task's log before the answer comes.
+        # Logged before we ask anything: Airflow may close the task's log before the answer comes.
         self.log.warning(
-            "The trigger of run %s was cancelled. If a user ended or cleared the task, the run is stopped now. It GOES "
+            "The trigger of run %s was cancelled. If a user ended or cleared the task, we now stop the run. It GOES "
             "ON unless a line below says otherwise.",
             kickoff_id,
         )
@@ -109,14 +109,17 @@ class Cancellation:
             return await client.drive(killing.kill(self.bond.kickoff_id, left))
 
     async def _ask_airflow(self) -> Judgement:
-        """Ask until it can be told whether the task has left the run."""
+        """Ask until we can tell whether the task gave the run up."""
         doubted = False
         while True:
-            self._lack = self._lack if doubted else "Airflow did not say what became of the task"
+            self._lack = self._lack if doubted else "Airflow did not say what happened to the task"
             try:
                 abandoned, why = await self._judge(doubted=doubted)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
-                abandoned, why = None, f"Airflow does not say what became of the task ({type(error).__name__}: {error})"
+                abandoned, why = (
+                    None,
+                    f"Airflow does not say what happened to the task ({type(error).__name__}: {error})",
+                )
             else:
                 doubted = True
             if abandoned is not None:
@@ -142,7 +145,7 @@ class _StatesQuery:
         self.answer: asyncio.Task[dict[str, dict[str, str | None]]] | None = None
 
     def join(self, ti: Any) -> bool:
-        """Ask about this one as well, if there is room for its names."""
+        """Ask about this task instance as well, if there is room for its names."""
         task_ids, run_ids = self.task_ids | {ti.task_id}, self.run_ids | {ti.run_id}
         if len(task_ids) + len(run_ids) > NAMES:
             return False
@@ -151,7 +154,7 @@ class _StatesQuery:
 
 
 class _Desk:
-    """What the cancelled triggers of one event loop share."""
+    """Shared by the cancelled triggers of one event loop: their questions to Airflow, and the turns to stop runs."""
 
     _desks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _Desk]] = WeakKeyDictionary()
 
@@ -165,9 +168,9 @@ class _Desk:
         return cls._desks.setdefault(asyncio.get_running_loop(), cls())
 
     async def state_of(self, ti: Any) -> str | None:
-        """Return the state of a task instance, or `GONE` where there is no such task instance any more."""
+        """Return the state of a task instance, or `GONE` if it no longer exists."""
         name = name_among_states(ti)
-        # A mapped task has a question of its own: the third of `a` and the task `a_3` have one name.
+        # A mapped task gets a question of its own: the third instance of `a` and the task `a_3` share a name.
         states = await self._answer(ti, (ti.dag_id, None if name == ti.task_id else ti.task_id))
         return states.get(ti.run_id, {}).get(name, GONE)
 
@@ -181,7 +184,7 @@ class _Desk:
         if question is None or question.answer is None or not question.join(ti):
             question = self._open[group] = _StatesQuery()
             question.join(ti)
-            # In a context of its own: it is not the question of the trigger that happens to be first.
+            # In a context of its own: the question does not belong to the trigger that happens to ask first.
             question.answer = asyncio.create_task(self._ask(group, question), context=Context())
         return await asyncio.shield(question.answer)
 

@@ -1,8 +1,8 @@
-"""What a worker does for its run when Airflow tells its process to end: act first, speak later.
+"""What a worker does for its run when Airflow tells its process to end: stop the run first, write the log later.
 
-It is told in a signal handler, and the code that the signal interrupted may hold any lock: that of the log, of the
-supervisor's socket, of a connection pool. So all is done in a thread, which the handler waits for only so long: what a
-held lock keeps it from is done as soon as the handler has returned.
+Airflow tells it in a signal handler, and the interrupted code may hold any lock: the log's, the supervisor socket's,
+a connection pool's. So a thread does all the work, and the handler waits for it only a limited time. What the thread
+cannot do because a lock is held, it does as soon as the handler has returned.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HANDLER_PATIENCE = 4.5
-"""Seconds for which the handler waits until the run is seen to: Airflow kills the process after five."""
+"""Seconds for which the handler waits for the run to be stopped or left. Airflow kills the process after five."""
 
 SPEAK_PATIENCE = 0.3
-"""Seconds for which the handler waits for the log."""
+"""Seconds for which the handler waits for a log line to be written."""
 
 
 class Termination:
-    """The end of a worker's process, as far as its run is concerned.
+    """Decides what happens to the run when its worker's process ends, and does it.
 
-    :param client: the one that waits for the run.
+    :param client: the client that waits for the run.
     :param on_clear: what the author wants after a clear.
     :param policy: `stop` or `leave`.
-    :param store: where the run stands on record.
+    :param store: where the run's record is kept.
     :param log: the task's logger.
     """
 
@@ -67,9 +67,9 @@ class Termination:
         self.log = log
 
     def settle(self) -> threading.Thread:
-        """Stop the run if its task is over, else leave it. Called in a signal handler, with five seconds to go.
+        """Stop the run if its task gave it up, else leave it. Called in a signal handler, with five seconds left.
 
-        :return: the thread that does it, and says so as soon as the log is free.
+        :return: the thread that does it, and logs it as soon as the log is free.
         """
         acted = threading.Event()
 
@@ -87,9 +87,9 @@ class Termination:
         return thread
 
     def settle_for(self, state: str | None, occasion: str) -> None:
-        """Do the same where no signal came, and the task's state is known.
+        """Do the same when no signal came and the task's state is known.
 
-        :param occasion: what has happened, for the log.
+        :param occasion: what happened, for the log.
         """
         self._tell(occasion, *self._act(state))
 
@@ -99,7 +99,7 @@ class Termination:
 
     def _act(self, state: str | None) -> tuple[str, str]:
         left = is_left_by_user(state)
-        # Read before the stop only where it decides.
+        # Read before the stop only if the decision needs it.
         on_record = self._is_on_record() if left and self.on_clear == "reattach" else True
         retried = self.ti.try_number <= (self.ti.max_tries or 0) and self.store.durable
         ended, why = is_ended(state, self.on_clear, retried=retried, on_record=on_record)
@@ -115,11 +115,11 @@ class Termination:
         return f"Run {self.kickoff_id} GOES ON{': on_kill is ' + repr(self.policy) if ended else ''}."
 
     def _is_on_record(self) -> bool:
-        """Whether the next try will find the run. Where the record cannot be read, it may."""
+        """Return whether the next try will find the run. If the record cannot be read, we assume so."""
         return within(ASK_PATIENCE, lambda: self._record() is not None, otherwise=True)
 
     def _write_down(self) -> None:
-        """Tell the next try that it is one that a user wants: `max_tries` does not always show it."""
+        """Record for the next try that a user asked for it: `max_tries` does not always show that."""
         with suppress(CrewLedgerError):
             if record := self._record():
                 self.store.save(record.after_a_clear().to_json())
@@ -131,25 +131,25 @@ class Termination:
 
 
 def ask_state(ti: Any) -> str | None:
-    """Return the state of a worker's task instance, or `UNKNOWN` where Airflow does not say in time."""
+    """Return the state of a worker's task instance, or `UNKNOWN` if Airflow does not answer in time."""
     state: str | None = UNKNOWN
     return within(ASK_PATIENCE, partial(state_now, ti), state)
 
 
 def ask_state_if_cheap(ti: Any) -> str | None:
-    """Return the same, but `UNKNOWN` below Airflow 3, where a try that a user tests has the state of another."""
+    """Return the same, but `UNKNOWN` below Airflow 3, where a try that a user tests shows the state of another try."""
     return UNKNOWN if hasattr(ti, "current_state") else ask_state(ti)
 
 
 def speak(log: Callable[..., Any], *line: object) -> None:
-    """Log a line from a signal handler: now, or as soon as the interrupted code lets go of the log."""
+    """Log a line from a signal handler: now, or as soon as the interrupted code releases the log."""
     within(SPEAK_PATIENCE, partial(log, *line), None)
 
 
 def within(seconds: float, act: Callable[[], T], otherwise: T) -> T:
-    """Return what an act returns if it does so in time and raises nothing. It goes on where it takes longer.
+    """Return what `act` returns, or `otherwise` if it raises or takes longer. Then it goes on in the background.
 
-    In a thread, since the one that a signal interrupted may hold what the act needs.
+    It runs in a thread, because the thread that the signal interrupted may hold a lock that `act` needs.
     """
     results: list[T] = []
 

@@ -1,6 +1,6 @@
-"""Where the record of a task's run is kept: Airflow's task state store, a path in object storage, or both.
+"""Keeps the record of a task's run: in Airflow's task state store, in a path in object storage, or in both.
 
-Whatever goes wrong while reading is a `CrewLedgerError`: that is not the same as "there is no record".
+Any error while reading is a `CrewLedgerError`: "cannot be read" is not the same as "there is no record".
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ KEY = "crewai_run"
 """The record's key in the task state store. It lives in Airflow's database: never change it."""
 
 RECOVERY_IS_OFF = (
-    "Recovery is off: this Airflow has no task state store (3.3 has), and [crewai] ledger_path is not set. If this "
-    "task is retried, it starts a second run, even where the first still goes on."
+    "Recovery is off: this Airflow has no task state store (3.3 and later have one), and [crewai] ledger_path is not "
+    "set. If this task is retried, it starts a second run, even if the first one is still going."
 )
 
 
 _RENAMES = ("", "file", "local", "sftp", "ssh")
-"""Protocols of file systems whose rename replaces a file in one step. An object store's PUT is one step by itself."""
+"""Protocols of file systems whose rename replaces a file in one step. On an object store, a PUT is one step already."""
 
 
 class TaskStateStore:
-    """Airflow's own store (3.3+): shared by the tries of a task instance.
+    """Airflow's own store (3.3+), shared by all tries of a task instance.
 
-    Airflow 3.3 keeps it over a user's clear; 3.4 discards it, unless the user ticks "keep task state".
+    Airflow 3.3 keeps it after a user's clear; 3.4 discards it unless the user ticks "keep task state".
     """
 
     durable = True
@@ -49,7 +49,7 @@ class TaskStateStore:
 
     @property
     def survives_success(self) -> bool:
-        """Whether a later try finds the record after the task has succeeded."""
+        """Return whether a later try finds the record after the task succeeded."""
         return not conf.getboolean("state_store", "clear_on_success", fallback=False)
 
     def load(self) -> JSON:
@@ -61,7 +61,7 @@ class TaskStateStore:
         return record
 
     def save(self, record: JSONObject | None) -> None:
-        """Keep the record for ever (thirty days is Airflow's default); None erases it."""
+        """Keep the record for ever (Airflow's default is thirty days); None erases it."""
         try:
             if record is None:
                 self._accessor.delete(KEY)
@@ -72,7 +72,7 @@ class TaskStateStore:
 
 
 class PathStore:
-    """A file for each task instance below a path in object storage: `[crewai] ledger_path`. No clear reaches it."""
+    """One file per task instance, below a path in object storage: `[crewai] ledger_path`. A clear never deletes it."""
 
     durable = survives_clear = survives_success = True
 
@@ -86,7 +86,7 @@ class PathStore:
     def load(self) -> JSON:
         """Return the record, or None."""
         try:
-            # Not `exists()`: it says no on any error (fsspec), and "cannot be read" is not "there is none".
+            # Not `exists()`: in fsspec it returns False on any error, but "cannot be read" is not "there is none".
             text = self._file.read_text()
         except FileNotFoundError:
             return None
@@ -106,7 +106,7 @@ class PathStore:
             raise _unwritable(str(self._file), error) from error
 
     def _replace(self, text: str) -> None:
-        """Replace the file in one step, so that a crash leaves the old record or the new one."""
+        """Replace the file in one step, so that a crash leaves either the old record or the new one."""
         if self._file.protocol not in _RENAMES:
             self._file.write_text(text)
             return
@@ -116,7 +116,7 @@ class PathStore:
 
 
 class PathFirst:
-    """A path, which decides, with a copy in the task state store, where people see it in Airflow's UI."""
+    """A path, whose record counts, and a copy in the task state store, where people see it in Airflow's UI."""
 
     durable = survives_clear = survives_success = True
 
@@ -126,7 +126,7 @@ class PathFirst:
 
     def load(self) -> JSON:
         """Return the record, or None."""
-        # The copy counts where the path has none: it may be older than the setting `ledger_path`.
+        # If the path has no record, the copy counts: it may be older than the setting `ledger_path`.
         record = self._path.load()
         return self._shown.load() if record is None else record
 
@@ -141,9 +141,9 @@ class PathFirst:
 
 
 def store_for(context: Context, *, durable: bool) -> Store:
-    """Return the store for this task instance, the best that this Airflow has.
+    """Return the best store that this Airflow has for this task instance.
 
-    :param durable: False where the author wants each attempt to start anew.
+    :param durable: False if the author wants each try to start a new run.
     """
     if not durable:
         return NoStore()
@@ -161,9 +161,9 @@ def _record_in(text: str, file: str) -> JSON:
         record: JSON = json.loads(text)
     except ValueError as error:
         raise CrewLedgerError(
-            f"The record of this task's run in {file} is no JSON ({error}); a crash may have torn it. No kickoff was "
-            "sent, since a run may have been started before: look on the crew's page, then delete the file. A retry "
-            "meets the same until then."
+            f"The record of this task's run in {file} is not valid JSON ({error}); a crash may have cut it off. No "
+            "kickoff was sent, because a run may have been started before: look on the crew's page, then delete the "
+            "file. Until then every retry fails in the same way."
         ) from error
     return record
 
@@ -171,7 +171,7 @@ def _record_in(text: str, file: str) -> JSON:
 def _unreadable(where: str, error: Exception) -> CrewLedgerError:
     return CrewLedgerError(
         f"The record of this task's run cannot be read from {where} ({type(error).__name__}: {error}). No kickoff was "
-        "sent, since a run may have been started before. A retry reads it again."
+        "sent, because a run may have been started before. A retry reads the record again."
     )
 
 

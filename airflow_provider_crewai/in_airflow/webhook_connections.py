@@ -1,4 +1,4 @@
-"""Where does a webhook go that is given as `conn://ID`? Read from that connection, just before the kickoff."""
+"""Reads the connection of a webhook that is given as `conn://ID`, just before the kickoff."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from airflow_provider_crewai.wire.errors import CrewConfigError, CrewConnectionU
 
 
 def endpoint(conn_id: str) -> Endpoint:
-    """Read a webhook's connection: the whole URL as host, and a token as password, or a login with its password.
+    """Return where a webhook's connection leads.
 
-    :raises CrewConnectionUnreadable: Airflow does not give it.
-    :raises CrewConfigError: its host is no URL.
+    The host holds the whole URL. The password holds a token, or the login and password hold credentials.
+
+    :raises CrewConnectionUnreadable: Airflow cannot read the connection.
+    :raises CrewConfigError: its host is not a URL.
     """
     try:
         connection = BaseHook.get_connection(conn_id)
     except Exception as error:
-        # What kind of error a missing connection is differs between Airflow's versions and secrets backends.
+        # The type of the error for a missing connection differs between Airflow's versions and secrets backends.
         raise CrewConnectionUnreadable(
-            f"Connection {conn_id!r} of a webhook cannot be read ({type(error).__name__}: {error}). Nothing was sent."
+            f"The webhook's connection {conn_id!r} cannot be read ({type(error).__name__}: {error}). Nothing was sent."
         ) from error
     url = (connection.host or "").strip()
     if not url.startswith(("http://", "https://")):
         raise CrewConfigError(
-            f"The host of connection {conn_id!r} is not the webhook's whole URL: write https://… into it. Nothing was "
-            "sent."
+            f"The host of connection {conn_id!r} must be the webhook's whole URL, such as https://…. Nothing was sent."
         )
     return Endpoint(url, connection.login, connection.password)

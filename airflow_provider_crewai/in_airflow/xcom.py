@@ -1,7 +1,7 @@
-"""Whether the next task can be given an answer as it is, or only its text.
+"""Decides whether the next task gets the crew's answer as it is, or only its text.
 
-Airflow reads some keys of an XCom as orders to build an object, and its processes, APIs and databases each take less
-than JSON allows. An answer is the words of a model: it must not build anything, nor fail a task whose run is paid for.
+Airflow reads some keys of an XCom as orders to build an object, and its processes, APIs and databases accept less than
+JSON allows. A model wrote the answer: it must not build an object, and must not fail a task whose run is already paid.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ SERIALISERS_WORDS = frozenset(
         "__data__",
         "__id__",
         "__cache__",
-        # The older ones, which are still obeyed, and which triggers and Dags are stored with.
+        # The older keys: Airflow still obeys them, and stores triggers and Dags with them.
         "__type",
         "__var",
         "__source",
     }
 )
-"""The keys by which Airflow 2.11 to 3.4 marks an object of Python's: `airflow.serialization`, `airflow.sdk.serde`."""
+"""The keys that mark a Python object in Airflow 2.11 to 3.4: `airflow.serialization`, `airflow.sdk.serde`."""
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
-"""Whole numbers that Airflow's processes pass on to one another (msgpack), and that SQLite does not round."""
+"""The whole numbers that Airflow's processes can pass to one another (msgpack), and that SQLite does not round."""
 
 KICKOFF_ID = "kickoff_id"
-"""The XCom under which the operator pushes its run's id."""
+"""The key of the XCom in which the operator pushes its run's id."""
 
 RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID})
-"""XComs that the task pushes anyway."""
+"""XComs that the task pushes in any case."""
 
 KEY_LENGTH = 250
-"""Characters of an XCom's key, in the narrowest of the databases."""
+"""The most characters of an XCom's key that every database can hold."""
 
 
 def hand_over(task: Any, answer: JSON) -> JSON:
-    """Return what the task returns for a crew's answer: the answer, or its text where Airflow would not keep it.
+    """Return the crew's answer, or its text if Airflow cannot keep the answer as JSON.
 
-    With `multiple_outputs` each value of an object becomes an XCom of its own; where the answer does not allow that,
-    it is returned whole. Either is said in the task's log.
+    With `multiple_outputs` each value of an object becomes an XCom of its own; if the answer does not allow that, it is
+    returned whole. The task's log says so in both cases.
     """
     if why := _why_text(answer):
-        task.log.warning("The crew's answer is returned as its text, since it %s. Read it by json.loads().", why)
-        # In a thread, whose stack is empty: the answer may be as deep as the decoder could just bear.
+        task.log.warning("The crew's answer is returned as a text, because it %s. Read it with json.loads().", why)
+        # In a thread, which starts with an empty stack: the answer may be as deep as the decoder could just handle.
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(json.dumps, answer).result()
     if getattr(task, "multiple_outputs", False) and not _is_in_parts(answer):
-        task.log.warning("multiple_outputs does not fit the crew's answer, which is returned whole.")
+        task.log.warning("The crew's answer does not fit multiple_outputs, so it is returned whole.")
         task.multiple_outputs = False
     return answer
 
@@ -64,7 +64,7 @@ def _why_text(answer: JSON) -> str | None:
 
 
 def _parts(answer: JSON) -> Iterator[tuple[JSON, int]]:
-    """Walk over all values and keys; not recursive, since an answer may be deeper than the stack."""
+    """Yield all values and keys. Not recursive, because an answer may be deeper than the stack."""
     left: list[tuple[JSON, int]] = [(answer, 1)]
     while left:
         value, depth = left.pop()
@@ -82,9 +82,9 @@ def _why(value: JSON, depth: int) -> str | None:
     if depth > MAX_DEPTH:
         return f"is more than {MAX_DEPTH} levels deep"
     if isinstance(value, str) and cannot_be_stored(value):
-        return "holds a NUL character or half a character"
+        return "holds a NUL character, or half a character (a lone surrogate)"
     if isinstance(value, dict) and (words := SERIALISERS_WORDS & value.keys()):
-        return f"has a key that Airflow takes for its own ({', '.join(sorted(words))})"
+        return f"has a key that Airflow uses for its own objects ({', '.join(sorted(words))})"
     if isinstance(value, int | float) and not (LOWEST <= value <= HIGHEST):
         return "holds a number beyond 64 bits"  # PostgreSQL hands 1e20 back as a whole number
     return None

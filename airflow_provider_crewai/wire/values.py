@@ -1,7 +1,8 @@
-"""What can JSON hold? One walk that turns a Python value into JSON, or says where and why it cannot.
+"""Turns a Python value into JSON, or says where and why it cannot.
 
-What a Dag hands over is seldom written by its author alone: Airflow's rendering puts in lazy sequences, other tasks
-put in numbers of numpy's, dates and sets. What has one meaning in JSON becomes that; all else is refused, with a cure.
+A Dag's values seldom come from its author alone: Airflow's rendering adds lazy sequences; other tasks add numpy
+numbers, dates and sets. A value with one clear meaning in JSON becomes JSON. Any other is refused, and the error says
+how to fix it.
 """
 
 from __future__ import annotations
@@ -21,50 +22,50 @@ from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.model import JSON
 
 MAX_DEPTH = 64
-"""How deep lists and objects may stand in one another. MySQL takes 100 levels of JSON, and Airflow adds some."""
+"""How deep lists and objects may be nested. MySQL takes 100 levels of JSON, and Airflow adds some."""
 
 _LONGEST_PATH = 200
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 _BINARY = (bytes, bytearray, memoryview)
 _CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    ((date, time), "write `.isoformat()` behind it"),
-    (timedelta, "write `.total_seconds()` behind it"),
+    ((date, time), "call `.isoformat()` on it"),
+    (timedelta, "call `.total_seconds()` on it"),
     ((set, frozenset), "a set has no order: pass `sorted(…)` of it"),
     (Decimal, "pass `str(…)` or `float(…)` of it"),
     ((UUID, PurePath), "pass `str(…)` of it"),
-    (_BINARY, "write `.decode()` behind it, or encode it as base64"),
+    (_BINARY, "call `.decode()` on it, or encode it as base64"),
     (Iterator, "pass `list(…)` of it"),
 )
 _CURES_BY_METHOD = {
     "model_dump": '`.model_dump(mode="json")`',  # pydantic
     "tolist": "`.tolist()`",  # numpy and pandas
-    "iloc": '`.to_dict(orient="records")`',  # a table of pandas
-    "to_dicts": "`.to_dicts()`",  # and of polars
+    "iloc": '`.to_dict(orient="records")`',  # a pandas table
+    "to_dicts": "`.to_dicts()`",  # a polars table
 }
 
 
 def as_json(value: object, name: str) -> JSON:
-    """Return the value as JSON: sequences become lists, mappings objects, enums their values, numpy's numbers plain.
+    """Return the value as JSON: sequences become lists, mappings objects, enums their values, numpy numbers plain ones.
 
-    :param name: what the value is called in a complaint, which appends the path to the part that is wrong.
-    :raises CrewConfigError: a part of it has no one meaning in JSON, or cannot be stored or sent.
+    :param name: the value's name in an error, which adds the path to the part that is wrong.
+    :raises CrewConfigError: a part of it has no clear meaning in JSON, or cannot be stored or sent.
     """
     return _json(value, name, 0)
 
 
 def check_written(value: object, name: str) -> None:
-    """Refuse what no rendering can mend: texts, numbers, keys and depth that nothing can store.
+    """Refuse what rendering cannot repair: texts, numbers, keys and nesting that no database can store.
 
-    Only plain containers are entered, so a reference that Airflow resolves later is not touched.
+    Looks only into plain containers, so a reference that Airflow resolves later is left alone.
 
-    :raises CrewConfigError: there is such a part; names its path.
+    :raises CrewConfigError: there is such a part; the message names its path.
     """
     _check(value, name, 0)
 
 
 def cannot_be_stored(text: str) -> bool:
-    """Whether a text holds what no database and no log takes: NUL, or half a character."""
+    """Return whether a text holds what no database and no log accepts: NUL, or half a character."""
     return _UNSTORABLE.search(text) is not None
 
 
@@ -83,7 +84,7 @@ def _json(value: object, path: str, depth: int) -> JSON:
     if isinstance(value, Enum):
         value = value.value
     elif getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # a number of numpy's
+        value = value.item()  # a numpy number
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str | UserString | int | float):
@@ -125,13 +126,13 @@ def _text(text: str, path: str) -> str:
 
 def _named(character: str) -> str:
     if character == "\0":
-        return "a NUL character (no database takes it; remove it with `.replace(chr(0), '')`)"
+        return "a NUL character (no database accepts it; remove it with `.replace(chr(0), '')`)"
     return f"half a character (the lone surrogate U+{ord(character):04X}; decode its bytes with errors='replace')"
 
 
 def _finite(value: float, path: str) -> float:
     if not math.isfinite(value):
-        raise _refused(path, f"is {value}, which is no number in JSON: pass None or a text")
+        raise _refused(path, f"is {value}, which JSON cannot hold as a number: pass None or a text")
     return float(value)
 
 
@@ -145,14 +146,14 @@ def _whole(value: int, path: str) -> int:
 
 def _key(key: object, path: str) -> str:
     if not isinstance(key, str):
-        raise _refused(path, f"has a {type(key).__name__} as key, and JSON wants texts: pass `str(…)` of it")
+        raise _refused(path, f"has a {type(key).__name__} as a key, but JSON needs texts: pass `str(…)` of it")
     return _text(str.__str__(key), f"a key of {path}")
 
 
 def _check_depth(path: str, depth: int) -> None:
     if depth >= MAX_DEPTH:
         start = path.partition("[")[0]
-        raise _refused(start, f"holds lists or objects more than {MAX_DEPTH} deep in one another (or holds itself)")
+        raise _refused(start, f"nests lists or objects more than {MAX_DEPTH} levels deep (or holds itself)")
 
 
 def _cure(value: object) -> str:
@@ -163,7 +164,7 @@ def _cure(value: object) -> str:
         return "pass `dataclasses.asdict(…)` of it"
     for method, call in _CURES_BY_METHOD.items():
         if hasattr(value, method):
-            return f"write {call} behind it"
+            return f"call {call} on it"
     return "pass a text, a number, a list or an object"
 
 

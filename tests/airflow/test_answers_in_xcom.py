@@ -112,7 +112,9 @@ def test_a_task_that_was_answered_an_order_succeeds_and_says_how_to_read_it(
     outcome = ti.finish()
     assert outcome.state == "success"
     assert json.loads(ti.answer) == PATH
-    assert "returned as its text, since it has a key that Airflow takes for its own (__type, __var)" in outcome.text
+    assert (
+        "returned as a text, because it has a key that Airflow uses for its own objects (__type, __var)" in outcome.text
+    )
     assert "json.loads()" in outcome.text
 
 

@@ -123,7 +123,7 @@ def test_what_another_task_executes_waits_in_its_worker(airflow: Airflow, crew: 
     assert outcome.state == "success"
     assert ti.answer == "A brief."
     assert airflow.count(DeferTask) == 0
-    assert "Task 'outer' calls execute() of this one, so run run-1 is waited for in the worker" in outcome.text
+    assert "Task 'outer' calls execute() of this task, so we wait for run run-1 in the worker" in outcome.text
 
 
 def test_without_waiting_the_kickoff_id_is_the_answer(airflow: Airflow, crew: ScriptedCrew) -> None:

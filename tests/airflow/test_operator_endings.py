@@ -70,12 +70,12 @@ def falls_silent(crew: ScriptedCrew, _: Airflow) -> None:
     crew.always("/status", error(502, "Bad Gateway"))
 
 
-NEW_RUN = "It is over. A retry starts a new run."
-GOES_ON = "the run goes on"
-TAKEN_UP = "A retry takes this run up again and starts no other; a clear stops this run and starts a new one."
+NEW_RUN = "The run is over. A retry starts a new run."
+GOES_ON = "The run is probably still going, and still costing money."
+TAKEN_UP = "A retry takes this run up again and starts no new one; a clear stops this run and starts a new one."
 AFTER_MENDING = (
-    "Mend the connection: a retry then takes this run up again and starts no other, a clear stops this run and starts a "
-    "new one, and `python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` looks, too."
+    "Fix the connection: a retry then takes this run up again and starts no new one; a clear stops this run and starts a "
+    "new one; `python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` shows the run."
 )
 BAD = {
     "failed": Bad(
@@ -129,7 +129,7 @@ def test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth(
     typed = typed_error(outcome, wrapped=not (policy or bad.retried))
     assert type(typed) is bad.error
     assert typed.kickoff_id == "run-1"
-    for words in ("Run run-1 ", "over connection 'crewai_default'", "before", *bad.says):
+    for words in ("Run run-1 ", " ago, over connection 'crewai_default'", *bad.says):
         assert words in str(outcome.error)
     assert TOKEN not in outcome.text
     assert len(crew.kickoffs) == 1
@@ -181,7 +181,7 @@ def test_a_token_that_is_refused_for_a_minute_fails_the_task_and_the_retry_takes
     outcome = ti.resume({"ending": "auth_lost", **LONG_SINCE})
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunAuthLost)
-    for words in ("the connection stopped working since ", "HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING):
+    for words in ("the connection stopped working at ", "HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING):
         assert words in str(outcome.error)
     assert TOKEN not in outcome.text
     crew.always("/status", None)
@@ -254,9 +254,10 @@ def test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_i
     assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
     said = str(outcome.error)
     assert f"Run run-1 was seen to {how} at 20" in said
-    assert ", and only its answer could not be fetched: " in said
+    assert "; only its answer could not be fetched: " in said
     assert (
-        "It is over. A retry fetches it and starts no other run, and so does `python -m airflow_provider_crewai" in said
+        "The run is over. A retry fetches the answer and starts no new run; so does `python -m airflow_provider_crewai"
+        in said
     )
     assert GOES_ON not in said
     assert ".." not in said
@@ -279,7 +280,7 @@ def test_an_answer_that_no_retry_would_find_is_not_retried(
     outcome = ti.resume({"ending": "succeeded", "state": "succeeded", "at": time.time(), "seen_alive": True})
     assert outcome.state == "failed"
     assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAnswerNotFetched)
-    assert "It is not retried, since a retry would pay for a second run; `python -m " in str(outcome.error)
+    assert "It is not retried, because a retry would pay for a second run; `python -m " in str(outcome.error)
 
 
 def test_an_answer_that_cannot_be_fetched_is_not_waited_for_in_the_triggerer(
@@ -336,7 +337,9 @@ def test_answers_that_are_too_large_for_a_triggerer_are_waited_for_in_the_worker
     crew.now("run-1", "RUNNING", "RUNNING", success())
     outcome = ti.resume({"ending": "too_large", "seen_alive": True, "state": "running", "at": time.time()})
     assert outcome.state == "success"
-    assert "Run run-1 answers more than a triggerer takes: this task looks itself." in outcome.text
+    assert (
+        "The answer of run run-1 is too large for the triggerer, so this task reads it in the worker." in outcome.text
+    )
 
 
 def test_what_a_newer_version_carries_over_a_deferral_is_left_out_and_said(
@@ -348,7 +351,7 @@ def test_what_a_newer_version_carries_over_a_deferral_is_left_out_and_said(
     ti.outcome.message.next_kwargs |= {"mood": "good", "aim": 7}
     outcome = ti.resume({"ending": "succeeded", "colour": "green"})
     assert outcome.state == "success"
-    assert "Left out what this version does not know of the deferral: aim, mood" in outcome.text
+    assert "A newer version deferred this task. Ignoring what is unknown here: aim, mood" in outcome.text
 
 
 # ---- what is told ------------------------------------------------------------------------------------
@@ -600,10 +603,10 @@ def test_a_run_that_stays_out_of_sight_is_lost(
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunLost)
     for words in (
-        "Run run-1 is not known to the deployment since",
+        "Run run-1 has been unknown to the deployment since",
         "human_input_webhook",
-        "Whether it goes on is not known.",
-        "A retry looks for this run again and starts no other; a clear stops this run and starts a new one.",
+        "We do not know whether the run is still going.",
+        "A retry looks for this run again and starts no new one; a clear stops this run and starts a new one.",
     ):
         assert words in str(outcome.error)
 
@@ -688,7 +691,9 @@ def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
     assert outcome.state == ("up_for_retry" if refusal.retried else "failed")
     typed = typed_error(outcome, wrapped=not (policy or refusal.retried))
     assert type(typed) is refusal.error
-    after = "A retry tries again." if refusal.retried else "It is not retried, since a retry would meet the same."
+    after = (
+        "A retry tries again." if refusal.retried else "It is not retried, because a retry would fail in the same way."
+    )
     for words in ("The crew was not started over connection 'crewai_default' (task 'brief'): ", *refusal.says, after):
         assert words in str(outcome.error)
     assert TOKEN not in outcome.text
@@ -794,7 +799,7 @@ def test_a_url_that_is_no_crews_is_that_at_once_and_before_the_kickoff(
     outcome = airflow.task(brief(retries=2, retry_policy=policy)).finish()
     assert outcome.state == "failed"
     assert isinstance(typed_error(outcome, wrapped=policy is None), errors.CrewNotACrew)
-    for words in ("Something answers there, but it is no crew", "It is not retried"):
+    for words in ("Something answers there, but it is not a crew", "It is not retried"):
         assert words in str(outcome.error)
     assert (crew.kickoffs, clock.slept) == ([], 0)
 
@@ -807,7 +812,7 @@ def test_a_server_that_knows_no_kickoff_is_no_crew(airflow: Airflow, crew: Scrip
     outcome = ti.finish()
     assert outcome.state == "failed"
     assert isinstance(typed_error(outcome, wrapped=True), errors.CrewNotFound)
-    assert "Something answers there, but it is no crew" in str(outcome.error)
+    assert "Something answers there, but it is not a crew" in str(outcome.error)
     assert ti.record is None
 
 
@@ -851,8 +856,8 @@ def refuse_and_rotate(airflow: Airflow, crew: ScriptedCrew) -> Answer:
     [
         ({"timeout": float("inf")}, "timeout is inf"),
         ({"timeout": float("nan")}, "timeout is nan"),
-        ({"timeout": 1e300}, "A century is the most; None waits for ever."),
-        ({"timeout": timedelta.max}, "None waits for ever."),
+        ({"timeout": 1e300}, "up to a century, or to None, which waits for ever."),
+        ({"timeout": timedelta.max}, "None, which waits for ever."),
         ({"timeout": True}, "timeout is True"),
         ({"execution_timeout": timedelta.max}, "execution_timeout is datetime.timedelta(days=999999999"),
         ({"poll_interval": float("inf")}, "poll_interval is inf"),
@@ -862,17 +867,20 @@ def refuse_and_rotate(airflow: Airflow, crew: ScriptedCrew) -> Answer:
         ({"poll_interval": timedelta(seconds=2)}, "poll_interval is datetime.timedelta(seconds=2)"),
         ({"max_poll_interval": float("inf")}, "max_poll_interval is inf"),
         ({"max_poll_interval": None}, "max_poll_interval is None"),
-        ({"unreachable_timeout": float("inf")}, "unreachable_timeout is inf; set it to seconds, 0 or more, a century"),
-        ({"unreachable_timeout": float("nan")}, "None waits for ever"),
+        ({"unreachable_timeout": float("inf")}, "unreachable_timeout is inf; set it to seconds from 0 up to a century"),
+        ({"unreachable_timeout": float("nan")}, "None, which waits for ever"),
         ({"unreachable_timeout": "900"}, "unreachable_timeout is '900'"),
         ({"unreachable_timeout": False}, "unreachable_timeout is False"),
         ({"poll_interval": 0}, "poll_interval is 0"),
         (
             {"poll_interval": 10, "max_poll_interval": 5},
-            "poll_interval (10) is above max_poll_interval (5); raise that, too.",
+            "poll_interval (10) is larger than max_poll_interval (5); raise max_poll_interval, too.",
         ),
         ({"unreachable_timeout": -1}, "unreachable_timeout is -1"),
-        ({"timeout": "3600"}, "timeout is '3600'; set it to seconds above 0, a timedelta, or None."),
+        (
+            {"timeout": "3600"},
+            "timeout is '3600'; set it to seconds above 0 or a timedelta, up to a century, or to None",
+        ),
         ({"timeout": -5}, "timeout is -5"),
         ({"timeout": timedelta(0)}, "timeout is datetime.timedelta(0)"),
         ({"on_clear": "restart"}, "on_clear is 'restart'; set it to 'rerun' or 'reattach'."),

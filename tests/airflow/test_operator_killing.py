@@ -122,7 +122,7 @@ def test_a_task_that_cannot_ask_airflow_what_became_of_it_leaves_the_run_to_the_
     airflow.broken = {"GetTaskStates"}
     crew.once("/status", RUNNING, TERMINATED)
     outcome = airflow.task(brief(retries=1)).run()
-    assert "Airflow does not say what became of the task, and a retry takes this run up.\nRun run-1 GOES ON." in (
+    assert "Airflow does not say what happened to the task, and a retry takes this run up.\nRun run-1 GOES ON." in (
         outcome.text
     )
     assert crew.stops == []
@@ -370,7 +370,7 @@ def test_a_clear_to_reattach_that_has_discarded_the_record_stops_the_run(airflow
         ended(ti, "restarting")(asked)
 
     crew.once("/status", RUNNING, clear)
-    assert "since nothing of this one is on record any more.\nRun run-1 is stopped." in ti.run().text
+    assert "because this run is no longer on record.\nRun run-1 is stopped." in ti.run().text
     assert crew.stops == ["run-1"]
     assert ti.record is None
 
@@ -515,7 +515,7 @@ def test_a_task_that_may_have_been_woken_at_its_deadline_stops_nothing(airflow: 
     trigger = ti.trigger()
     trigger.patience = replace(trigger.patience, deadline=time.time() - 1)
     ti.state = "scheduled"
-    assert "either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
+    assert "was either cleared or woken, and handles this run itself" in cancel(airflow, trigger)
     assert crew.stops == []
 
 
@@ -526,7 +526,7 @@ def test_a_cleared_task_whose_next_try_has_begun_leaves_its_run_to_that_try(
     trigger = deferred.trigger()
     deferred.clear()
     deferred.state = "running"
-    assert "the task is running, either cleared or woken, and sees to this run itself" in cancel(airflow, trigger)
+    assert "the task is running, was either cleared or woken, and handles this run itself" in cancel(airflow, trigger)
     assert crew.stops == []
     assert "Run run-1 is stopped." in deferred.run().text
     assert crew.stops == ["run-1"]
@@ -582,7 +582,7 @@ def test_where_it_stays_unclear_whether_the_run_is_wanted_it_is_left_and_the_log
     trigger = forgetful.trigger()
     forgetful.state = "running"
     said = cancel(airflow, trigger)
-    assert "Run run-1 is not stopped and may go on: the task is running, either cleared or woken" in said
+    assert "Run run-1 is not stopped and may go on: the task is running: it was either cleared, or woken" in said
     assert crew.stops == []
 
 
@@ -617,8 +617,8 @@ def test_where_airflow_does_not_answer_the_run_is_left_and_the_log_says_so(
 ) -> None:
     airflow.broken = {"GetTaskStates"}
     said = cancel(airflow, deferred.trigger())
-    assert "Airflow does not say what became of the task (AirflowRuntimeError: " in said
-    assert "If a user ended or cleared the task, the run is stopped now. It GOES ON unless" in said
+    assert "Airflow does not say what happened to the task (AirflowRuntimeError: " in said
+    assert "If a user ended or cleared the task, we now stop the run. It GOES ON unless" in said
     assert crew.stops == []
 
 

@@ -446,7 +446,7 @@ def test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself(
     assert outcome.state == "failed"
     assert "A paid run may have started" in str(outcome.error)
     assert "It was not sent again" in str(outcome.error)
-    assert "It is not retried; clear the task to start another." in str(outcome.error)
+    assert "It is not retried; clear the task to start another run." in str(outcome.error)
     assert ti.finish().state == "failed"
     assert len(crew.kickoffs) == 1
     ti.clear()
@@ -460,7 +460,7 @@ def test_a_lost_answer_is_retried_where_the_author_accepts_a_second_run(airflow:
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewMayHaveStarted)
-    assert "A retry starts another." in str(outcome.error)
+    assert "A retry starts another run." in str(outcome.error)
     assert ti.finish().state == "success"
     assert len(crew.kickoffs) == 2
 
@@ -493,7 +493,9 @@ def test_a_record_that_cannot_be_read_is_not_no_record(airflow: Airflow, crew: S
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewLedgerError)
-    assert "No kickoff was sent, since a run may have been started before. A retry reads it again" in str(outcome.error)
+    assert "No kickoff was sent, because a run may have been started before. A retry reads the record again" in str(
+        outcome.error
+    )
     assert len(crew.kickoffs) == 1
     airflow.broken = set()
     crew.now("run-1", success())
@@ -604,7 +606,7 @@ def test_without_durability_a_retry_is_said_to_start_a_second_run(
     crew.story("RUNNING")
     starts_slowly(crew, clock, 60)
     outcome = airflow.task(brief(durable=False, timeout=60)).finish()
-    assert "A retry or a clear starts a second run beside it, since recovery is off: stop this one first." in str(
+    assert "Recovery is off, so a retry or a clear starts a second run beside this one: stop this one first." in str(
         outcome.error
     )
 

@@ -215,15 +215,15 @@ def test_a_text_inside_the_inputs_that_a_template_was_hardly_meant_to_give_is_se
 def test_a_key_that_holds_a_template_is_sent_with_a_warning(airflow: Airflow, crew: ScriptedCrew) -> None:
     outcome = run(airflow, lambda: {"inputs": {"rows": [{"{{ ds }}": 1}]}})
     assert outcome.state == "success"
-    assert "inputs has the key '{{ ds }}', which is sent so: Airflow renders values and no keys" in outcome.text
+    assert "inputs has the key '{{ ds }}', which is sent unchanged: Airflow renders values, not keys" in outcome.text
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (lambda: {"inputs": "{{ ti.xcom_pull(task_ids='json') | tojson }}"}, "leave `| tojson` out"),
-        (lambda: {"inputs": [{"n": 1}, {"n": 2}]}, "`.partial(…).expand(inputs=…)` makes one task of each"),
-        (lambda: {"inputs": '{"topic": "{{ dag_run.conf.said }}"}'}, "Pass an object, whose texts may be templates"),
+        (lambda: {"inputs": [{"n": 1}, {"n": 2}]}, "`.partial(…).expand(inputs=…)` makes a task for each item"),
+        (lambda: {"inputs": '{"topic": "{{ dag_run.conf.said }}"}'}, "Pass an object (its texts may be templates)"),
     ],
     ids=["JSON twice", "a list of objects", "a quote in JSON"],
 )
@@ -271,10 +271,13 @@ def test_an_id_is_what_it_spells(airflow: Airflow, crew: ScriptedCrew, given: An
         ("a line\nrun-1", "holds a control character"),
         (
             "x" * 300,
-            "it is a text of 300 characters; of a task that waits for its crew, take `task.output['kickoff_id']`",
+            "it is a text of 300 characters; if it comes from a task that waits for its crew, pass `task.output['kickoff_id']`",
         ),
         ({"title": "Tides"}, "it is an object"),
-        ('{"title": "Tides"}', "it is an object or a list, written as a text; of a task that waits for its crew, take"),
+        (
+            '{"title": "Tides"}',
+            "it is an object or a list, written as a text; if it comes from a task that waits for its crew, pass",
+        ),
         ("['run-1', 'run-2']", "it is an object or a list, written as a text"),
         (["run-1", "run-2"], "it is a list of 2; `.partial(…).expand("),
         (1e16, "native rendering read it as 1e+16; pass `task.output`"),
@@ -300,7 +303,7 @@ UNSTORABLE = [
     ({"inputs": "{{ ds }}\0"}, "inputs holds a NUL character"),
     ({"inputs": {"share": float("nan")}}, "inputs['share'] is nan"),
     ({"inputs": {"share": float("-inf")}}, "inputs['share'] is -inf"),
-    ({"inputs": {1: "one"}}, "inputs has a int as key"),
+    ({"inputs": {1: "one"}}, "inputs has a int as a key"),
     ({"meta": {"a": "\0"}}, "meta['a'] holds a NUL character"),
     ({"webhooks": {"url": "\0"}}, "webhooks['url'] holds a NUL character"),
     ({"crewai_conn_id": "x\0"}, "crewai_conn_id holds a NUL character"),
@@ -315,7 +318,7 @@ def deep() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [*UNSTORABLE, ({"inputs": {"a": deep()}}, "inputs holds lists or objects")]
+    ("arguments", "words"), [*UNSTORABLE, ({"inputs": {"a": deep()}}, "inputs nests lists or objects")]
 )
 def test_what_nothing_can_store_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match="Task 'brief': ") as refusal:

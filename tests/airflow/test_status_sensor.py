@@ -18,7 +18,7 @@ from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
 BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
-SAME_RUN = "A retry looks at the same run again; the sensor starts none."
+SAME_RUN = "A retry looks at the same run again; the sensor starts no run itself."
 
 
 @BOTH_WAYS
@@ -44,7 +44,7 @@ def test_the_age_of_a_run_that_it_did_not_start_is_not_told(
     crew.now("run-1", "RUNNING", "RUNNING", failure("out of tokens"))
     failed = airflow.task(sensor(deferrable=deferrable)).finish()
     assert "Run run-1 succeeded." in succeeded.log
-    assert "Run run-1 failed: out of tokens. It was looked at over connection 'crewai_default'." in str(failed.error)
+    assert "Run run-1 failed: out of tokens. We looked at it over connection 'crewai_default'." in str(failed.error)
     assert "start" not in succeeded.text.replace("succeeded", "")
     assert "It was started" not in failed.text
 
@@ -70,7 +70,7 @@ def test_a_run_that_ended_badly_fails_it_for_good(
     assert outcome.state == "failed"
     assert isinstance(outcome.error, AirflowFailException)
     assert isinstance(outcome.error.__cause__, kind)
-    assert "It is over. The sensor is not retried, since a retry would find the same" in str(outcome.error)
+    assert "The run is over. The sensor is not retried, because a retry would find the same run" in str(outcome.error)
 
 
 def test_a_retry_policy_decides_about_a_run_that_ended_badly(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -195,10 +195,10 @@ def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
     assert outcome.state == ("up_for_retry" if retried else "failed")
     typed = outcome.error if retried else outcome.error and outcome.error.__cause__
     assert isinstance(typed, errors.CrewRunUnwatchable)
-    mended = "The sensor is not retried; clear it once the connection works, to look again."
+    mended = "The sensor is not retried; fix the connection, then clear the sensor to look again."
     for words in (
         says,
-        "It was to be looked at over connection 'crewai_default'. Whether it goes on is not known.",
+        "We tried to look at it over connection 'crewai_default'. We do not know whether the run is still going.",
         SAME_RUN if retried else mended,
     ):
         assert words in str(outcome.error)
@@ -330,8 +330,8 @@ def test_a_kickoff_id_that_nobody_pushed_is_refused_at_once_and_says_where_to_lo
     assert isinstance(outcome.error, AirflowFailException)
     for words in (
         "Task 'answer': kickoff_id rendered to ",
-        "; does the task that starts the run push it?",
-        "Nothing was looked at over connection 'crewai_default'. It is not retried.",
+        ". Does the task that starts the run push it?",
+        "Nothing was sent over connection 'crewai_default'. The sensor is not retried.",
     ):
         assert words in str(outcome.error)
     assert crew.asked == []
@@ -363,6 +363,6 @@ def test_a_skip_says_why_and_promises_no_retry(airflow: Airflow, crew: ScriptedC
     ti = airflow.task(sensor(soft_fail=True))
     with (
         airflow.connected(),
-        pytest.raises(AirflowSkipException, match=r"out of tokens.* It is over\. The sensor is sk"),
+        pytest.raises(AirflowSkipException, match=r"out of tokens.* The run is over\. The sensor is sk"),
     ):
         ti.task.execute({"ti": ti})

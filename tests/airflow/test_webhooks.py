@@ -80,10 +80,10 @@ def test_a_run_is_taken_up_without_reading_the_connection_of_its_webhook(told: A
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"human_input_webhook": "conn://hostname"}, "'hostname' is not the webhook's whole URL"),
-        ({"task_webhook_url": "conn://bearer"}, "task_webhook_url carries no credentials, and connection 'bearer'"),
-        ({"task_webhook_url": "me.example"}, "task_webhook_url is no URL"),
-        ({"human_input_webhook": "ftp://me.example"}, "human_input_webhook is no URL"),
+        ({"human_input_webhook": "conn://hostname"}, "'hostname' must be the webhook's whole URL"),
+        ({"task_webhook_url": "conn://bearer"}, "task_webhook_url cannot carry credentials, but connection 'bearer'"),
+        ({"task_webhook_url": "me.example"}, "task_webhook_url is not a URL"),
+        ({"human_input_webhook": "ftp://me.example"}, "human_input_webhook is not a URL"),
         ({"human_input_webhook": {"authentication": BEARER}}, "human_input_webhook has no 'url'"),
         ({"human_input_webhook": {"url": URL, "authentication": {"strategy": "Bearer"}}}, "needs a 'strategy'"),
         ({"human_input_webhook": {"url": URL, "authentication": {"strategy": "bearer"}}}, "has no 'token'"),
@@ -93,7 +93,7 @@ def test_a_run_is_taken_up_without_reading_the_connection_of_its_webhook(told: A
             "'authentication' instead of 'authentification'",
         ),
         ({"webhooks": {"url": URL, "event": ["x"]}}, "'events' instead of 'event'"),
-        ({"webhooks": {"url": URL, "events": "x"}}, "webhooks['events'] is no list of texts"),
+        ({"webhooks": {"url": URL, "events": "x"}}, "webhooks['events'] is not a list of texts"),
         ({"webhooks": {"url": URL, "events": [], "realtime": "yes"}}, "webhooks['realtime'] is neither True nor False"),
         ({"webhooks": "a text"}, "webhooks is a text that is not JSON"),
         ({"meta": "a text"}, "meta is a text that is not JSON"),
@@ -116,7 +116,7 @@ def test_a_connection_that_cannot_be_read_is_named_and_tried_again(told: Airflow
     ti = told.task(brief(retries=2, human_input_webhook="conn://missing"))
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
-    assert "Connection 'missing' of a webhook cannot be read" in str(outcome.error)
+    assert "The webhook's connection 'missing' cannot be read" in str(outcome.error)
     assert crew.kickoffs == []
     assert ti.record is None
 

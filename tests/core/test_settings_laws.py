@@ -158,35 +158,35 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"host": "my-crew"}, "Crew URL (host) names no scheme; begin it with https://"),
-        ({"host": "localhost:8000"}, "Crew URL (host) names no scheme"),
-        ({"host": "crew.example", "schema": "prefix"}, "Crew URL (host) names no scheme"),
+        ({"host": "my-crew"}, "Crew URL (host) has no scheme; begin it with https://"),
+        ({"host": "localhost:8000"}, "Crew URL (host) has no scheme"),
+        ({"host": "crew.example", "schema": "prefix"}, "Crew URL (host) has no scheme"),
         ({"host": "ftp://crew.example"}, "Crew URL (host) is not an http(s) URL"),
         ({"host": "https://"}, "Crew URL (host) is not an http(s) URL"),
-        ({"host": "https://me@crew.example"}, "Crew URL (host) carries a user"),
-        ({"host": "https://@crew.example"}, "Crew URL (host) carries a user"),
-        ({"host": "https://crew.example?"}, "Crew URL (host) carries a user, a query"),
+        ({"host": "https://me@crew.example"}, "Crew URL (host) holds a user"),
+        ({"host": "https://@crew.example"}, "Crew URL (host) holds a user"),
+        ({"host": "https://crew.example?"}, "Crew URL (host) holds a user, a query"),
         ({"host": "https://crew.example:99999"}, "Crew URL (host) is not a URL; its host or port"),
         ({"host": "https://crew.example:0"}, "Crew URL (host) names port 0"),
         ({"host": "https://crew .example"}, "Crew URL (host) holds spaces"),
         ({"host": "https://crew\t.example"}, "Crew URL (host) holds spaces or characters"),
-        ({"host": "https://cr%65w.example"}, "Crew URL (host) names a host that is no host name"),
-        ({"host": "https://crew..example"}, "Crew URL (host) names a host that is no host name"),
-        ({"host": "https://" + "x" * 64}, "Crew URL (host) names a host that is no host name"),
+        ({"host": "https://cr%65w.example"}, "Crew URL (host) names a host that is not valid"),
+        ({"host": "https://crew..example"}, "Crew URL (host) names a host that is not valid"),
+        ({"host": "https://" + "x" * 64}, "Crew URL (host) names a host that is not valid"),
         ({"host": "https://-ü-.example"}, "(IDNA)"),
-        ({"host": "https://127.1"}, "looks like an IP address and is none"),
-        ({"host": "https://0x7f.0.0.1"}, "looks like an IP address and is none"),
+        ({"host": "https://127.1"}, "looks like an IP address but is not one"),
+        ({"host": "https://0x7f.0.0.1"}, "looks like an IP address but is not one"),
         ({"host": "https://[fe80::1%25eth0]"}, "names an IPv6 address with a zone"),
         ({"host": "https://crew.example/a/../b"}, "Crew URL (host) holds '.' or '..'"),
         ({"host": "https://crew.example/%2E%2e/b"}, "Crew URL (host) holds '.' or '..'"),
         ({"host": "https://crew.example/100%"}, "Crew URL (host) holds a % that escapes nothing"),
-        ({"host": "https://crew.example/kickoff"}, "Crew URL (host) ends in the API's own path /kickoff"),
-        ({"host": "https://crew.example/inputs/"}, "ends in the API's own path /inputs"),
+        ({"host": "https://crew.example/kickoff"}, "Crew URL (host) ends with the API's own path /kickoff"),
+        ({"host": "https://crew.example/inputs/"}, "ends with the API's own path /inputs"),
         ({"host": "https://crew.example/a/status/123"}, "the API's own path /status"),
         ({"host": "https://crew.example/123/status"}, "the API's own path /status"),
-        ({"host": "https://crew.example:8443", "port": 443}, "Port (port) is 443, and the URL names 8443"),
-        ({"host": "https://crew.example:443", "port": 8443}, "Port (port) is 8443, and the URL names 443"),
-        ({"host": "crew.example:443", "schema": "https", "port": 80}, "Port (port) is 80, and the URL names 443"),
+        ({"host": "https://crew.example:8443", "port": 443}, "Port (port) is 443, but the URL names 8443"),
+        ({"host": "https://crew.example:443", "port": 8443}, "Port (port) is 8443, but the URL names 443"),
+        ({"host": "crew.example:443", "schema": "https", "port": 80}, "Port (port) is 80, but the URL names 443"),
         ({"host": "https://crew.example", "port": 99999}, "Port (port) "),
         ({"host": "https://crew.example", "port": "many"}, "Port (port) is no number"),
         ({"host": "https://crew.example", "port": -1}, "Port (port) is no number"),
@@ -196,12 +196,15 @@ def test_a_url_has_one_form(fields: dict[str, Any], url: str) -> None:
         ({"login": True}, "Login (login) must be a text"),
         ({"password": {"token": "x"}}, "Bearer token (password) must be a text"),
         ({"host": "https://crew.example", "schema": "http"}, "the schema says http"),
-        ({"host": "https://crew.example/a", "schema": "b"}, "Schema (schema) holds a path, and the URL has one"),
+        ({"host": "https://crew.example/a", "schema": "b"}, "Schema (schema) holds a path, but the URL has one, too"),
         (
             {"host": "https://crew.example", "schema": "https://"},
             "Schema (schema) is neither http nor https nor a path",
         ),
-        ({"host": "https://crew.example", "schema": "kickoff"}, "Schema (schema) ends in the API's own path /kickoff"),
+        (
+            {"host": "https://crew.example", "schema": "kickoff"},
+            "Schema (schema) ends with the API's own path /kickoff",
+        ),
         ({"login": "me"}, "Login (login) is set"),
     ],
     ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
@@ -230,7 +233,7 @@ def test_a_token_is_understood_with_what_people_copy_along(given: str) -> None:
 )
 def test_a_token_that_is_none_is_named_and_not_shown(given: str) -> None:
     words = refused(password=given.format(TOKEN))
-    assert "its Bearer token (password) holds spaces, quotes or characters that no token has" in words
+    assert "its Bearer token (password) holds spaces, quotes or other characters that no token has" in words
     assert TOKEN not in words
 
 
@@ -249,12 +252,12 @@ def test_no_token_is_named(given: str | None) -> None:
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ({"time_out": 5}, "Extra (extra) holds 'time_out', which is no option; 'timeout' (Request timeout) is one"),
-        ({"Timeout": 5}, "'timeout' (Request timeout) is one"),
-        ({"proxies": "http://p"}, "'proxy' (Proxy) is one"),
-        ({"colour": "red"}, "Extra (extra) holds 'colour', which is no option. All are: timeout, verify"),
+        ({"time_out": 5}, "Extra (extra) holds 'time_out', which is not an option; did you mean 'timeout' (Request timeout)?"),
+        ({"Timeout": 5}, "did you mean 'timeout' (Request timeout)? The options are: "),
+        ({"proxies": "http://p"}, "did you mean 'proxy' (Proxy)? The options are: "),
+        ({"colour": "red"}, "Extra (extra) holds 'colour', which is not an option. The options are: timeout, verify"),
         ({TOKEN: ""}, None),
-        ({TOKEN: "x"}, "Extra (extra) holds a key, which is no option"),
+        ({TOKEN: "x"}, "Extra (extra) holds a key, which is not an option"),
         ("[1]", "Extra (extra) is not a JSON object"),
         ('"text"', "Extra (extra) is not a JSON object"),
         ("timeout=5", "Extra (extra) is not a JSON object"),
@@ -264,7 +267,7 @@ def test_no_token_is_named(given: str | None) -> None:
         ({"timeout": "nan"}, "Request timeout (extra.timeout) is 'nan'"),
         ({"verify": "/etc/ca.pem"}, "Verify TLS (extra.verify) is '/etc/ca.pem'; set it to true or false"),
         ({"headers": "X-A: b"}, "Extra headers (extra.headers) must be a JSON object"),
-        ({"headers": {"X-A": 5}}, "Extra headers (extra.headers) must be a JSON object of header names and texts"),
+        ({"headers": {"X-A": 5}}, "Extra headers (extra.headers) must be a JSON object: header names, each with a text"),
         ({"headers": {"Host": "x"}}, "Extra headers (extra.headers) names host, which each request sets itself"),
         ({"headers": {"X-A": "b", "x-a": "c"}}, "Extra headers (extra.headers) names x-a twice"),
         ({"headers": {"X-A": "b"}, "secret_headers": '{"x-A": "c"}'}, "Secret headers (extra.secret_headers) names x-a twice"),
@@ -324,7 +327,7 @@ def test_a_proxy_has_one_form(given: str, proxy: str) -> None:
     [
         ("socks5://127.0.0.1:1080", "is a proxy of the kind 'socks5'; only an HTTP proxy can be used"),
         ("ftp://proxy.example", "is a proxy of the kind 'ftp'"),
-        ("https://proxy.example", "is an https:// URL; only a proxy that is reached by http:// can be used"),
+        ("https://proxy.example", "is an https:// URL; only a proxy that is reached over http:// can be used"),
         ("http://proxy.example:99999", "is not a URL; its host or port cannot be read"),
         ("http://proxy.example:0", "names port 0"),
         ("http://", "names no host"),
@@ -337,7 +340,7 @@ def test_a_proxy_has_one_form(given: str, proxy: str) -> None:
         ("http://me:a%0ab@proxy.example", "has a user or password with control characters"),
         ("http://:pw@proxy.example", "needs a user name without a colon"),
         ("http://a%3ab:pw@proxy.example", "needs a user name without a colon"),
-        ("http://proxy..example", "names a host that is no host name"),
+        ("http://proxy..example", "names a host that is not valid"),
     ],
 )
 @pytest.mark.parametrize("variable", [None, "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])

@@ -555,7 +555,7 @@ def test_whatever_the_worker_cannot_see_it_never_contradicts_what_the_trigger_sa
     assert isinstance(error, CrewAnswerNotFetched) is bool(ended)
     if ended:
         assert f"was seen to {HOW[_word(sight)]} at 2026-01-01 " in str(error)
-        assert "It is over." in str(error)
+        assert "The run is over." in str(error)
         assert "goes on" not in str(error)
 
 
