@@ -241,7 +241,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::killed between POST and record",
         f"{CHAOS}::the same, on_orphaned_kickoff=rerun",
     ),
-    "the worker is killed between the record and the deferral, or when it comes back": (
+    "the worker is killed between the record and the deferral, or when the task comes back": (
         f"{TRIES}::test_killed_between_the_record_and_the_deferral_the_retry_takes_the_same_run_up",
         f"{TRIES}::test_killed_on_coming_back_the_retry_takes_the_same_run_up",
         f"{CHAOS}::killed between record and defer",
@@ -252,7 +252,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::scheduler killed while deferred",
         f"{CHAOS}::api-server restarted while deferred",
     ),
-    "the worker's machine is told to go down, a pod is evicted, or the worker cannot reach Airflow any more": (
+    "the worker's machine shuts down, its pod is evicted, or it can no longer reach Airflow": (
         f"{KILLING}::test_a_worker_whose_machine_goes_down_leaves_the_run_to_the_retry",
         f"{KILLING}::test_a_task_that_cannot_ask_airflow_what_became_of_it_leaves_the_run_to_the_retry",
         f"{KILLING}::test_a_worker_whose_machine_goes_down_stops_the_run_that_no_retry_takes_up",
@@ -303,7 +303,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::500 deferred, Dag run marked failed",
         f"{CHAOS}::500 deferred, cleared",
     ),
-    "a user clears the deferred task, or one that gave up while its run goes on": (
+    "a user clears the deferred task, or a task that gave up while its run goes on": (
         f"{KILLING}::test_a_deferred_task_that_is_cleared_stops_its_run",
         f"{KILLING}::test_a_cleared_task_that_reattaches_keeps_its_run",
         f"{KILLING}::test_a_cleared_task_whose_next_try_waits_for_a_worker_stops_its_run_at_once",
@@ -320,16 +320,16 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::cleared after success",
         f"{CHAOS}::cleared after success, on_clear=reattach, with ledger_path",
     ),
-    '… with `on_clear="reattach"` where Airflow has discarded the record': (
+    '… with `on_clear="reattach"`, and Airflow has discarded the record': (
         f"{TRIES}::test_a_task_that_shall_reattach_says_that_its_record_was_discarded_after_its_success",
         f"{TRIES}::test_a_record_in_the_ledger_path_outlives_a_clear_that_empties_the_task_state_store",
         f"{CHAOS}::cleared after success, reattach, clear_on_success",
     ),
-    "a Dag run is deleted and made anew under its run_id": (
+    "a Dag run is deleted and created again with the same run_id": (
         f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
         f"{TRIES}::test_the_run_of_a_deleted_dag_run_is_stopped_where_it_still_goes_on",
     ),
-    "the inputs differ between two tries: edited, or a template that renders anew for each try, such as "
+    "the inputs differ between two tries: somebody edited them, or a template renders differently in each try, such as "
     "`{{ macros.datetime.now() }}` or `{{ ti.try_number }}`": (
         f"{TRIES}::test_a_template_that_renders_anew_for_each_try_starts_a_new_run",
         f"{TRIES}::test_inputs_that_were_edited_between_tries_start_a_new_run_and_stop_the_old_one",
@@ -337,7 +337,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::inputs edited between tries",
         f"{CHAOS}::the same, on_changed_inputs=fail",
     ),
-    "the crew sleeps when the run is to be started": (
+    "the crew is asleep when the task wants to start a run": (
         f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
         f"{ENDINGS}::test_a_crew_that_fails_to_tell_its_inputs_is_kicked_off_all_the_same",
     ),
@@ -347,7 +347,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::answer to the POST lost",
         f"{CHAOS}::bare 503 to the kickoff",
     ),
-    "the host does not resolve, or the API is down, when the run is to be started": (
+    "the host name does not resolve, or the API is down, when the task wants to start a run": (
         f"{ENDINGS}::test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_by_the_retry",
         f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
     ),
@@ -356,7 +356,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_deadline_that_passes_while_the_crew_wakes_up_keeps_the_kickoff_from_being_sent",
         f"{ENDINGS}::test_a_deadline_that_passes_while_the_intent_is_written_leaves_nothing_on_record",
     ),
-    "the API is down, slow, or answers 429, HTML, half a JSON or a redirect while the task waits": (
+    "the API is down, slow, or answers 429, HTML, broken JSON or a redirect while the task waits": (
         f"{ENDINGS}::test_an_api_that_gives_no_usable_answer_for_a_while_is_waited_for",
         f"{ENDINGS}::test_an_answer_that_drips_is_given_up_after_the_timeout_of_a_request",
         f"{CHAOS}::API out for 12 s while deferred",
@@ -370,7 +370,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{TRIES}::test_each_try_takes_up_the_run_of_the_one_before",
         f"{CHAOS}::API out for longer than unreachable_timeout",
     ),
-    "the run was seen to end, and then its answer cannot be fetched": (
+    "the task saw the run end, but then cannot fetch its answer": (
         f"{ENDINGS}::test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer",
         f"{CHAOS}::login lost after the run was seen to end",
     ),
@@ -397,7 +397,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",
         f"{TRIES}::test_a_run_that_ended_badly_is_started_again",
     ),
-    "the deployment does not know the run (any more)": (
+    "the deployment does not know the run, or no longer knows it": (
         f"{ENDINGS}::test_a_run_that_is_out_of_sight_for_a_while_is_waited_for",
         f"{ENDINGS}::test_a_run_that_stays_out_of_sight_is_lost",
         f"{ENDINGS}::test_a_run_out_of_sight_that_may_wait_for_a_human_is_waited_for",
@@ -419,13 +419,13 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "a list or object inside the inputs is rendered as Python writes it": (
         f"{RENDERED}::test_a_text_inside_the_inputs_that_a_template_was_hardly_meant_to_give_is_sent_with_a_warning",
     ),
-    "the crew's answer holds what Airflow would not keep as JSON: its serialiser's keys, more than 64 levels, numbers "
-    "beyond 64 bits, NUL": (
+    "the crew's answer holds something that Airflow cannot keep as JSON: keys of its serialiser, more than 64 levels, "
+    "numbers beyond 64 bits, NUL": (
         f"{IN_XCOM}::test_any_json_answer_arrives_in_the_next_task_as_that_json_or_as_its_text",
         f"{IN_XCOM}::test_a_task_that_was_answered_an_order_succeeds_and_says_how_to_read_it",
     ),
     "inputs are not JSON, or the crew refuses them, or they are misspelt with `validate_inputs=True`; the token is "
-    "refused; the URL is no crew's": (
+    "refused; the URL is not a crew's": (
         f"{INPUTS}::test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried",
         f"{INPUTS}::test_validation_refuses_a_misspelt_name_and_says_which_was_meant",
         f"{INPUTS}::test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent",
@@ -435,7 +435,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
 HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("none", "", ""): ("test_operator_answers::test_only_a_question_a_kickoff_and_looks_are_sent",),
     ("cannot be read", "", ""): (f"{TRIES}::test_a_record_that_cannot_be_read_is_not_no_record",),
-    ("any", "the Dag run was deleted and made anew", ""): (
+    ("any", "the Dag run was deleted and created again", ""): (
         f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
     ),
     ("intent without id", "the task was cleared", ""): (
@@ -457,7 +457,7 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
         f"{TRIES}::test_edited_inputs_are_not_refused_once_the_old_run_is_over",
         f"{TRIES}::test_another_crew_is_a_change_too",
     ),
-    ("kickoff_id", "", "failed or stopped, and why was not read yet"): (
+    ("kickoff_id", "", "failed or stopped, and nobody has read why"): (
         f"{ENDINGS}::test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer",
     ),
     ("kickoff_id", "", "failed, stopped"): (f"{TRIES}::test_a_run_that_failed_while_nobody_looked_is_started_again",),
