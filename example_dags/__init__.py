@@ -1,1 +1,1 @@
-"""Example Dags, each run in a test against a real Airflow and a real crew."""
+"""Example Dags. A test runs each of them against a real Airflow and a real crew."""

@@ -1,4 +1,4 @@
-"""One run for each topic, at most two of them at a time, and a task that reads all answers."""
+"""Starts one run for each topic, at most two at a time, and reads all answers in one task."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def crewai_fan_out() -> None:
 
     @task
     def topics() -> list[dict[str, str]]:
-        """List what to brief on; in life, a query."""
+        """Return the topics; in real life, a query."""
         return [{"topic": topic, "audience": "analysts"} for topic in ("Tides", "Turbines", "Tariffs")]
 
     briefs = CrewKickoffOperator.partial(
         task_id="brief",
         deferrable=True,
-        # Runs cost money and have limits: a deferred task still counts here.
+        # Runs cost money, and deployments have limits. A deferred task still counts here.
         max_active_tis_per_dagrun=2,
     ).expand(inputs=topics())
 
     @task
     def digest(answers: list[dict[str, object] | str]) -> int:
-        """Use all answers: here, count them."""
+        """Use all answers: count them, in this example."""
         return len(list(answers))
 
     digest(briefs.output)

@@ -1,4 +1,4 @@
-"""Start a run in one task and wait for it in another, with work in between."""
+"""Starts a run in one task and waits for it in another, with other work in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crew that runs each Monday, with inputs from the schedule, and a task that uses its answer."""
+"""Runs a crew each Monday, with inputs from the schedule, and uses its answer in the next task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_crewai.operators import CrewKickoffOperator
     start_date=pendulum.datetime(2026, 1, 5, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    # Each run costs money: it starts by itself only once somebody has switched it on, whatever the site's default.
+    # Each run costs money. So nothing runs until somebody switches the Dag on, whatever the site's default is.
     is_paused_upon_creation=True,
     params={"audience": "the data team"},
     tags=["crewai"],
@@ -34,7 +34,7 @@ def crewai_weekly_brief() -> None:
 
     @task
     def publish(answer: dict[str, object] | str) -> int:
-        """Use the crew's answer: here, print it and count its letters."""
+        """Use the crew's answer: print it and count its letters, in this example."""
         text = str(answer)
         print(text)
         return len(text)

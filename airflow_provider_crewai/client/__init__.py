@@ -1,1 +1,1 @@
-"""How we talk to a crew: pure decisions and flows, and two thin shells that send."""
+"""How we talk to a crew: pure decisions and flows, and two thin shells that send the requests."""

@@ -1,6 +1,6 @@
-"""In which order things happen: generators, written once and driven by both shells.
+"""The order in which things happen: generators, written once and driven by both shells.
 
-A flow yields a step and receives a `Reply`. It owns no clock, no sleep and no randomness: the time and a
+A flow yields a step and receives a `Reply`. It has no clock, no sleep and no randomness of its own: the time and a
 random number come with each reply.
 """
 
@@ -38,15 +38,15 @@ from airflow_provider_crewai.wire.model import (
 T = TypeVar("T")
 
 LONGEST_BACKOFF = 15.0
-"""Seconds between two attempts of a one-shot call, at most: somebody is waiting in a worker."""
+"""The most seconds between two attempts of a one-shot call: a worker is waiting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait so many seconds. Zero asks for nothing but the time.
+    """Wait this many seconds. Zero only asks for the time.
 
-    :param trouble: what went wrong, where it is tried again after the wait: a person may be waiting, too.
-    :param until: the epoch second until which it is tried.
+    :param trouble: what went wrong, if we try again after the wait: a person may be waiting, too.
+    :param until: the epoch second until which we try.
     """
 
     seconds: float
@@ -56,7 +56,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Read the connection, where that was not done yet."""
+    """Read the connection, if that was not done yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was on record, or None where there is nothing."""
+    """What was on record, or None if there was nothing."""
 
     record: JSON
 
@@ -99,7 +99,7 @@ class Reply:
 
     :param now: the time after the step, epoch seconds.
     :param chance: a random number in [0, 1).
-    :param answer: the response to a request, the stored record, the crew connected to, or the error in its place.
+    :param answer: the response to a request, the stored record, the connected crew, or the error instead.
     """
 
     now: float
@@ -125,24 +125,24 @@ class Reply:
 Step = Request | Pause | Connect | Renew | Load | Save
 Flow = Generator[Step, Reply, T]
 Attempt = Generator[Step, Reply, tuple[T | CrewError, Reply]]
-"""A flow of one attempt: what came, or the error in its place, with the reply it came in."""
+"""A flow of one attempt: its result, or the error instead, with the reply that brought it."""
 Observe = Callable[[Run | CrewError, float], None]
 Check = Callable[[CrewInputs], None]
-"""Is given the inputs that the crew lists, before a run is started; raises to refuse it."""
+"""Gets the inputs that the crew lists, before a run is started; raises to refuse it."""
 Say = Callable[[str], None]
-"""Is told, in a sentence, what happens and why."""
+"""Gets a sentence that says what happens and why."""
 
 
 @dataclass(slots=True)
 class Dialect:
-    """Which of the two status paths this deployment speaks, once that is known."""
+    """Which of the two status paths this deployment knows, once we have found out."""
 
     path: str = codec.STATUS_PATHS[0]
     known: bool = False
 
     @property
     def other(self) -> str:
-        """The path that was not tried yet."""
+        """Return the path that was not tried yet."""
         first, second = codec.STATUS_PATHS
         return second if self.path == first else first
 
@@ -151,7 +151,7 @@ class Dialect:
 
 
 def connect(patience: float, deadline: float = math.inf) -> Flow[str]:
-    """Read the connection, and return the crew's base URL. A backend of secrets may be away for a moment."""
+    """Read the connection, and return the crew's base URL. A secrets backend may be away for a moment."""
     return (yield from _patiently(_connect, policy.out_of_reach, patience, deadline))
 
 
@@ -166,13 +166,13 @@ def get_inputs(patience: float, deadline: float = math.inf) -> Flow[CrewInputs]:
 
 
 def wake(check: Check | None, patience: float, deadline: float = math.inf) -> Flow[None]:
-    """Ask a deployment for its inputs until it is awake, which costs nothing.
+    """Ask a deployment for its inputs until it is awake. This costs nothing.
 
-    A kickoff that finds it asleep may be lost on the way. Whatever a crew answers that is awake will do, but where
-    the inputs are to be checked.
+    A kickoff to a sleeping deployment may be lost on the way. Any answer of a crew that is awake is enough, unless the
+    inputs must be checked.
 
     :raises CrewAuthError: the token is refused.
-    :raises CrewNotACrew: the URL is no crew's.
+    :raises CrewNotACrew: the URL is not a crew's.
     :raises CrewError: it did not wake up in time, or `check` refused.
     """
     try:
@@ -200,9 +200,9 @@ def kickoff(body: Kickoff, patience: float, check: Check | None = None) -> Flow[
 
 
 def kickoff_awake(body: Kickoff, patience: float, deadline: float = math.inf) -> Flow[str]:
-    """Start a run of a crew that is awake and return its kickoff_id.
+    """Start a run of a crew that is awake, and return its kickoff_id.
 
-    :param deadline: the epoch second after which it is not sent.
+    :param deadline: the epoch second after which the kickoff is not sent.
     :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
     """
     try:
@@ -211,8 +211,8 @@ def kickoff_awake(body: Kickoff, patience: float, deadline: float = math.inf) ->
         if not policy.may_have_arrived(error):
             raise
         raise CrewMayHaveStarted(
-            f"A kickoff was sent, but what came back names no run ({error}). A paid run may have started, and the API "
-            "has no way to look for it. It was not sent again.",
+            f"A kickoff was sent, but no kickoff_id came back ({error}). A paid run may have started, and the API has "
+            "no way to look for it. The kickoff was not sent again.",
             kickoff_id=None,
         ) from error
 
@@ -220,7 +220,7 @@ def kickoff_awake(body: Kickoff, patience: float, deadline: float = math.inf) ->
 def _usable_id(response: Response) -> str:
     kickoff_id = codec.read_kickoff(response)
     if fault := codec.fault_of_id(kickoff_id):
-        raise CrewProtocolError(f"its kickoff_id is of no use, since it {fault}")
+        raise CrewProtocolError(f"its kickoff_id cannot be used, because it {fault}")
     return kickoff_id
 
 
@@ -244,7 +244,7 @@ def stop(kickoff_id: str, patience: float) -> Flow[bool]:
 
 
 def _perform(request: Request, read: Callable[[Response], T], patience: float, deadline: float = math.inf) -> Flow[T]:
-    """Send a request until it is answered, as often as `policy` allows and patience lasts."""
+    """Send a request until it is answered, as often as `policy` allows, for `patience` seconds."""
     again = partial(policy.may_send_again, request)
     return (yield from _patiently(lambda: _ask(request, read, deadline), again, patience, deadline))
 
@@ -255,7 +255,7 @@ def _patiently(
     patience: float,
     deadline: float = math.inf,
 ) -> Flow[T]:
-    """Try until it succeeds, as long as patience lasts and `again` says so. No attempt begins after the deadline."""
+    """Try until it succeeds, for `patience` seconds, while `again` says so. No attempt begins after the deadline."""
     failures, now = 0, (yield Pause(0)).now
     until = min(now + patience, deadline)
     while True:
@@ -281,7 +281,7 @@ def _connect() -> Attempt[str]:
 def _ask(request: Request, read: Callable[[Response], T], deadline: float = math.inf) -> Attempt[T]:
     """Send a request once; after a 401 or 403 read the credentials again and send it once more before the deadline.
 
-    An answer of 401 was not carried out, so this is safe for a kickoff too.
+    A request that got a 401 was not carried out, so this is also safe for a kickoff.
     """
     reply = yield request
     try:
@@ -300,10 +300,10 @@ def _ask(request: Request, read: Callable[[Response], T], deadline: float = math
 
 
 def look(kickoff_id: str, dialect: Dialect) -> Attempt[Run]:
-    """Look at a run once, on the path this deployment speaks.
+    """Look at a run once, on the path that this deployment knows.
 
-    A 404 that is not about the run may mean the other path; it is tried once and remembered. Only a 404 on both
-    says that there is no crew.
+    A 404 that is not about the run may mean that it knows the other path; we try that once and remember it. Only a 404
+    on both paths means that no crew is there.
     """
 
     def read(response: Response) -> Run:
@@ -321,10 +321,10 @@ def look(kickoff_id: str, dialect: Dialect) -> Attempt[Run]:
 
 
 def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
-    """Wait for a run until it ends, or until `watch` gives up, which is no error. Sleeps before the first look.
+    """Wait for a run until it ends, or until `watch` gives up, which is not an error. Sleeps before the first look.
 
-    :param observe: called with what each look came to, an answer or an error, and the time.
-    :raises CrewConfigError: what the watch looks for is no kickoff_id.
+    :param observe: called after each look with its result, an answer or an error, and the time.
+    :raises CrewConfigError: the watch's kickoff_id is not valid.
     """
     reply = yield Pause(0)
     yield Pause(watch.first(reply.now, reply.chance))
@@ -334,9 +334,9 @@ def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
 
 
 def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | Ending]:
-    """Look now, and let the watch judge.
+    """Look now, and let the watch decide what to do next.
 
-    :raises CrewConfigError: what the watch looks for is no kickoff_id.
+    :raises CrewConfigError: the watch's kickoff_id is not valid.
     """
     seen, reply = yield from look(watch.kickoff_id, dialect)
     observe(seen, reply.now)

@@ -1,4 +1,4 @@
-"""What the task log says while a run goes on: a line for each change, and no more."""
+"""Writes to the task log while a run goes on: one line for each change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_crewai.wire.model import Progress, Question, Run, RunState
 
 
 class Journal:
-    """Writes a line when a run's state or progress changes, or the API falls silent. An observer for `wait`.
+    """Writes a line when a run's state or progress changes, or when the API stops answering. An observer for `wait`.
 
     :param log: a logger with `info`, Airflow's or the standard library's.
     """
@@ -21,8 +21,8 @@ class Journal:
         self._last: tuple[RunState, str, Progress | None, Question | None] | type[CrewError] | None = None
 
     def __call__(self, seen: Run | CrewError, _now: float) -> None:
-        """Take note of what a look came to."""
-        # An outage may change its words with each look: a line for each kind of error is enough.
+        """Log what a look showed, if it differs from the look before."""
+        # During an outage the error's text may change with each look: one line for each kind of error is enough.
         now = type(seen) if isinstance(seen, CrewError) else (seen.state, seen.word, seen.progress, seen.question)
         if now != self._last:
             self._last = now

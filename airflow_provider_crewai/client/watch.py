@@ -1,7 +1,6 @@
-"""When do we look again, and when do we give up? A pure object, fed with what was seen and the time.
+"""Decides when we look at a run again, and when we give up. A pure object: it gets what was seen, and the time.
 
-It is the only place that decides about polling, so the sync operator, the trigger and the sensor cannot
-drift apart.
+Only this module decides about polling, so the operator, the trigger and the sensor always behave alike.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ GRACE = 60.0
 """Seconds for which a run may be unknown to its deployment before we call it lost."""
 
 LOGIN_GRACE = 60.0
-"""Seconds for which the token may be refused before we give up: somebody may be rotating it just now."""
+"""Seconds for which the token may be refused before we give up: somebody may be rotating it at this moment."""
 
 LONGEST_ASKED = 3600.0
-"""Seconds between two looks at most, whatever the server asks for."""
+"""The most seconds between two looks, whatever the server asks for."""
 
 CENTURY = 100 * 365.25 * 86400
-"""Seconds: a limit or an interval beyond it means for ever, which clocks, calendars and JSON cannot hold."""
+"""Seconds. A longer limit or interval means "for ever"; clocks, calendars and JSON cannot hold it."""
 
 PACE = 0.05
-"""The next look comes after this part of the run's age, and `max_poll_interval` later at most: by default an hour's run
-is seen to end within a minute."""
+"""The next look comes after this part of the run's age, but after `max_poll_interval` at the latest. So by default we
+see the end of an hour's run within a minute."""
 
 
 class Verdict(enum.StrEnum):
@@ -64,12 +63,12 @@ class Patience:
     """How long and how closely to wait. Seconds, fractions allowed.
 
     :param poll_interval: the shortest wait between two looks.
-    :param max_poll_interval: the longest.
+    :param max_poll_interval: the longest wait.
     :param deadline: the epoch second at which we stop waiting, or None.
     :param unreachable_timeout: how long the API may fail to answer before we give up, or None.
-    :param human_input: whether somebody answers when the crew waits for a human. The deployment reports a
-        run that waits as `NOT FOUND` (crewai 1.15, 2026-10), so this decides what that word means.
-    :param silent: whether what may get better ends no wait before the deadline (Airflow's `silent_fail`).
+    :param human_input: whether somebody answers when the crew waits for a human. The deployment reports a waiting run
+        as `NOT FOUND` (crewai 1.15, 2026-10), so this decides what that word means.
+    :param silent: whether we wait until the deadline in spite of errors that may go away (Airflow's `silent_fail`).
     """
 
     poll_interval: float = defaults.POLL_INTERVAL
@@ -82,7 +81,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen of a run, for whoever looks next and may see less.
+    """What a look showed of a run. Kept because the next look may show less.
 
     :param at: when, epoch seconds.
     """
@@ -93,19 +92,19 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Look again after so many seconds."""
+    """Look again after this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The verdict on a run, with what it rests on.
+    """The verdict on a run, and the reasons for it.
 
-    :param at: when it was reached, epoch seconds.
+    :param at: when we reached it, epoch seconds.
     :param run: the last answer about the run, or None if there never was one.
-    :param last: the last sight of the run that the deployment knew, by this watch or an earlier one.
-    :param error: what kept us from looking, where that is what ended the waiting.
+    :param last: what this watch or an earlier one last saw of the run while the deployment knew it.
+    :param error: what kept us from looking, if that ended the waiting.
     :param since: since when the API did not answer, refused the token, or did not know the run.
     :param seen_alive: whether the deployment ever knew the run.
     """
@@ -121,17 +120,17 @@ class Ending:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the run was seen to end, and its answer could not be fetched."""
+        """Return whether we saw the run end, but could not fetch its answer."""
         return self.verdict not in _VERDICT_OF_STATE.values() and _is_final(self.last)
 
     @property
     def lacks_a_reason(self) -> bool:
-        """Whether the run was seen to end without success, and why could not be fetched."""
+        """Return whether we saw the run end without success, but could not fetch the reason."""
         return self.is_unread and self.last is not None and self.last.state is not RunState.SUCCEEDED
 
     @property
     def leads_to_no_crew(self) -> bool:
-        """Whether the connection leads elsewhere: nothing that answers there ever spoke of the run."""
+        """Return whether the connection leads elsewhere: no answer from there was ever about the run."""
         return self.verdict is Verdict.UNWATCHABLE and isinstance(self.error, _NO_CREW)
 
 
@@ -143,14 +142,14 @@ def _is_final(sight: Sight | None) -> bool:
 
 
 class Watch:
-    """The polling brain for one run.
+    """Makes all decisions about polling one run.
 
     :param started_at: when the run was kicked off, epoch seconds; its age sets the pace.
-    :param seen_alive: whether the run is already known to exist on this deployment.
-    :param last: the last sight of the run, where another watch had one.
-    :param missing_since: since when the API has not answered, where another watch saw that.
-    :param denied_since: since when the token has been refused, where another watch saw that.
-    :param unknown_since: since when the deployment has not known the run, where another watch saw that.
+    :param seen_alive: whether we already know that the run exists on this deployment.
+    :param last: what another watch last saw of the run, if any.
+    :param missing_since: since when the API has not answered, if another watch found that.
+    :param denied_since: since when the token has been refused, if another watch found that.
+    :param unknown_since: since when the deployment has not known the run, if another watch found that.
     """
 
     def __init__(
@@ -178,16 +177,16 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """Whether the run was last seen to have ended."""
+        """Return whether the run had ended when it was last seen."""
         return _is_final(self.last)
 
     def first(self, now: float, chance: float) -> float:
-        """Seconds to wait before the first look."""
+        """Return the seconds to wait before the first look."""
         wait, deadline = self.pace(now, chance), self.patience.deadline
         return wait if deadline is None else max(0.0, min(wait, deadline - now))
 
     def saw(self, run: Run, now: float, chance: float) -> Again | Ending:
-        """Take an answer in.
+        """Take in an answer, and return what to do next.
 
         :param chance: a random number in [0, 1) for the jitter.
         """
@@ -202,7 +201,7 @@ class Watch:
         return self._go_on(self.pace(now, chance), now)
 
     def missed(self, error: CrewError, now: float, chance: float) -> Again | Ending:
-        """Take in that no usable answer came. A look that fails never says anything about the run."""
+        """Take in that no usable answer came. A failed look never says anything about the run."""
         if isinstance(error, CrewAnswerTooLarge):
             return self._end(Verdict.TOO_LARGE, now, error)
         if self._is_hopeless(error):
@@ -216,17 +215,17 @@ class Watch:
         return self._go_on(min(wait, give_up - now), now, error, since)
 
     def cut_short(self, now: float) -> Ending:
-        """Stop in the middle of a look, where whoever gave us the time takes it back."""
+        """Return the ending for a look that Airflow interrupts, because the time is over."""
         return self._end(Verdict.TIMED_OUT, now, since=self._missing_since)
 
     def pace(self, now: float, chance: float) -> float:
-        """Seconds until the next look at a run that goes on: a part of its age, within the given bounds."""
+        """Return the seconds until the next look at a run that goes on: a part of its age, within the given bounds."""
         shortest, longest = self.patience.poll_interval, self.patience.max_poll_interval
         interval = min(max(PACE * (now - self.started_at), shortest), longest)
         return max(shortest, interval * (1 - 0.1 * chance))
 
     def _trouble(self, error: CrewError, now: float) -> tuple[Verdict, float, float | None]:
-        """Take note of one more look without an answer: how it may end, since when it is so, and how long it may be."""
+        """Count one more look without an answer. Return the verdict it may lead to, since when, and for how long."""
         self._misses += 1
         self._missing_since = now if self._missing_since is None else self._missing_since
         if not isinstance(error, CrewAuthError):
@@ -236,9 +235,9 @@ class Watch:
         return Verdict.AUTH_LOST, self._denied_since, LOGIN_GRACE
 
     def _is_hopeless(self, error: CrewError) -> bool:
-        """Whether somebody has to mend the connection before the run can be looked at."""
+        """Return whether somebody has to fix the connection before we can look at the run."""
         if isinstance(error, _NO_CREW):
-            # A crew that has answered before is being replaced, or stands behind a gateway in trouble.
+            # A crew that answered before is being replaced, or is behind a gateway in trouble.
             return self.run is None and not self.seen_alive
         broken = isinstance(error, CrewConfigError) and not policy.out_of_reach(error)
         return broken and not self.patience.silent
@@ -260,7 +259,7 @@ class Watch:
             return Again(wait)
         if now >= deadline:
             return self._end(Verdict.TIMED_OUT, now, error, since)
-        # Never sleeps past the deadline: the last look happens at it.
+        # Never sleep past the deadline: the last look happens at the deadline.
         return Again(min(wait, deadline - now))
 
     def _end(self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None) -> Ending:

@@ -1,1 +1,1 @@
-"""What is said on the wire: values, codec and errors. Standard library only."""
+"""The API on the wire: values, codec and errors. Uses only the standard library."""

@@ -1,7 +1,7 @@
-"""What the bytes of an answer say: JSON of any encoding, its beginning only, or a page.
+"""Reads the bytes of an answer: JSON of any encoding, only its beginning, or a page.
 
-A value comes out as it went in. Three things have no form in Python or in a database, and are kept as text: a
-number that is too long, NaN and Infinity, and what is nested more than `MAX_DEPTH` deep.
+Values are not changed. Three things cannot be kept in Python or in a database, so they become text: a number that is
+too long, NaN and Infinity, and what is nested more than `MAX_DEPTH` levels deep.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from itertools import accumulate
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 MAX_DEPTH = 200
-"""Levels of lists and objects that are read. Python ends at a thousand or less, all functions on the way counted."""
+"""The most levels of lists and objects that we read. Python stops at a thousand or fewer, with all function calls."""
 
 MAX_MEMBERS = 1_000
-"""Members of an object that are looked through one by one; the API has some thirty."""
+"""The most members of an object that we read one by one; the API has about thirty."""
 
 MAX_SIGNS = 10_000
-"""Commas and brackets up to which an answer is read within milliseconds."""
+"""The most commas and brackets of an answer that we can read within milliseconds."""
 
 _HEAD = 16 * 1024
-"""Characters in which the state of a run must stand where an answer is not read as a whole."""
+"""Characters. If we do not read the whole answer, the state of the run must be within this beginning."""
 
 _PAGE = 16 * 1024
-"""Characters of a page in which its words must stand."""
+"""Characters. The text of a page must be within this beginning."""
 
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SPACE = r"[ \t\n\r]*+"
@@ -45,25 +45,25 @@ _MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^
 
 
 class Source(str):
-    """The JSON of a value as it came, since it is nested too deep to be read."""
+    """The JSON text of a value, unchanged, because the value is nested too deep to be read."""
 
     __slots__ = ()
 
 
 def text_of(body: bytes) -> str:
-    """Decode a body. UTF-8, UTF-16 and UTF-32 are told apart as JSON's own standard says."""
+    """Decode a body. The JSON standard says how to distinguish UTF-8, UTF-16 and UTF-32."""
     return body.decode(json.detect_encoding(body), "replace")
 
 
 def is_costly(body: bytes) -> bool:
-    """Whether reading the body takes longer than an event loop may stand still."""
+    """Return whether reading the body would block an event loop for too long."""
     return sum(map(body.count, (b",", b"[", b"{"))) > MAX_SIGNS
 
 
 def read(text: str) -> JSON:
     """Read JSON.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not JSON.
     """
     if not _is_deep(text):
         return _loads(text)
@@ -71,7 +71,7 @@ def read(text: str) -> JSON:
 
 
 def read_head(text: str) -> JSONObject:
-    """Read those members of an object that stand in the beginning of a long answer."""
+    """Return the members of an object that are in the beginning of a long answer."""
     found: JSONObject = {}
     with suppress(ValueError):
         for key, source in _members(text[:_HEAD]):
@@ -80,8 +80,8 @@ def read_head(text: str) -> JSONObject:
 
 
 def words_of_page(text: str) -> str:
-    """Return what a page of HTML says, without its markup."""
-    # A number of 5,000 digits is an entity, too, and more than Python reads.
+    """Return the text of an HTML page, without its markup."""
+    # A number of 5,000 digits can also be an entity, but Python cannot read it.
     shown = _MARKUP.sub(" ", text[:_PAGE])
     return html.unescape(re.sub(r"&#x?[0-9a-f]{8,}", "", shown, flags=re.IGNORECASE))
 
@@ -121,7 +121,7 @@ def _source_if_deep(source: str) -> JSON:
 def _members(text: str) -> Iterator[tuple[str, str]]:
     """Yield the key and the source of each member of an object, without recursion.
 
-    :raises ValueError: from there on it cannot be read.
+    :raises ValueError: the rest cannot be read.
     """
     if (at := _OBJECT.match(text)) is None:
         raise ValueError("no object")

@@ -1,11 +1,11 @@
-"""The only reader and writer of the AOP API: every key, state word and error shape.
+"""Reads and writes the bodies of the AOP API: only this module knows its keys, state words and error shapes.
 
-Two dialects are read alike: what deployments answer live (crewai 1.15, 2026-10), and what the published
-reference documents (docs.crewai.com/en/api-reference, enterprise-api.en.yaml). Any bytes give a value or
-a `CrewError`, never another exception.
+It reads two dialects: what deployments answer live (crewai 1.15, 2026-10), and what the published reference documents
+(docs.crewai.com/en/api-reference, enterprise-api.en.yaml). Any bytes give a value or a `CrewError`, never another
+exception.
 
-An answer (an id, a result) is never altered. Words for people (a state, a step, a question, an error) are made
-printable and short here, once, and our secrets are taken out of them after decoding.
+An answer (an id, a result) is never changed. Texts for people (a state, a step, a question, an error) become printable
+and short here, once, and our secrets are removed from them after decoding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from airflow_provider_crewai.wire.model import (
 from airflow_provider_crewai.wire.values import as_json, storable
 
 STATUS_PATHS = ("/status/{id}", "/{id}/status")
-"""The path every live deployment speaks, then the one the reference named until May 2026."""
+"""The path of every live deployment, then the one that the reference named until May 2026."""
 
 _STATES = {
     RunState.PENDING: "pending queued received created scheduled",
@@ -67,38 +67,38 @@ _QUOTA = re.compile(
 _OF_A_RUN = frozenset(
     {"state", "result", "result_json", "progress", "usage_metrics", "last_step", "last_executed_task", "current_task"}
 )
-"""Keys that only an answer about a run has; `status` and `error` are everybody's."""
+"""Keys that only an answer about a run has; any answer may have `status` and `error`."""
 
 _LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 
 MAX_ID = 256
-"""Characters of an id. Those seen are UUIDs or of 24 characters; a path of some thousand is refused on the way."""
+"""The most characters of an id. Real ids are UUIDs or have 24 characters; servers refuse a path of some thousand."""
 
 _ERROR_BODY = 16 * 1024
-"""Bytes of an error's body that are read."""
+"""How many bytes of an error's body we read."""
 
 _DETAIL = 500
-"""Characters of an error's words."""
+"""The most characters that we show of an error."""
 
 _MAX_COUNT = 2**53
-"""Above it a figure is no count, and not the same in all languages."""
+"""A larger number is not a count, and differs between programming languages."""
 
 _MAX_USAGE = 20
-"""Figures of a run's usage that are kept; crewai has seven."""
+"""How many figures of a run's usage we keep; crewai has seven."""
 
 
 # ---- requests -------------------------------------------------------------------------------------
 
 
 def inputs_request() -> Request:
-    """`GET /inputs`: the names a crew wants; also the usable health check and wake-up call."""
+    """`GET /inputs`: the names that a crew wants. It is also the only usable health check and wake-up call."""
     return Request("GET", "/inputs")
 
 
 def kickoff_request(kickoff: Kickoff) -> Request:
     """`POST /kickoff`: starts a paid run. There is no idempotency key, so it must never be repeated blindly.
 
-    :raises CrewConfigError: it holds what JSON cannot hold; names the path.
+    :raises CrewConfigError: JSON cannot hold a part of it; the message names the path.
     """
     body: JSONObject = {"inputs": kickoff.inputs}
     if kickoff.meta is not None:
@@ -115,11 +115,11 @@ def status_request(kickoff_id: str, path: str = STATUS_PATHS[0]) -> Request:
 
 
 def resume_request(resumption: Resumption) -> Request:
-    """`POST /resume` in both spellings at once: live wants camelCase, the reference says snake_case.
+    """`POST /resume` in both spellings at once: the live service wants camelCase, the reference says snake_case.
 
-    Unknown keys are ignored by the service, and the webhooks are sent again since it forgets them.
+    The service ignores unknown keys. We send the webhooks again, because it forgets them.
 
-    :raises CrewConfigError: it holds what JSON cannot hold; names the path.
+    :raises CrewConfigError: JSON cannot hold a part of it; the message names the path.
     """
     body: JSONObject = {
         "executionId": resumption.kickoff_id,
@@ -152,23 +152,25 @@ def _quoted(kickoff_id: str) -> str:
 
 
 def fault_of_id(kickoff_id: str) -> str | None:
-    """Say what keeps a text from being a kickoff_id, as in "it …", or None where nothing does.
+    """Return why a text cannot be a kickoff_id, as in "it …", or None if it can.
 
-    Ids are opaque. But one of dots alone is folded away by every HTTP library and would name another path, and one
-    with a control character forges lines wherever it is logged.
+    Ids are opaque. But every HTTP library folds away an id of dots alone, so it would name another path. And an id with
+    a control character forges lines wherever it is logged.
     """
     if fault := _unsendable(kickoff_id):
         return fault
-    return None if len(kickoff_id) <= MAX_ID else f"has {len(kickoff_id):,} characters, of which {MAX_ID} are allowed"
+    return (
+        None if len(kickoff_id) <= MAX_ID else f"has {len(kickoff_id):,} characters, but at most {MAX_ID} are allowed"
+    )
 
 
 def _unsendable(kickoff_id: str) -> str | None:
     if not isinstance(kickoff_id, str):
-        return "is no text"
+        return "is not a text"
     if not kickoff_id.strip(". "):
-        return "holds nothing but dots" if kickoff_id.strip() else "is empty"
+        return "holds only dots" if kickoff_id.strip() else "is empty"
     if words.is_an_order(kickoff_id):
-        return "holds an order to log viewers"
+        return "holds a command for log viewers"
     sign = next((sign for sign in kickoff_id if not sign.isprintable()), None)
     if sign is None:
         return None
@@ -188,7 +190,7 @@ def _hooks(kickoff: Kickoff) -> JSONObject:
 
 
 def _credentials(kickoff: Kickoff) -> tuple[str, ...]:
-    """Return the tokens and passwords of webhooks: a deployment may repeat the body that it refuses."""
+    """Return the tokens and passwords of webhooks, because a deployment may repeat a body that it refuses."""
     hooks = (kickoff.human_input_webhook, kickoff.webhooks)
     signed = (hook.get("authentication") for hook in hooks if isinstance(hook, dict))
     found = (each.get(key) for each in signed if isinstance(each, dict) for key in ("token", "password"))
@@ -201,7 +203,7 @@ def _credentials(kickoff: Kickoff) -> tuple[str, ...]:
 def read_inputs(response: Response) -> CrewInputs:
     """Read the answer to `GET /inputs`.
 
-    Live it is a list of names. A list of objects and a mapping are tolerated: some clients describe them.
+    The live service sends a list of names. We also accept a list of objects and a mapping: some clients describe them.
 
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
@@ -216,9 +218,9 @@ def read_inputs(response: Response) -> CrewInputs:
 
 
 def read_kickoff(response: Response) -> str:
-    """Read the answer to `POST /kickoff`: the run's `kickoff_id`, as it came.
+    """Read the answer to `POST /kickoff`: the run's `kickoff_id`, unchanged.
 
-    Whether it is short enough to be of use is for the kickoff to say, which has been paid for by then.
+    The caller checks whether the id is short enough to use: by then, the kickoff has been paid for.
 
     :raises CrewApiError, CrewProtocolError: the answer is an error, or holds no id.
     """
@@ -231,13 +233,13 @@ def read_kickoff(response: Response) -> str:
 def read_status(kickoff_id: str, response: Response) -> Run:
     """Read the answer to a status request.
 
-    A 404 that speaks of the execution means the same as the live 200 with `NOT FOUND`; any other 404
-    says that this deployment does not know the path.
+    A 404 that mentions the execution means the same as the live 200 with `NOT FOUND`. Any other 404 means that this
+    deployment does not know the path.
 
-    :raises CrewNotFound: the path is unknown here.
-    :raises CrewNotACrew: what answers there is no crew. A gateway's page during an outage looks the same, so who has
-        seen the run alive waits on.
-    :raises CrewAnswerTooLarge: only the beginning was read, and the state does not stand there.
+    :raises CrewNotFound: this deployment does not know the path.
+    :raises CrewNotACrew: the server there is not a crew. A gateway's page during an outage looks the same, so a caller
+        who has seen the run alive goes on waiting.
+    :raises CrewAnswerTooLarge: only the beginning was read, and the state is not in it.
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
     if response.status in (404, 410) and _is_about_a_run(response):
@@ -259,8 +261,8 @@ def read_resume(response: Response) -> Resumed:
 def read_stop(response: Response) -> bool:
     """Read the answer to `POST /stop`: True if the run was stopped, False if it had already ended.
 
-    :raises CrewUnknownRun: the deployment does not know this one.
-    :raises CrewNotFound: it cannot stop runs (404 or 405): the run goes on.
+    :raises CrewUnknownRun: the deployment does not know this run.
+    :raises CrewNotFound: the deployment cannot stop runs (404 or 405), so the run goes on.
     :raises CrewApiError: any other error.
     """
     if response.status in (400, 409) and (state := _why_not_stopped(response)):
@@ -289,7 +291,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
     word = _line(body.get("state"), response) or _line(body.get("status"), response)
     state = parse_state(word or "")
     if not word or (state is RunState.UNKNOWN and not body.keys() & _OF_A_RUN):
-        raise _unpromised(response, "it does not tell the state of a run", errors.CrewNotACrew)
+        raise _unpromised(response, "it does not say the state of a run", errors.CrewNotACrew)
     run = Run(
         kickoff_id=kickoff_id,
         state=state,
@@ -305,7 +307,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
         return _with_answer(run, body, response.secrets)
     if state in (RunState.FAILED, RunState.STOPPED):
         return _with_reason(run, body, response.secrets)
-    return run  # what it has answered so far is none of its answer, and not kept
+    return run  # what the run has written so far is not its answer, so we do not keep it
 
 
 def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
@@ -313,21 +315,21 @@ def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     result, result_json = kept = (storable(came[0]), storable(came[1]))
     remarks = []
     if any(isinstance(value, bodies.Source) for value in came):
-        remarks.append(f"is nested more than {bodies.MAX_DEPTH} levels deep, so its JSON is handed on as a text")
+        remarks.append(f"is nested more than {bodies.MAX_DEPTH} levels deep, so its JSON is returned as a text")
     if kept != came:
-        remarks.append("holds characters that no database can hold; U+FFFD stands in their place")
+        remarks.append("holds characters that no database can hold; they are replaced with U+FFFD")
     run = replace(run, result=result, result_json=result_json)
     shown = run.answer if isinstance(run.answer, str) else json.dumps(run.answer, ensure_ascii=False)
     if words.scrub(shown, secrets) != shown:
         remarks.append(
-            "holds a secret of the connection. It is handed on as it came, so whoever sees the answer sees the secret: "
-            "renew it, and see to it that the crew does not learn it"
+            "holds a secret of the connection. The answer is returned unchanged, so everyone who sees it sees the "
+            "secret: renew the secret, and make sure that the crew cannot learn it"
         )
     return replace(run, remarks=tuple(remarks))
 
 
 def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
-    # `status` is a sentence where `state` is there, and the state itself in the documented shape.
+    # With a `state`, `status` is a sentence. Without one (the documented shape), `status` is the state itself.
     keys = ("status", "error", "error_message", "result")
     candidates = (body.get(key) for key in (keys if _text(body.get("state")) else keys[1:]))
     given = [said for said in map(_words, candidates) if said]
@@ -340,12 +342,12 @@ def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
 
 
 def parse_state(word: str) -> RunState:
-    """Normalise a state's spelling: case-blind, with space, `_` and `-` alike. An unknown word is UNKNOWN."""
+    """Return the state that a word means, in any case, with a space, `_` or `-`. An unknown word is UNKNOWN."""
     return _STATE_OF_WORD.get(re.sub(r"[\s_-]+", "_", word.strip().lower()), RunState.UNKNOWN)
 
 
 def _result(result: JSON) -> JSON:
-    # The documented shape wraps the text: {"output": …, "tasks": […]}. Live it is the text itself.
+    # The documented shape wraps the text: {"output": …, "tasks": […]}. The live service sends the text itself.
     if isinstance(result, dict) and "output" in result and result.keys() <= {"output", "tasks"}:
         return result["output"]
     return result
@@ -393,7 +395,7 @@ def _id(value: JSON) -> str:
 
 
 def read_error(response: Response) -> errors.CrewApiError | None:
-    """Read the answer of any endpoint as the error that it is, or None where it is none."""
+    """Return the error that the answer of any endpoint holds, or None if it is not an error."""
     try:
         _raise_for_status(response)
     except errors.CrewApiError as error:
@@ -409,7 +411,7 @@ def _object(response: Response) -> JSONObject:
     try:
         body = bodies.read(text)
     except ValueError:
-        # A crew may break off in the middle of an object, but it sends no page.
+        # A crew may stop in the middle of an object, but it never sends a page.
         broken = text.lstrip("\ufeff \t\r\n").startswith("{")
         kind = errors.CrewProtocolError if broken else errors.CrewNotACrew
         raise _unpromised(response, "not JSON", kind) from None
@@ -423,10 +425,10 @@ def _raise_for_status(response: Response) -> None:
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
-        # Never followed: the token would go to whoever the redirect names.
+        # Never followed: the token would go to the host that the redirect names.
         where = words.line(response.headers.get("location", ""), secrets=response.secrets) or "nowhere"
         raise errors.CrewApiError(
-            f"HTTP {status}: redirected to {where}. Redirects are not followed with the token; set the connection's "
+            f"HTTP {status}: redirected to {where}. We do not follow redirects with the token; set the connection's "
             "host to the crew's own URL.",
             status=status,
         )
@@ -435,13 +437,13 @@ def _raise_for_status(response: Response) -> None:
         kind = errors.CrewServerError if status >= 500 else errors.CrewApiError
     detail = _detail(response)
     if _speaks_of_quota(status, detail) and not (status == 429 and "retry-after" in response.headers):
-        # Who says when to come back speaks of a rate, whatever the words.
+        # A server that says when to come back means a rate limit, whatever its words.
         kind = errors.CrewQuotaError
     raise _api_error(response, kind, detail)
 
 
 def _speaks_of_quota(status: int, detail: str) -> bool:
-    # An input may be named "quota" too, so a complaint about missing inputs is none about the plan.
+    # An input may also be named "quota", so an error about missing inputs is not about the plan.
     return 401 < status < 500 and bool(_QUOTA.search(detail)) and "missing" not in detail.lower()
 
 
@@ -458,8 +460,8 @@ def _unpromised(
 ) -> errors.CrewProtocolError:
     if not response.whole:
         return errors.CrewAnswerTooLarge(
-            f"HTTP {response.status}, but the answer is too long to be read here, and its beginning does not tell "
-            "what was asked"
+            f"HTTP {response.status}, but the answer is too long to be read here, and its beginning does not hold what "
+            "we asked for"
         )
     said = words.line(_plain(bodies.text_of(response.body)), secrets=response.secrets)
     return kind(f"HTTP {response.status}, but {why}: {said!r}")
@@ -471,7 +473,7 @@ def _is_about_a_run(response: Response) -> bool:
 
 
 def _detail(response: Response) -> str:
-    """Return the server's own words, from any of the shapes seen: detail, error, message, text, HTML, nothing."""
+    """Return the server's own words, from any shape that we have seen: detail, error, message, text, HTML, nothing."""
     text = bodies.text_of(response.body[:_ERROR_BODY])
     try:
         said = _complaint(bodies.read(text))

@@ -1,32 +1,32 @@
-"""Every way in which talking to a crew can go wrong. The type alone says whether money may have been spent.
+"""All errors of this package. The type alone says whether money may have been spent.
 
 CrewError
   CrewConfigError               the connection cannot be used; nothing was sent
-    CrewConnectionUnreadable    Airflow does not give it
+    CrewConnectionUnreadable    Airflow cannot read it
   CrewTaskKilled                this process was told to end before it sent the kickoff
   CrewTooLate                   the deadline passed before the kickoff was sent
   CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
   CrewProtocolError             a 2xx that is not what the API promises
-    CrewNotACrew                a page, or another API's answer: the URL is no crew's
-    CrewAnswerTooLarge          larger than is taken into memory here
+    CrewNotACrew                a page, or another API's answer: the URL is not a crew's
+    CrewAnswerTooLarge          larger than we read into memory here
   CrewApiError(status)          an answer that is an error
     CrewAuthError               401, 403
     CrewInputError              400, 422
     CrewNotFound                404, 410
-      CrewUnknownRun            a run to be stopped that the deployment does not know
+      CrewUnknownRun            the deployment does not know the run that we want to stop
     CrewRateLimited             429
-    CrewQuotaError              any 4xx that speaks of a limit or quota
+    CrewQuotaError              any 4xx that mentions a limit or quota
     CrewServerError             5xx, 408
   CrewRunError(kickoff_id)      a run exists, or may
     CrewRunFailed               the crew ended it with an error
     CrewRunStopped              somebody stopped it
-    CrewRunTimedOut             we stopped waiting; it goes on
+    CrewRunTimedOut             we stopped waiting; it is probably still going
     CrewRunUnreachable          the API stopped answering; it may go on
     CrewRunLost                 the deployment no longer knows it
     CrewRunAuthLost             our token stopped working; it may go on
-    CrewRunUnwatchable          the connection is wrong, or leads to no crew; it may go on
-    CrewAnswerNotFetched        it was seen to end, and what it answered could not be fetched
-    CrewMayHaveStarted          a kickoff whose answer, or whose record, was lost
+    CrewRunUnwatchable          the connection is wrong, or does not lead to a crew; it may go on
+    CrewAnswerNotFetched        we saw it end, but could not fetch its answer
+    CrewMayHaveStarted          we lost the answer to a kickoff, or its record
   CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
 """
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 
 class CrewError(Exception):
-    """Base of all errors of this package. Plain on purpose: the core knows no Airflow."""
+    """Base of all errors of this package. It does not derive from an Airflow error, because the core has no Airflow."""
 
 
 class CrewConfigError(CrewError):
@@ -43,11 +43,11 @@ class CrewConfigError(CrewError):
 
 
 class CrewConnectionUnreadable(CrewConfigError):
-    """The connection cannot be read from Airflow, missing or out of reach: Airflow does not say which."""
+    """Airflow cannot read the connection. It is missing or out of reach; Airflow does not say which."""
 
 
 class CrewTaskKilled(CrewError):
-    """The task was ended: its process sends no kickoff any more, and waits for no run."""
+    """The task was ended, so its process no longer sends a kickoff or waits for a run."""
 
 
 class CrewTooLate(CrewError):
@@ -70,11 +70,11 @@ class CrewProtocolError(CrewError):
 
 
 class CrewNotACrew(CrewProtocolError):
-    """A 2xx that no crew gives, such as a page or another API's JSON: the URL is no crew's."""
+    """A 2xx that no crew gives, such as a page or another API's JSON: the URL is not a crew's."""
 
 
 class CrewAnswerTooLarge(CrewProtocolError):
-    """An answer that is larger than we take into memory here; a worker takes more than a triggerer."""
+    """An answer that is larger than we read into memory here. A worker reads more than a triggerer."""
 
 
 class CrewApiError(CrewError):
@@ -105,7 +105,7 @@ class CrewNotFound(CrewApiError):
 
 
 class CrewUnknownRun(CrewNotFound):
-    """The path is known, but not the run that was to be stopped."""
+    """The deployment knows the path, but not the run that we want to stop."""
 
 
 class CrewRateLimited(CrewApiError):
@@ -113,19 +113,19 @@ class CrewRateLimited(CrewApiError):
 
 
 class CrewQuotaError(CrewApiError):
-    """A 4xx that speaks of a limit or quota: the plan's executions are used up."""
+    """A 4xx that mentions a limit or quota: the plan's executions are used up."""
 
 
 class CrewServerError(CrewApiError):
-    """5xx or 408: the service or a gateway before it is in trouble."""
+    """5xx or 408: the service, or a gateway before it, is in trouble."""
 
 
 class CrewRunError(CrewError):
-    """A run exists (or may), and did not end well, or did not end while we looked.
+    """A run exists, or may exist, and it did not end well, or did not end while we looked.
 
-    Its attribute `retry_helps` says whether a retry would look at this very run again, and might end better.
+    Its attribute `retry_helps` says whether a retry would look at this same run again, and might end better.
 
-    :param kickoff_id: the run, or None where the answer that named it was lost.
+    :param kickoff_id: the run, or None if we lost the answer that named it.
     """
 
     retry_helps = True
@@ -138,7 +138,7 @@ class CrewRunError(CrewError):
 class CrewRunFailed(CrewRunError):
     """The crew ended the run with an error. It is over.
 
-    :param reason: the crew's own words, or None where it gave none.
+    :param reason: the crew's own words, or None if it gave none.
     """
 
     def __init__(self, message: str, *, kickoff_id: str | None, reason: str | None = None) -> None:
@@ -151,15 +151,15 @@ class CrewRunStopped(CrewRunError):
 
 
 class CrewRunTimedOut(CrewRunError):
-    """We stopped waiting at the deadline. As far as we know the run goes on."""
+    """We stopped waiting at the deadline. The run is probably still going."""
 
 
 class CrewRunUnreachable(CrewRunError):
-    """The API did not answer for longer than we were told to be patient. The run may go on."""
+    """The API did not answer for longer than we were told to wait. The run may go on."""
 
 
 class CrewRunLost(CrewRunError):
-    """The deployment does not know the run (any more), or hides it while it waits for a human."""
+    """The deployment does not know the run, or no longer knows it, or hides it while it waits for a human."""
 
 
 class CrewRunAuthLost(CrewRunError):
@@ -167,15 +167,15 @@ class CrewRunAuthLost(CrewRunError):
 
 
 class CrewRunUnwatchable(CrewRunError):
-    """The connection is wrong, or leads to no crew, so the run cannot be looked at. It may go on."""
+    """The connection is wrong, or does not lead to a crew, so we cannot look at the run. It may go on."""
 
 
 class CrewAnswerNotFetched(CrewRunError):
-    """The run was seen to end, but then its answer could not be fetched. It is over."""
+    """We saw the run end, but could not fetch its answer. The run is over."""
 
 
 class CrewMayHaveStarted(CrewRunError):
-    """A kickoff was sent and its answer was lost: a paid run may exist that nobody can name.
+    """A kickoff was sent and its answer was lost: there may be a paid run whose kickoff_id nobody knows.
 
     Its attribute `rerun` says whether the author of the Dag accepts a second run beside it.
     """
@@ -184,11 +184,11 @@ class CrewMayHaveStarted(CrewRunError):
 
 
 class CrewLedgerError(CrewError):
-    """Our own record of this task's run cannot be read or written. That is not "there is no record".
+    """Our own record of this task's run cannot be read or written. That does not mean "there is no record".
 
-    No run is started then; one that this task started earlier may go on.
+    No run is started then. A run that this task started earlier may go on.
     """
 
 
 class CrewChangedInputs(CrewError):
-    """The inputs are not those of the run that an earlier try began, and the author said to fail then."""
+    """The inputs differ from those of the run that an earlier try started, and the author chose to fail then."""

@@ -1,6 +1,6 @@
-"""The values that travel between us and a deployed crew, frozen and typed.
+"""The values that we exchange with a deployed crew, frozen and typed.
 
-Nothing here knows a key of the API: `codec` is the only reader and writer of bodies.
+Nothing here knows a key of the API: only `codec` reads and writes bodies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ JSONObject = dict[str, JSON]
 
 
 class RunState(enum.StrEnum):
-    """The state of a run, whatever spelling the deployment used for it."""
+    """The state of a run, however the deployment spells it."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -27,18 +27,18 @@ class RunState(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether a run in this state can never change again."""
+        """Return whether a run in this state can never change again."""
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED)
 
     @property
     def is_alive(self) -> bool:
-        """Whether a run in this state is known to the deployment and still goes on."""
+        """Return whether the deployment knows a run in this state, and the run is still going."""
         return not self.is_final and self is not RunState.NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come, counted in crew tasks (or flow methods)."""
+    """How far a run has come, counted in crew tasks (or in flow methods)."""
 
     completed: int | None = None
     total: int | None = None
@@ -55,28 +55,28 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run that waits wants to be told. Only the local server says it; a deployment tells a webhook alone."""
+    """What a waiting run asks a human. Only the local server reports it; a deployment tells only a webhook."""
 
     task_id: str
     message: str = ""
     output: str = ""
 
     def __str__(self) -> str:
-        said = self.message or "it wants to be told something"
+        said = self.message or "the crew asks a question"
         return f"{said} (task {self.task_id})"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One answer about a run. Its words are printable and short; a run that goes on holds no answer.
+    """One answer about a run. Its texts are printable and short; while the run goes on, it holds no answer.
 
     :param word: the state as the deployment spells it.
     :param text: the deployment's sentence about the state.
-    :param error: why the run failed or was stopped, for a message: some lines at most.
+    :param error: why the run failed or was stopped, for a message: at most a few lines.
     :param reason: the same in full, printable and without our secrets. It may be megabytes.
-    :param result: what a run that succeeded answered, as it came.
-    :param result_json: the same as JSON, where the deployment gives it.
-    :param remarks: what a person should know of the answer, as in "The answer …": that it holds the token, say.
+    :param result: the answer of a run that succeeded, unchanged.
+    :param result_json: the same as JSON, if the deployment gives it.
+    :param remarks: what a person should know about the answer, such as "holds a secret". Each follows "The answer …".
     """
 
     kickoff_id: str
@@ -94,15 +94,15 @@ class Run:
 
     @property
     def answer(self) -> JSON:
-        """What the crew answered: `result_json` where there is one, else the text."""
+        """Return the crew's answer: `result_json` if there is one, else the text."""
         return self.result if self.result_json is None else self.result_json
 
 
 @dataclass(frozen=True, slots=True)
 class Kickoff:
-    """Everything a kickoff may carry. Only `inputs` reaches the crew's prompts.
+    """Everything that a kickoff may carry. Only `inputs` reach the crew's prompts.
 
-    `None` fields are left out of the body. Values keep their JSON types: a flow needs the real type.
+    Fields that are `None` are left out of the body. Values keep their JSON types, because a flow needs the real type.
     """
 
     inputs: JSONObject = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Kickoff:
 
     @property
     def declares_human_input(self) -> bool:
-        """Whether somebody is told when the crew waits for a human."""
+        """Return whether somebody is told when the crew waits for a human."""
         return bool(self.human_input_webhook)
 
 
@@ -124,7 +124,7 @@ class Kickoff:
 class Resumption:
     """A human's answer to a crew that waits.
 
-    `hooks` is the kickoff whose webhooks are sent again, since a resume without them loses them.
+    `hooks` is the kickoff whose webhooks we send again, because a resume without them loses them.
     """
 
     kickoff_id: str
@@ -136,7 +136,7 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The answer to a resume. It proves nothing: the service says 200 to made-up ids too."""
+    """The answer to a resume. It proves nothing: the service also answers 200 to made-up ids."""
 
     kickoff_id: str | None = None
     status: str | None = None
@@ -145,7 +145,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class CrewInputs:
-    """The names that `GET /inputs` lists: a hint, since a flow requires none of them."""
+    """The names that `GET /inputs` lists. They are a hint, because a flow requires none of them."""
 
     names: tuple[str, ...]
 
@@ -155,8 +155,8 @@ class Request:
     """What to send.
 
     :param idempotent: whether it may be sent twice without harm.
-    :param secrets: what must not be shown where its answer repeats the body: the credentials of webhooks.
-    :param long_answer: whether what is asked for may be long, as the result of a run may.
+    :param secrets: what must not be shown if the answer repeats the body: the credentials of webhooks.
+    :param long_answer: whether the answer may be long, as the result of a run may be.
     """
 
     method: str
@@ -169,10 +169,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, undecoded and unaltered. Header names are lower case.
+    """What came back, not decoded and not changed. Header names are lower case.
 
-    :param secrets: what must not be shown when a person is told of the answer; an answer itself is never altered.
-    :param whole: False where only the beginning of a long body was read.
+    :param secrets: what must not be shown in messages about the answer. The answer itself is never changed.
+    :param whole: False if only the beginning of a long body was read.
     """
 
     status: int

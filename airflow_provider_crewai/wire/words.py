@@ -1,8 +1,8 @@
-"""Words that others wrote, made fit for people to read: printable, of one measure, without our secrets.
+"""Makes text that others wrote safe for people to read: printable, of limited length, without our secrets.
 
-A deployment, a crew or a model may say anything, and what it says ends in logs and on terminals. There a line
-break forges a line, an escape sequence rewrites the screen, and a megabyte hides everything else. Answers (ids,
-results) are no words: they are never altered.
+A deployment, a crew or a model may say anything, and we show it in logs and on terminals. There a line break forges a
+line, an escape sequence rewrites the screen, and a megabyte hides everything else. Answers (ids, results) are not such
+texts: they are never changed.
 """
 
 from __future__ import annotations
@@ -13,63 +13,64 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 SHORTEST_SECRET = 8
-"""Characters from which on a secret is taken out of words: a shorter one would take parts of common words with it."""
+"""The fewest characters of a secret that we mask. A shorter one would also mask parts of common words."""
 
 LINE = 200
-"""Characters of one line."""
+"""The most characters of one line."""
 
 PARAGRAPHS = 2_000
-"""Characters of the longest words that are shown."""
+"""The most characters of a longer text."""
 
 MAX_LINES = 30
-"""Lines of the longest words that are shown: a screen."""
+"""The most lines of a longer text: a screen."""
 
 _INDENT = "    "
 _ESCAPES = "%\\&"
-"""How a sign begins that a URL, JSON or HTML has escaped."""
+"""How a character begins that a URL, JSON or HTML has escaped."""
 
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-"""What sets a terminal's colours (CSI), its title or a link (OSC)."""
+"""Sequences that set a terminal's colours (CSI), its title or a link (OSC)."""
 
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""What Python calls printable though nothing is shown: Unicode's ignorable signs, fillers, the empty Braille cell."""
+"""Characters that Python calls printable, but that show nothing: Unicode's ignorable characters, fillers, the empty
+Braille cell."""
 
 _COMMAND = re.compile(r"::(?=(?:end)?group)|(?<!\w)::(?=[a-z])|##(?=\w*\[)", re.IGNORECASE)
-"""Where a log viewer's or CI's order begins: `::group::`, `::error file=…::`, `##[group]`, `##vso[…]`.
+"""Where a command for a log viewer or a CI begins: `::group::`, `::error file=…::`, `##[group]`, `##vso[…]`.
 
-Airflow folds the lines after `::group::` away, wherever in a line it stands.
+Airflow folds away the lines after `::group::`, wherever in a line it stands.
 """
 
 
 def line(text: str, limit: int = LINE, secrets: Iterable[str] = ()) -> str:
-    """Make one printable line.
+    """Return the text as one printable line.
 
-    :param limit: characters, "…" for what is cut off among them.
+    :param limit: the most characters, with the "…" that marks a cut.
     :param secrets: what must not be shown; see `scrub`.
     """
     return _fit(text, limit, secrets, _one_line)
 
 
 def listing(names: Iterable[str], limit: int = 500) -> str:
-    """Make one line of names, however many there are."""
+    """Return one line of names, however many there are."""
     return line(", ".join(names), limit)
 
 
 def paragraphs(text: str, limit: int = PARAGRAPHS, secrets: Iterable[str] = ()) -> str:
-    """Make some printable lines. All but the first are indented, so that none is taken for a line of its own.
+    """Return the text as a few printable lines. All but the first are indented, so that none looks like a log line.
 
-    :param limit: characters, "…" for what is cut off among them.
+    :param limit: the most characters, with the "…" that marks a cut.
     :param secrets: what must not be shown; see `scrub`.
     """
     return _fit(text, limit, secrets, _some_lines)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Take out what a terminal would obey instead of showing, and what is not seen. White space becomes a blank.
+    """Remove what a terminal would obey instead of showing, and what is invisible. White space becomes a blank.
 
-    :param keep: signs that stay, such as the line break.
+    :param keep: characters that stay, such as the line break.
     """
     shown = _UNSEEN.sub("", _ESCAPE_SEQUENCE.sub("", text))
     if shown.isprintable():
@@ -78,12 +79,12 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def is_an_order(text: str) -> bool:
-    """Whether a log viewer or a CI would obey the text instead of showing it."""
+    """Return whether a log viewer or a CI would obey the text instead of showing it."""
     return _COMMAND.search(text) is not None
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets by `***`, also where JSON, a URL or HTML has escaped some or all of their signs."""
+    """Replace secrets with `***`, even if JSON, a URL or HTML has escaped some or all of their characters."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
         if any(sign in text for sign in _ESCAPES):
@@ -95,7 +96,7 @@ def _fit(text: str, limit: int, secrets: Iterable[str], clean: Callable[[str], s
     secrets = tuple(secrets)
     head = text[: 8 * limit]  # cleaning a megabyte takes a second
     words = scrub(clean(head), secrets)
-    # Half a secret may stand where we have cut.
+    # The cut may have left half a secret at the end.
     unsure = 0 if head == text else max(map(len, secrets), default=0)
     shown = "\n".join(words[: max(0, len(words) - unsure)].split("\n")[:MAX_LINES])
     if head == text and shown == words and len(words) <= limit:
@@ -122,9 +123,9 @@ def _spellings(secret: str) -> re.Pattern[str]:
 
 
 def _spelling(sign: str) -> str:
-    """Write a pattern for a sign as it is and as it is escaped, once or more often.
+    """Return a pattern for a character as it is, and escaped once or more often.
 
-    Each of its branches begins with a sign of its own, so that long texts are passed over quickly.
+    Each of its branches begins with a different character, so that long texts are searched quickly.
     """
     code, plain = ord(sign), re.escape(sign)
     names = [name[:-1] for name, meant in html.entities.html5.items() if meant == sign and name[-1] == ";"]

@@ -76,7 +76,7 @@ def test_a_deferral_that_lost_what_it_carried_finds_its_run_on_record(
 def test_a_run_that_the_trigger_saw_alive_counts_as_seen(deferred: TaskInstance, crew: ScriptedCrew) -> None:
     crew.now("run-1", "NOT FOUND")
     lost = {"ending": "lost", "since": time.time() - 61, "seen_alive": True}
-    assert "though it was before" in str(deferred.resume(lost).error)
+    assert "It was known before." in str(deferred.resume(lost).error)
 
 
 # ---- without one: the trigger failed ---------------------------------------------------------------

@@ -162,7 +162,7 @@ def test_depth_has_a_bound(depth: int) -> None:
     if depth <= MAX_DEPTH:
         assert as_json(value, "inputs") == value
     else:
-        with pytest.raises(CrewConfigError, match=r"^inputs holds lists or objects more than \d+ deep"):
+        with pytest.raises(CrewConfigError, match=r"^inputs nests lists or objects more than \d+ levels deep"):
             as_json(value, "inputs")
 
 

@@ -154,10 +154,10 @@ def test_a_failures_paragraphs_are_kept_apart() -> None:
         ("a\tb", "holds the invisible character U\\+0009"),
         ("\x1b[2J", "holds the invisible character U\\+001B"),
         ("a\u202eb", "holds the invisible character U\\+202E"),
-        ("k" * 257, "has 257 characters, of which 256 are allowed"),
+        ("k" * 257, "has 257 characters, but at most 256 are allowed"),
         ("", "is empty"),
         ("  ", "is empty"),
-        ("..", "holds nothing but dots"),
+        ("..", "holds only dots"),
     ],
 )
 def test_what_keeps_a_text_from_being_an_id_is_said(

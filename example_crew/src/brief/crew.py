@@ -14,7 +14,7 @@ from brief.wordsmith import Wordsmith
 
 
 class Brief(BaseModel):
-    """What the last task yields."""
+    """The output of the last task."""
 
     title: str
     audience: str
@@ -34,7 +34,7 @@ class BriefCrew:
 
     @before_kickoff
     def put_inputs_on_a_line(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Put each input on one line, as the prompts want it, before any work is done.
+        """Put each input on one line, because the prompts need that, before any work starts.
 
         :raises ValueError: the topic is empty.
         """
@@ -45,13 +45,13 @@ class BriefCrew:
 
     @agent
     def analyst(self) -> Agent:
-        """Return who surveys."""
+        """Return the agent that surveys the topic."""
         return Agent(config=self.agents_config["analyst"], llm=Wordsmith(model="wordsmith"))
 
     @agent
     def editor(self) -> Agent:
-        """Return who outlines and writes."""
-        # A model of its own: crewai adds up usage per agent, so a shared one would be counted twice.
+        """Return the agent that outlines and writes the brief."""
+        # It gets a model of its own: crewai adds up usage per agent, so it would count a shared model twice.
         return Agent(config=self.agents_config["editor"], llm=Wordsmith(model="wordsmith"))
 
     @task
@@ -61,12 +61,12 @@ class BriefCrew:
 
     @task
     def outline_task(self) -> Task:
-        """Return the second task, on the survey."""
+        """Return the second task, which uses the survey."""
         return Task(config=self.tasks_config["outline_task"])
 
     @task
     def brief_task(self) -> Task:
-        """Return the last task, on the outline: its output is JSON. With `BRIEF_ASKS` a human has the last word."""
+        """Return the last task, which uses the outline. Its output is JSON. With `BRIEF_ASKS` a human judges it."""
         asks = bool(os.environ.get("BRIEF_ASKS"))
         return Task(config=self.tasks_config["brief_task"], output_json=Brief, human_input=asks)
 

@@ -1,4 +1,4 @@
-"""The crew's model: deterministic, offline, and honest about what it is given."""
+"""The crew's model. It is deterministic, works offline, and uses nothing but its prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_PER_TASK = "BRIEF_SECONDS_PER_TASK"
 
 
 class Wordsmith(BaseLLM):
-    """Answers from the prompt alone: what to do, a topic, an audience and the earlier tasks' output.
+    """Answers from the prompt alone: the task, a topic, an audience and the output of earlier tasks.
 
     Usage is counted in words. Every answer takes `BRIEF_SECONDS_PER_TASK` seconds, none by default.
     """
@@ -26,7 +26,7 @@ class Wordsmith(BaseLLM):
         """Answer a task's prompt.
 
         :param messages: the conversation; its last message is the task.
-        :raises ValueError: the task asks for something else than to survey, outline or write.
+        :raises ValueError: the task asks for something other than to survey, outline or write.
         """
         time.sleep(float(os.environ.get(SECONDS_PER_TASK, "0")))
         prompt = messages if isinstance(messages, str) else str(messages[-1]["content"])
@@ -41,7 +41,7 @@ class Wordsmith(BaseLLM):
         return len(str(messages).split())
 
     def get_context_window_size(self) -> int:
-        """Say that any prompt fits: nothing is too long to be counted."""
+        """Return the largest number: no prompt is too long."""
         return sys.maxsize
 
 
@@ -62,7 +62,7 @@ def _survey(prompt: str) -> str:
 
 def _outline(prompt: str) -> str:
     counted = re.findall(r"^(\w+): (\d+) letters, \d+ vowels, (\d+) syllables", prompt, re.MULTILINE)
-    # A word weighs by its letters; the sort is stable, so equal words keep their order in the topic.
+    # A word's weight is its number of letters. The sort is stable, so equal words keep their order in the topic.
     ranked = sorted(counted, key=lambda found: -int(found[1]))
     audience = _field(prompt, "Audience")
     return "\n".join(
