@@ -35,12 +35,12 @@ from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Request, Res
 class AsyncCrewClient:
     """An asynchronous client of one deployed crew. Use it as an async context manager.
 
-    All clients of one connection in one event loop share one session and so its TLS connections: a
-    session for each poll would cost a handshake for each poll.
+    All clients of one connection in one event loop share one session and so its TLS connections: a session for each
+    poll would need a handshake for each poll.
 
     :param connect: reads the connection: before the first request, and again after a 401.
-    :param patience: seconds for which a one-shot call is tried.
-    :param say: told, in a sentence, that a call got no answer and is made again.
+    :param patience: seconds for which we try a one-shot call.
+    :param say: called with a sentence when a call got no answer and is made again.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class AsyncCrewClient:
         await self.close()
 
     async def get_inputs(self) -> CrewInputs:
-        """Ask which inputs the crew wants.
+        """Ask which inputs the crew takes.
 
-        :raises CrewError: the crew cannot be asked.
+        :raises CrewError: no usable answer came.
         """
         return await self.drive(flows.get_inputs(self._patience))
 
     async def kickoff(self, kickoff: Kickoff) -> str:
-        """Start a run, which costs money, and return its kickoff_id. A deployment that sleeps is woken first.
+        """Start a run, which costs money, and return its kickoff_id. Wakes a sleeping deployment first.
 
-        :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
-        :raises CrewError: it was not started.
+        :raises CrewMayHaveStarted: the kickoff was sent and no usable answer came back. It is not sent again.
+        :raises CrewError: the run was not started.
         """
         return await self.drive(flows.kickoff(kickoff, self._patience))
 
@@ -95,7 +95,7 @@ class AsyncCrewClient:
         return await self.drive(flows.resume(resumption, self._patience))
 
     async def stop(self, kickoff_id: str) -> bool:
-        """Stop a run. True if it was stopped, False if it had already ended.
+        """Stop a run. Return True if it was stopped, False if it had already ended.
 
         :raises CrewNotFound: the deployment cannot stop runs; the run goes on.
         :raises CrewError: no usable answer came.
@@ -103,13 +103,13 @@ class AsyncCrewClient:
         return await self.drive(flows.stop(kickoff_id, self._patience))
 
     async def kill(self, kickoff_id: str) -> str:
-        """Stop a run, and return in a sentence what became of it. Raises nothing."""
+        """Stop a run, and return a sentence that says what happened to it. Raises nothing."""
         return await self.drive(kill(kickoff_id, self._patience))
 
     async def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
         """Wait for a run until it ends or the watch gives up.
 
-        :param observe: called with what each look came to, an answer or an error, and the time.
+        :param observe: called after each look, with the answer or the error, and the epoch second.
         """
         return await self.drive(flows.wait(watch, self.dialect, observe))
 
@@ -124,7 +124,7 @@ class AsyncCrewClient:
             return result
 
     async def close(self) -> None:
-        """Give the shared session back; the last one to do so closes it."""
+        """Give the shared session back. The last client to do so closes it."""
         await self._lease.give_back()
 
     async def _carry_out(self, step: flows.Step) -> flows.Reply:
@@ -137,7 +137,7 @@ class AsyncCrewClient:
                 say_trouble(step, self._say)
                 await asyncio.sleep(step.seconds)
             case flows.Connect() | flows.Load() | flows.Save():
-                raise TypeError("only a worker begins a run and keeps its record")
+                raise TypeError("only a worker may begin a run and keep its record")
         return reply()
 
     async def _send(self, request: Request) -> Response | CrewError:
@@ -153,23 +153,23 @@ class AsyncCrewClient:
         try:
             if request.idempotent:
                 return await _exchange(self._lease.take(settings), settings, request, course)
-            # A pooled connection that the server has closed meanwhile would look like a lost answer, so
-            # what must not be sent twice gets a new one.
+            # If the server had closed a pooled connection meanwhile, it would look like a lost answer. So a request
+            # that must not be sent twice gets a new connection.
             async with _new_session(settings) as session:
                 return await _exchange(session, settings, request, course)
-        except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
+        except Exception as error:  # noqa: BLE001 - the course knows what happened, so the error's class does not matter
             return failure(error, settings, sent=course.sent)
 
 
 @dataclass(slots=True)
 class _Course:
-    """The course of one request: whether a byte of it may have left."""
+    """The progress of one request: whether a byte of it may have left."""
 
     sent: bool = False
 
 
 async def _note_sent(_session: aiohttp.ClientSession, context: Any, _headers: object) -> None:
-    # Called once the connection stands, through any proxy and with its TLS, just before the first byte is written.
+    # Called when the connection is open, with any proxy and TLS, just before the first byte is written.
     context.trace_request_ctx.sent = True
 
 
@@ -186,7 +186,7 @@ async def _exchange(session: aiohttp.ClientSession, settings: Settings, request:
         arriving = Arriving(settings.secrets + request.secrets, got.status, got.raw_headers)
         async for chunk in got.content.iter_any():
             if not arriving.take(chunk):
-                got.close()  # what is left would have to be read before the connection could be used again
+                got.close()  # before the connection could be used again, the rest would have to be read
                 break
         return arriving.response()
 
@@ -225,7 +225,7 @@ def _new_session(settings: Settings) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=settings.tls, limit=100),
         timeout=timeout,
-        # No cookies: a gateway's stickiness must not tie all triggers of a process to one sick node.
+        # No cookies: a gateway that sets them would tie all triggers of a process to one broken node.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         max_line_size=LONGEST_HEADER,

@@ -1,7 +1,7 @@
-"""How a run is begun exactly once: the ledger around the kickoff, as a flow.
+"""Begins a run exactly once: the ledger around the kickoff, as a flow.
 
-Between any two steps the process may die. The order of the steps makes sure that the next attempt then
-finds either the run, or the warning that there may be one.
+The process may die between any two steps. The order of the steps makes sure that the next try then finds either the
+run, or the warning that there may be one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def _as_it_is(kickoff: Kickoff) -> Kickoff:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start, and what to do with the record of an earlier attempt.
+    """What to start, and what to do with the record of an earlier try.
 
-    :param stop_replaced: whether a run of an earlier try is stopped before a new one takes its place.
-    :param check: given the inputs that the crew lists, before a new run is started; raises to refuse it.
-    :param confirm: called last before a kickoff; raises where nobody wants the run any more.
-    :param patience: seconds for which one call is tried.
-    :param seal: puts in what only the kickoff itself may hold, such as a webhook's credentials; called just before
-        a new run is started.
+    :param stop_replaced: whether to stop the run of an earlier try before a new one takes its place.
+    :param check: gets the inputs that the crew lists, before a new run is started; raises to refuse it.
+    :param confirm: called last before a kickoff; raises if nobody wants the run any more.
+    :param patience: seconds for which we try one call.
+    :param seal: adds what only the kickoff itself may hold, such as a webhook's credentials; called just before a new
+        run is started.
     :param deadline: epoch second at which the task stops waiting. No kickoff is sent after it.
     """
 
@@ -57,11 +57,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run that this attempt now waits for.
+    """A run that this try now waits for.
 
     :param at: epoch second at which it was kicked off.
-    :param adopted: whether an earlier attempt started it.
-    :param last: what was seen of it when it was taken up, or None.
+    :param adopted: whether an earlier try started it.
+    :param last: what we saw of it when we took it up, or None.
     """
 
     kickoff_id: str
@@ -72,12 +72,12 @@ class Begun:
 
 
 def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begun]:
-    """Start the run, or take up the one that an earlier attempt started.
+    """Start the run, or take up the one that an earlier try started.
 
-    :param say: told, in a sentence, what is about to happen and why.
-    :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and which run it started is not known.
-    :raises CrewLedgerError: the record cannot be read, or the intent not be written. No kickoff was sent.
-    :raises CrewChangedInputs: the inputs changed, and the author said to fail then.
+    :param say: called with a sentence that says what happens next, and why.
+    :raises CrewMayHaveStarted: a kickoff was sent, now or earlier, and we do not know which run it started.
+    :raises CrewLedgerError: the record cannot be read, or the intent cannot be written. No kickoff was sent.
+    :raises CrewChangedInputs: the inputs changed, and the author chose to fail then.
     :raises CrewTooLate: the deadline passed before the kickoff was sent.
     :raises CrewError: the run was not started.
     """
@@ -86,7 +86,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begu
     decision = ledger.decide(record, plan.claim, plan.rules, last.state if last else None)
     if decision.move is Move.START:
         return (yield from _start(plan, record, decision, say))
-    assert record is not None  # noqa: S101 - only START goes without a record
+    assert record is not None  # noqa: S101 - only START needs no record
     if decision.move is Move.ADOPT and record.kickoff_id is not None:
         return (yield from _adopt(plan, record, record.kickoff_id, decision, last, say))
     raise _refusal(record, decision, plan.rules)
@@ -97,8 +97,8 @@ def _adopt(
 ) -> flows.Flow[Begun]:
     say(f"Taking up run {kickoff_id}: {decision.why}. No new run is started.")
     if error := (yield from _save(record.adopted(plan.claim))):
-        # It stands on record all the same, with the number of an earlier try.
-        say(f"That run {kickoff_id} is taken up could not be recorded ({error}).")
+        # The run is on record anyway, with the number of an earlier try.
+        say(f"Run {kickoff_id} is taken up, but this could not be recorded ({error}).")
     return Begun(kickoff_id, record.at, adopted=True, decision=decision, last=last)
 
 
@@ -115,12 +115,12 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: flows.Sa
     intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
     if error := (yield from _save(intent)):
         raise CrewLedgerError(
-            f"{error} Without it a crash could start a second run, so nothing was sent. A retry tries again."
+            f"{error} Without the record a crash could lead to a second run, so nothing was sent. A retry tries again."
         )
     kickoff_id = yield from _kickoff(plan, kickoff, earlier)
     if error := (yield from _save(intent.submitted(kickoff_id))):
-        # The run exists and we know it: failing now would be worse than going on without the record.
-        say(f"Run {kickoff_id} was started, but that could not be recorded yet ({error}).")
+        # The run exists and we know its id: to fail now would be worse than to go on without the record.
+        say(f"Run {kickoff_id} was started, but this could not be recorded yet ({error}).")
     return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
 
 
@@ -131,8 +131,8 @@ def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow
     except CrewMayHaveStarted:
         raise
     except CrewError:
-        # It was certainly not started, so the intent would be a false alarm for the next attempt: what stood on
-        # record before is the truth again, and a run that it names or warns of may still go on.
+        # No run was started, so the intent would be a false alarm for the next try. Put the earlier record back: a run
+        # that it names or warns of may still go on.
         yield flows.Save(None if earlier is None else earlier.to_json())
         raise
 
@@ -156,7 +156,7 @@ def _load() -> flows.Flow[Record | None]:
     if isinstance(answer, CrewError):
         raise answer
     if not isinstance(answer, flows.Stored):
-        raise CrewLedgerError("The record of this task's run was not answered. Nothing was sent.")
+        raise CrewLedgerError("The record of this task's run could not be read. Nothing was sent.")
     return None if answer.record is None else Record.from_json(answer.record)
 
 
@@ -166,7 +166,7 @@ def _save(record: Record) -> flows.Flow[CrewError | None]:
 
 
 def _last(record: Record | None, dialect: flows.Dialect) -> flows.Flow[Sight | None]:
-    """Look at the recorded run once; waiting for an answer is the watch's business."""
+    """Look at the recorded run once. If no answer comes, the watch waits for it later."""
     if record is None or record.kickoff_id is None:
         return None
     seen, reply = yield from flows.look(record.kickoff_id, dialect)
@@ -182,13 +182,13 @@ def _refusal(record: Record, decision: Decision, rules: Rules) -> CrewError:
         )
         return CrewChangedInputs(
             f"The crew or its inputs changed since try {record.try_number} started run {record.kickoff_id} at {when}, "
-            f"and on_changed_inputs is 'fail'. That run may still go on. Nothing was sent. A retry{also} will refuse "
-            f"again while it may; {way_out} to start a new run."
+            f"and on_changed_inputs is 'fail'. That run may still go on. Nothing was sent. While it may, a retry{also} "
+            f"refuses again; {way_out} to start a new run."
         )
     return CrewMayHaveStarted(
         f"Try {record.try_number} sent a kickoff to {record.crew} at {when} and ended before it knew which run that "
-        "started. A paid run may be going on that nobody can name; look for it on the crew's page, among the runs "
-        "started at that time. Nothing was sent now. To start a new run all the same, clear the task or set "
+        "started. A paid run may be going on whose kickoff_id is not known. Look for it on the crew's page, among the "
+        "runs started at that time. Nothing was sent now. To start a new run anyway, clear the task or set "
         "on_orphaned_kickoff='rerun'.",
         kickoff_id=None,
     )

@@ -1,19 +1,19 @@
-"""Start, adopt, or refuse on this attempt? A pure decision about the record that earlier attempts left.
+"""Decides whether a try starts a run, adopts one, or refuses. A pure decision about the record of earlier tries.
 
-A kickoff costs money, cannot be repeated safely and cannot be looked up. So an *intent* is written down
-before it is sent, and the *kickoff_id* after it: whoever comes later knows what may be out there.
+A kickoff costs money, cannot be repeated safely and cannot be looked up. So a try records an *intent* before it sends
+the kickoff, and the *kickoff_id* after it. Then a later try knows which run may exist.
 
     record                 what changed since             remote run         move
     ---------------------  -----------------------------  -----------------  ------------------------------
     none                                                                     START
     cannot be read                                                           (error, nothing is sent)
-    any                    the Dag run was made anew                         START
+    any                    the Dag run was created again                     START
     intent, no id          cleared by a user                                 START
     intent, no id                                                            REFUSE; START if on_orphaned_kickoff=rerun
     kickoff_id             cleared, on_clear=rerun        any                START
     kickoff_id             inputs                         over               START
     kickoff_id             inputs                         any other          START, or REFUSE if on_changed_inputs=fail
-    kickoff_id             nothing, or reattach           failed, stopped    START; ADOPT if its words were not read yet
+    kickoff_id             nothing, or reattach           failed, stopped    START; ADOPT if nobody has read the reason
     kickoff_id             nothing, or reattach           succeeded          ADOPT (its result is returned)
     kickoff_id             nothing, or reattach           any other          ADOPT (and wait for it)
 """
@@ -32,7 +32,7 @@ from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, RunSta
 
 VERSION = 1
 _END_OF_TIME = 1e11
-"""Epoch seconds: beyond it (and beside it: NaN) no calendar can say when that was."""
+"""Epoch seconds. No calendar can write a later time, or NaN."""
 
 OnChangedInputs = Literal["rerun", "fail"]
 OnOrphanedKickoff = Literal["fail", "rerun"]
@@ -41,18 +41,18 @@ OnClear = Literal["rerun", "reattach"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What this attempt is about to start.
+    """What this try is about to start.
 
     :param fingerprint: of the crew and the body, see `fingerprint()`.
     :param crew: the crew's base URL, for the person who reads the record.
-    :param try_number: Airflow's count of attempts.
-    :param max_tries: changes when a user clears the task, and never on a retry: that tells the two apart (Airflow
-        2.11 to 3.4; a clear makes it the tries so far plus `retries`, which the author may have lowered meanwhile).
-    :param dag_run: when the Dag run began, as Airflow says it: a Dag run that was deleted and made anew has the same
-        names and another beginning.
-    :param clears: how often tasks of the Dag run were cleared, this one or another; None where Airflow does not say.
-    :param clear_keeps_record: False where a clear may find no record: Airflow 3.4's task state store, unless the user
-        ticks "keep task state", and with `[state_store] clear_on_success` after a success.
+    :param try_number: Airflow's number of this try.
+    :param max_tries: changes when a user clears the task, but never on a retry, so it distinguishes the two (Airflow
+        2.11 to 3.4; a clear sets it to the tries so far plus `retries`, which the author may have lowered meanwhile).
+    :param dag_run: when the Dag run began, as Airflow says it: a Dag run that was deleted and created again has the
+        same names but began at another time.
+    :param clears: how often tasks of the Dag run were cleared, this one or another; None if Airflow does not say.
+    :param clear_keeps_record: False if there may be no record after a clear: in Airflow 3.4's task state store, unless
+        the user ticks "keep task state", and with `[state_store] clear_on_success` after a success.
     """
 
     fingerprint: str
@@ -66,16 +66,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an attempt wrote down: an intent, and the kickoff_id once there is one.
+    """What a try recorded: an intent, and the kickoff_id once there is one.
 
     :param at: epoch second of the intent, just before the kickoff was sent.
-    :param dag_run: when the Dag run of that attempt began; empty where that is not known.
-    :param cleared: whether a worker was told to end because a user cleared the task: `max_tries` does not show each
+    :param dag_run: when the Dag run of that try began; empty if unknown.
+    :param cleared: whether a worker was told to end because a user cleared the task: `max_tries` does not show every
         clear of a running task (Airflow 2.11 to 3.3).
     :param clears: how often tasks of the Dag run had been cleared by then.
-    :param answered: whether the task returned the run's answer, after which Airflow has no reason to try it again.
-    :param unread: whether the run was seen to fail or to be stopped, and why could not be fetched: the next try does
-        that, before another run is paid for.
+    :param answered: whether the task returned the run's answer. Then Airflow has no reason to try it again by itself.
+    :param unread: whether we saw that the run failed or was stopped, but could not fetch the reason. The next try
+        fetches it before it pays for another run.
     """
 
     fingerprint: str
@@ -92,7 +92,7 @@ class Record:
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
-        """Write down that a kickoff is about to be sent."""
+        """Return the record of a kickoff that is about to be sent."""
         return cls(
             claim.fingerprint,
             claim.crew,
@@ -104,11 +104,11 @@ class Record:
         )
 
     def submitted(self, kickoff_id: str) -> Record:
-        """Write down which run it started."""
+        """Return the record with the run that the kickoff started."""
         return replace(self, kickoff_id=kickoff_id)
 
     def adopted(self, claim: Claim) -> Record:
-        """Write down that this attempt goes on with the run of an earlier one."""
+        """Return the record for a try that goes on with the run of an earlier one."""
         return replace(
             self,
             try_number=claim.try_number,
@@ -120,50 +120,51 @@ class Record:
         )
 
     def after_a_clear(self) -> Record:
-        """Write down that a user cleared the task while its worker was waiting for the run."""
+        """Return the record with the note that a user cleared the task while its worker was waiting for the run."""
         return replace(self, cleared=True)
 
     def after_its_answer(self) -> Record:
-        """Write down that the task returned the run's answer."""
+        """Return the record with the note that the task returned the run's answer."""
         return replace(self, answered=True)
 
     def left_unread(self) -> Record:
-        """Write down that the run ended without success, and that nobody has read why."""
+        """Return the record with the note that the run ended without success, and that nobody has read why."""
         return replace(self, unread=True)
 
     def is_cleared(self, claim: Claim) -> bool:
-        """Return whether a user cleared the task since this was written."""
+        """Return whether a user cleared the task after this was recorded."""
         return self.cleared or self.max_tries != claim.max_tries or self._is_tried_for_a_clear(claim)
 
     def _is_tried_for_a_clear(self, claim: Claim) -> bool:
-        """Whether some task of the Dag run was cleared since, and Airflow had no reason to try this one by itself."""
+        """Return whether a task of the Dag run was cleared since, and Airflow had no reason of its own for this try."""
         if self.clears is None or claim.clears is None or self.clears == claim.clears:
             return False
         return self.answered or self.max_tries < self.try_number < claim.try_number
 
     def is_of_another_dag_run(self, claim: Claim) -> bool:
-        """Return whether the Dag run was deleted and made anew under the same run_id since this was written."""
-        # Each sign alone is not enough: one try may run twice (Airflow 3.4 reschedules without using up a try), and
-        # a Dag run that a user queues again while its tasks run gets a new beginning.
+        """Return whether the Dag run was deleted and created again with the same run_id after this was recorded."""
+        # Neither condition is enough alone: one try may run twice (Airflow 3.4 reschedules without using up a try), and
+        # a Dag run that a user queues again while its tasks run gets a new start time.
         return self.try_number >= claim.try_number and "" != self.dag_run != claim.dag_run != ""
 
     def to_json(self) -> JSONObject:
-        """Return what is stored. Keys are readable: people see them in the UI."""
+        """Return what is stored. Its keys are readable, because people see them in the UI."""
         return {"version": VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, stored: JSON) -> Record:
-        """Read what was stored.
+        """Return the record that was stored.
 
-        :raises CrewLedgerError: it is not a record of ours, or of a version that we do not know.
+        :raises CrewLedgerError: it is not our record, or its version is unknown.
         """
         try:
             return cls._from_object(stored)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CrewLedgerError(
-                f"The stored record of this task's run cannot be understood: {stored!r}. Nothing was sent, since it "
-                "may name a run that goes on: look on the crew's page. A retry meets the same until somebody deletes "
-                "the record (`crewai_run` in the task state store, or its file below [crewai] ledger_path)"
+                f"The stored record of this task's run cannot be understood: {stored!r}. Nothing was sent, because the "
+                "record may name a run that goes on: look on the crew's page. A retry fails in the same way until "
+                "somebody deletes the record (`crewai_run` in the task state store, or its file below [crewai] "
+                "ledger_path)"
             ) from error
 
     @classmethod
@@ -176,7 +177,7 @@ class Record:
         return cls(
             fingerprint=str(stored["fingerprint"]),
             crew=str(stored["crew"]),
-            try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # a wrong type raises, as it should
+            try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # a wrong type raises, which is right
             max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]
             at=at,
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
@@ -190,7 +191,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the author of the Dag wants to happen when an attempt finds a record."""
+    """What the Dag's author wants a try to do when it finds a record."""
 
     on_changed_inputs: OnChangedInputs = "rerun"
     on_orphaned_kickoff: OnOrphanedKickoff = "fail"
@@ -198,7 +199,7 @@ class Rules:
 
 
 class Move(enum.StrEnum):
-    """What an attempt does first."""
+    """What a try does first."""
 
     START = "start"
     ADOPT = "adopt"
@@ -208,9 +209,9 @@ class Move(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The move, and why, in words for the log.
+    """What to do first, and why, in words for the log.
 
-    :param superseded: the run that the new one replaces while it may still go on, or None.
+    :param superseded: the run that the new one replaces although it may still go on, or None.
     """
 
     move: Move
@@ -221,26 +222,26 @@ class Decision:
 def fingerprint(crew: str, request: Request) -> str:
     """Return a short digest of what a kickoff would start: the crew, its inputs and the state to start from.
 
-    Not `meta`, which names the attempt, nor who is told: a webhook's token may be rotated between two tries.
+    It leaves out `meta`, which names the try, and the webhooks, whose tokens may be rotated between two tries.
     """
     body = request.body or {}
-    # As JSON has it, where all keys are texts: Python cannot sort a number among them.
+    # Through JSON, so that all keys are texts: Python cannot sort texts and numbers together.
     started = json.loads(json.dumps([crew, body.get("inputs"), body.get("restoreFromStateId")]))
     text = json.dumps(started, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState | None = None) -> Decision:
-    """Decide what this attempt does first; the table stands at the top of this module.
+    """Decide what this try does first. The table is at the top of this module.
 
-    :param remote: the state of the recorded run, or None where it could not be read.
+    :param remote: the state of the recorded run, or None if it could not be read.
     """
     if record is None:
         return Decision(Move.START, _nothing_on_record(claim, rules))
     over = remote is not None and remote.is_final
     old = None if over else record.kickoff_id
     if record.is_of_another_dag_run(claim):
-        return Decision(Move.START, "what is on record is of a Dag run with the same run_id that was deleted", old)
+        return Decision(Move.START, "the record is from a deleted Dag run with the same run_id", old)
     cleared = record.is_cleared(claim)
     if record.kickoff_id is None:
         return _after_an_intent(cleared, rules)
@@ -265,8 +266,8 @@ def _since(record: Record, claim: Claim, cleared: bool) -> str:
     if cleared:
         return "the task was cleared, and on_clear is 'reattach'"
     if record.try_number >= claim.try_number:
-        # As `airflow tasks test` does on a date that has run.
-        return "this very try has run before (clear the task to start anew)"
+        # For example, `airflow tasks test` on a date that has run.
+        return "this same try has run before (clear the task to start a new run)"
     return "this is a retry"
 
 
@@ -275,7 +276,7 @@ def _after_an_intent(cleared: bool, rules: Rules) -> Decision:
         return Decision(Move.START, "the task was cleared after a kickoff whose answer was lost")
     if rules.on_orphaned_kickoff == "rerun":
         return Decision(Move.START, "an earlier kickoff may have started, and on_orphaned_kickoff is 'rerun'")
-    return Decision(Move.REFUSE_ORPHAN, "an earlier kickoff was sent, and which run it started is not known")
+    return Decision(Move.REFUSE_ORPHAN, "an earlier kickoff was sent, and it is not known which run it started")
 
 
 def _after_a_change(over: bool, old: str | None, rules: Rules) -> Decision:
@@ -286,13 +287,13 @@ def _after_a_change(over: bool, old: str | None, rules: Rules) -> Decision:
 
 def _after_nothing(remote: RunState | None, since: str, *, unread: bool) -> Decision:
     if remote in (RunState.FAILED, RunState.STOPPED):
-        move, then = (Move.ADOPT, ", and why was not read yet") if unread else (Move.START, "")
+        move, then = (Move.ADOPT, ", but nobody has read why") if unread else (Move.START, "")
         return Decision(move, f"{since}, and the earlier run ended without success{then}")
     return Decision(Move.ADOPT, f"{since}, and the earlier run is {_WORDS.get(remote, 'still going on')}")
 
 
 _WORDS: Mapping[RunState | None, str] = {
-    None: "out of sight",
+    None: "out of reach",
     RunState.SUCCEEDED: "done",
-    RunState.NOT_FOUND: "not in sight",
+    RunState.NOT_FOUND: "unknown to the deployment",
 }

@@ -147,7 +147,7 @@ def _still(ending: Ending) -> str:
     if ending.verdict in OVER or ending.is_unread:
         return "The run is over."
     if ending.verdict is Verdict.LOST or not ending.seen_alive:
-        return "We do not know whether the run is still going."
+        return "It is not known whether the run goes on."
     return f"The run is probably still going, and still costing money.{_last_seen(ending)}"
 
 

@@ -1,4 +1,4 @@
-"""What both shells do alike, whatever library sends."""
+"""The parts that both shells share, whichever library sends the requests."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, Crew
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a run's answer that a worker takes into memory: far above any result."""
+"""The most bytes of a run's answer that a worker reads into memory: far more than any result."""
 
 LOOK_BODY = 256 * 1024
-"""Bytes of an answer that are taken where thousands of runs share one process and one event loop.
+"""The most bytes of an answer that we read where thousands of runs share one process and one event loop.
 
-Of an error, and of all that is no run's, they are enough everywhere.
+For an error, and for any answer that is not about a run, this is enough everywhere.
 """
 
 MOST_HEADERS = 99
 LONGEST_HEADER = 64 * 1024
-"""What an answer may have of headers, and bytes of one: more than any server sends, and what `http.client` takes."""
+"""The most headers of an answer, and the most bytes of one header: more than any server sends, and the limits of
+`http.client`."""
 
 MAX_HEAD = 16 * 1024 * 1024
-"""Bytes of an answer beside its body, at most: headers, and what lies between the chunks."""
+"""The most bytes of an answer besides its body: headers, and what is between the chunks."""
 
 CHUNK = 64 * 1024
-"""Bytes of a body that are read at once."""
+"""How many bytes of a body we read at once."""
 
 CONNECT = 10.0
-"""Seconds for which one address may leave the attempt to connect without an answer."""
+"""Seconds that we wait for one address to accept a connection."""
 
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
-"""What `zlib` wants to be told of the encodings that we take (RFC 9110, section 8.4.1)."""
+"""The `wbits` with which `zlib` reads each encoding that we accept (RFC 9110, section 8.4.1)."""
 
 
 class Store(Protocol):
-    """Where the record of a task's run is kept.
+    """Keeps the record of a task's run.
 
-    `durable` says whether a later attempt will find it, and `survives_clear` whether it does so after a user's clear.
+    `durable` says whether a later try finds the record, and `survives_clear` whether it also does after a user's clear.
     """
 
     durable: bool
@@ -55,12 +56,12 @@ class Store(Protocol):
 
     @property
     def survives_success(self) -> bool:
-        """Whether a later attempt finds it after the task has succeeded."""
+        """Return whether a later try finds the record after the task succeeded."""
 
     def load(self) -> JSON:
         """Return what was saved, or None.
 
-        :raises CrewLedgerError: it cannot be read, which is not the same as nothing.
+        :raises CrewLedgerError: it cannot be read, which does not mean that there is none.
         """
 
     def save(self, record: JSONObject | None) -> None:
@@ -71,7 +72,7 @@ class Store(Protocol):
 
 
 class NoStore:
-    """Keeps nothing."""
+    """A store that keeps nothing."""
 
     durable = survives_clear = survives_success = False
 
@@ -84,9 +85,9 @@ class NoStore:
 
 
 def encode(request: Request) -> bytes | None:
-    """Write the body of a request. Only a question has none.
+    """Return the body of a request as bytes. Only a GET has none.
 
-    :raises CrewConfigError: it holds a value that JSON cannot hold. Nothing was sent.
+    :raises CrewConfigError: the body holds a value that JSON cannot hold. Nothing was sent.
     """
     if request.body is None:
         return None if request.method == "GET" else b""
@@ -97,21 +98,21 @@ def encode(request: Request) -> bytes | None:
 
 
 def silent(_seen: Run | CrewError, _now: float) -> None:
-    """Observe nothing."""
+    """Ignore what a look showed: an observer that does nothing."""
 
 
 def mute(_: str) -> None:
-    """Say nothing."""
+    """Ignore a sentence: for callers that want no news."""
 
 
 def say_trouble(pause: Pause, say: Say) -> None:
-    """Tell whoever waits what went wrong, where it is tried again."""
+    """Say what went wrong, if we try again after the pause."""
     if pause.trouble is not None:
         say(trying_again(pause.trouble, pause.seconds, pause.until))
 
 
 def reply(answer: Response | Stored | Connected | CrewError | None = None) -> Reply:
-    """Give a flow what it asked for, with the time and a random number."""
+    """Return the reply for a flow: its answer, with the time and a random number."""
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
 
 
@@ -124,9 +125,9 @@ def request_headers(settings: Settings) -> dict[str, str]:
 
 
 def failure(error: Exception, settings: Settings, *, sent: bool) -> CrewError:
-    """Tell, in one line and without secrets, why no answer came.
+    """Return the error that says, in one line and without secrets, why no answer came.
 
-    :param error: whatever an HTTP library raised, of any class.
+    :param error: what an HTTP library raised, of any class.
     """
     if isinstance(error, CrewError):
         return error
@@ -137,11 +138,11 @@ def failure(error: Exception, settings: Settings, *, sent: bool) -> CrewError:
 
 
 class Arriving:
-    """An answer while it arrives: how much of it is taken, and what becomes of it.
+    """Collects an answer while it arrives, up to a limit.
 
     :param secrets: what must not be shown of it.
-    :param limit: bytes of a good answer that are taken. Of an error only the first words are ever shown.
-    :raises CrewTransportError: the head leaves open what the body is, so that each library would guess for itself.
+    :param limit: the most bytes of a good answer that we read. We only show the first words of an error.
+    :raises CrewTransportError: the headers do not say where the body ends, so each library would guess in its own way.
     """
 
     def __init__(
@@ -155,21 +156,21 @@ class Arriving:
         self.limit = limit if self._good else LOOK_BODY
 
     def take(self, chunk: bytes) -> bool:
-        """Take a piece of the body. Return whether more is wanted."""
+        """Add a piece of the body. Return whether to go on reading."""
         self._body += chunk
         return len(self._body) <= self.limit
 
     def response(self) -> Response:
-        """Return what was taken: the body decoded, all else as it came.
+        """Return what was read: the body decoded, everything else unchanged.
 
-        :raises CrewProtocolError: a good answer is encoded in a way that we do not read.
+        :raises CrewProtocolError: a good answer has an encoding that we cannot read.
         """
         try:
             body = decode(bytes(self._body), self._headers.get("content-encoding", ""), self.limit)
         except CrewProtocolError:
             if self._good:
                 raise
-            body = b""  # the status says what matters
+            body = b""  # the status is enough
         whole = max(len(self._body), len(body)) <= self.limit
         body = body[: self.limit]
         if self.limit == LOOK_BODY and is_costly(body):
@@ -184,7 +185,7 @@ def _read_headers(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> dict[str
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
         if count == MOST_HEADERS or len(value) > LONGEST_HEADER:
             raise CrewTransportError(f"HTTP {status} with more headers than any server has", sent=True)
-    if status < 200 or not _says_where_it_ends(headers):  # noqa: PLR2004 - an interim answer is none
+    if status < 200 or not _says_where_it_ends(headers):  # noqa: PLR2004 - an interim answer is not an answer
         raise CrewTransportError(f"HTTP {status} whose headers do not say where the answer ends", sent=True)
     return headers
 
@@ -198,8 +199,8 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo the one encoding that a body may have.
 
     :param encoding: the `Content-Encoding`.
-    :param limit: no more than one byte beyond it is made, whatever the body would become.
-    :raises CrewProtocolError: there is another encoding, or several, or the body is not what it is said to be.
+    :param limit: we decode at most one byte more than this, however large the body would become.
+    :raises CrewProtocolError: there is another encoding, or several, or the body does not have this encoding.
     """
     encoding = encoding.strip().lower()
     if not body or encoding in ("", "identity"):
@@ -210,7 +211,7 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
         )
     window = _WINDOWS[encoding]
     if encoding == "deflate" and not _is_zlib(body):
-        window = -window  # as some servers understand the word
+        window = -window  # some servers send raw deflate under this name
     inflate = zlib.decompressobj(window)
     try:
         decoded = inflate.decompress(body, limit + 1)
@@ -222,5 +223,5 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _is_zlib(body: bytes) -> bool:
-    """Whether a body begins as RFC 1950 wants it to."""
+    """Return whether a body begins as RFC 1950 says."""
     return body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0

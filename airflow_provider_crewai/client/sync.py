@@ -47,16 +47,16 @@ from airflow_provider_crewai.wire.model import (
 )
 
 NAP = 0.5
-"""Seconds after which a process that was told to end notices it, at most."""
+"""The most seconds until a process notices that it was told to end."""
 
 
 class CrewClient:
     """A blocking client of one deployed crew.
 
     :param connect: reads the connection: before the first request, and again after a 401.
-    :param patience: seconds for which a one-shot call is tried.
-    :param store: where the record of a task's run is kept; without one nothing is.
-    :param say: told, in a sentence, that a call got no answer and is made again.
+    :param patience: seconds for which we try a one-shot call.
+    :param store: keeps the record of a task's run; without a store nothing is recorded.
+    :param say: called with a sentence when a call got no answer and is made again.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class CrewClient:
 
     @property
     def settings(self) -> Settings:
-        """The connection, read when it is first needed.
+        """Return the connection, which is read when it is first needed.
 
         :raises CrewConfigError: it is missing or cannot be used.
         """
@@ -89,25 +89,25 @@ class CrewClient:
         return self._settings
 
     def get_inputs(self) -> CrewInputs:
-        """Ask which inputs the crew wants.
+        """Ask which inputs the crew takes.
 
-        :raises CrewError: the crew cannot be asked.
+        :raises CrewError: no usable answer came.
         """
         return self.drive(flows.get_inputs(self._patience))
 
     def connect(self, deadline: float = math.inf) -> str:
-        """Read the connection, patiently, and return the crew's base URL.
+        """Read the connection, with several tries if need be, and return the crew's base URL.
 
         :raises CrewConfigError: it is missing or cannot be used.
         """
         return self.drive(flows.connect(self._patience, deadline))
 
     def kickoff(self, kickoff: Kickoff, check: flows.Check | None = None) -> str:
-        """Start a run, which costs money, and return its kickoff_id. A deployment that sleeps is woken first.
+        """Start a run, which costs money, and return its kickoff_id. Wakes a sleeping deployment first.
 
-        :param check: given the inputs that the crew lists; raises to refuse the kickoff.
-        :raises CrewMayHaveStarted: it was sent, and no usable answer came back. It is not sent again.
-        :raises CrewError: it was not started.
+        :param check: gets the inputs that the crew lists; raises to refuse the kickoff.
+        :raises CrewMayHaveStarted: the kickoff was sent and no usable answer came back. It is not sent again.
+        :raises CrewError: the run was not started.
         """
         return self.drive(flows.kickoff(kickoff, self._patience, check))
 
@@ -126,7 +126,7 @@ class CrewClient:
         return self.drive(flows.resume(resumption, self._patience))
 
     def stop(self, kickoff_id: str) -> bool:
-        """Stop a run. True if it was stopped, False if it had already ended.
+        """Stop a run. Return True if it was stopped, False if it had already ended.
 
         :raises CrewNotFound: the deployment cannot stop runs; the run goes on.
         :raises CrewError: no usable answer came.
@@ -134,13 +134,13 @@ class CrewClient:
         return self.drive(flows.stop(kickoff_id, self._patience))
 
     def kill(self, kickoff_id: str) -> str:
-        """Stop a run, and return in a sentence what became of it. Raises nothing."""
+        """Stop a run, and return a sentence that says what happened to it. Raises nothing."""
         return self.drive(kill(kickoff_id, self._patience))
 
     def begin(self, plan: Plan, say: flows.Say) -> Begun:
-        """Start the run of a task, or take up the one that an earlier attempt started.
+        """Start the run of a task, or take up the one that an earlier try started.
 
-        :param say: told, in a sentence, what is about to happen and why.
+        :param say: called with a sentence that says what happens next, and why.
         :raises CrewError: there is no run to wait for; see `begin.begin`.
         """
         return self.drive(begin(plan, self.dialect, say))
@@ -148,14 +148,14 @@ class CrewClient:
     def wait(self, watch: Watch, observe: flows.Observe = silent) -> Ending:
         """Wait for a run until it ends or the watch gives up.
 
-        :param observe: called with what each look came to, an answer or an error, and the time.
+        :param observe: called after each look, with the answer or the error, and the epoch second.
         """
         return self.drive(flows.wait(watch, self.dialect, observe))
 
     def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
         """Carry out the steps of a flow until it returns.
 
-        :raises CrewTaskKilled: the task's process was told to end, and what became of its run is decided.
+        :raises CrewTaskKilled: the task's process was told to end, and its run was stopped or left.
         """
         try:
             step = next(flow)
@@ -168,17 +168,17 @@ class CrewClient:
             return result
 
     def start_nothing(self) -> None:
-        """Refuse to send, from now on, what must not be sent twice: the process is about to be killed."""
+        """Refuse from now on to send what must not be sent twice, because the process is about to be killed."""
         self._may_start = False
 
     def wait_no_longer(self) -> None:
-        """Take no further step: the process was told to end, and what becomes of its run is decided."""
+        """Take no further step: the process was told to end, and its run was stopped or left."""
         self._may_wait = False
 
     def in_a_hurry(self) -> CrewClient:
-        """Return a client for the last seconds of a killed task: short timeouts, connections of its own.
+        """Return a client for the last seconds of a killed task, with short timeouts and connections of its own.
 
-        The connection is not read again, since a signal handler must not ask Airflow for anything.
+        It does not read the connection again, because a signal handler must not ask Airflow for anything.
         """
         known = self._settings
 
@@ -190,7 +190,7 @@ class CrewClient:
         return CrewClient(connect, patience=KILL_PATIENCE)
 
     def close(self) -> None:
-        """Close the connection that is kept for the next request."""
+        """Close the connection that was kept open for the next request."""
         if self._link:
             self._link.close()
 
@@ -212,7 +212,7 @@ class CrewClient:
         return reply()
 
     def _sleep(self, seconds: float) -> None:
-        # In naps: Python goes on with a sleep that a signal handler interrupted.
+        # In short naps: after a signal handler returns, Python finishes the interrupted sleep.
         while self._may_wait and seconds > 0:
             time.sleep(min(seconds, NAP))
             seconds -= NAP
@@ -254,24 +254,24 @@ class CrewClient:
 
 
 class _Link:
-    """What leads to the crew: a connection that is kept open between two requests."""
+    """A connection to the crew that stays open between two requests."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # Without a session of `requests`: that would keep cookies, and look where a redirect leads.
+        # No `requests` session: it would keep cookies and follow redirects to look where they lead.
         self._transport = Transport(settings.tls)
 
     def send(self, request: Request) -> Response | CrewError:
-        """Send a request and return its answer, or the error in its place."""
+        """Send a request and return its answer, or the error instead."""
         if not request.idempotent:
-            # A connection that the server has closed meanwhile would look like a lost answer, so what must not be
-            # sent twice gets a new one.
+            # If the server had closed the open connection meanwhile, it would look like a lost answer. So a request
+            # that must not be sent twice gets a new connection.
             self.close()
         timeout = self.settings.timeout
         with running(Course(timeout, min(CONNECT, timeout / 2), MAX_BODY + MAX_HEAD)) as course:
             got = self._tried(request, course)
             if isinstance(got, CrewError) and request.method == "GET" and not (course.connected or course.heard):
-                # The server had closed the connection that was kept, which says nothing. The next one is new.
+                # The server had closed the open connection, which means nothing. The next one is new.
                 self.close()
                 got = self._tried(request, course)
         return got
@@ -286,7 +286,7 @@ class _Link:
             return self._exchange(request, course.left())
         except CrewError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - the course says what the class does not, so any class will do
+        except Exception as error:  # noqa: BLE001 - the course knows what happened, so the error's class does not matter
             why = TimeoutError() if course.is_over else _first_cause(error, outer)
             return failure(why, self.settings, sent=course.sent)
 
@@ -309,14 +309,14 @@ class _Link:
         url = settings.base_url + request.path
         headers = {"Host": urlsplit(url).netloc, **request_headers(settings)}
         prepared = requests.Request(request.method, url, headers, data=encode(request)).prepare()
-        prepared.url = url  # as it was: `requests` would write it anew
+        prepared.url = url  # unchanged: `requests` would rewrite it
         return prepared
 
 
 def _first_cause(error: Exception, outer: BaseException | None) -> Exception:
-    """Return what failed first: what `requests` and urllib3 say on top of it names their pools and retries.
+    """Return the first error: what `requests` and urllib3 raise on top of it is about their pools and retries.
 
-    :param outer: what our caller is handling just now, which has nothing to do with it.
+    :param outer: the error that our caller is handling at this moment, which is unrelated.
     """
     while isinstance(cause := error.__context__, Exception) and cause is not outer:
         error = cause

@@ -1,9 +1,9 @@
-"""The sockets of the blocking shell: each wait on them ends by one deadline, and they note what was sent.
+"""The sockets of the blocking shell. One deadline ends every wait on them, and they note whether anything was sent.
 
-`requests` times each wait by itself, so that a peer which drips can hold a worker for as long as it likes. And what it
-raises does not say whether a byte of the request had left by then: only the socket knows. So `Transport` is an adapter
-of `requests` whose connections are made of such sockets. It also keeps `requests` from reading the environment, from
-adding roots to a private CA bundle, and from following a redirect with the token.
+`requests` limits each wait separately, so a server that sends its answer bit by bit can hold a worker for as long as it
+likes. And its errors do not say whether a byte of the request had left; only the socket knows. So `Transport` is an
+adapter for `requests` that uses such sockets. It also keeps `requests` from reading the environment, from adding roots
+to a private CA bundle, and from following a redirect with the token.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import requests
 import urllib3
 
 _TUNNEL = b"CONNECT "
-"""How a request to a proxy begins that is none to the crew: all of our own are a GET or a POST."""
+"""How a request begins that is for the proxy and not for the crew: all of our own requests are a GET or a POST."""
 
 
 class Course:
-    """The course of one request.
+    """The progress of one request.
 
     :param timeout: seconds for the whole request.
-    :param patience: seconds for which one address may leave the attempt to connect without an answer.
-    :param limit: bytes that may come back, all in all.
+    :param patience: seconds that we wait for one address to accept a connection.
+    :param limit: the most bytes that may come back in all.
     :ivar connected: whether a new connection was opened for it.
     :ivar sent: whether a byte of it may have left.
     :ivar heard: how many bytes came back.
@@ -45,13 +45,13 @@ class Course:
 
     @property
     def is_over(self) -> bool:
-        """Whether the deadline has passed."""
+        """Return whether the deadline has passed."""
         return time.monotonic() >= self._deadline
 
     def left(self, at_most: float = float("inf")) -> float:
         """Return the seconds that are left.
 
-        :raises TimeoutError: none.
+        :raises TimeoutError: no time is left.
         """
         if (left := self._deadline - time.monotonic()) <= 0:
             raise TimeoutError(f"no whole answer within {self._timeout:g} seconds")
@@ -60,7 +60,7 @@ class Course:
     def hear(self, count: int) -> None:
         """Count bytes that came back.
 
-        :raises ConnectionError: they are more than any answer has, as where headers or chunks have no end.
+        :raises ConnectionError: they are more than any answer has, for example because headers or chunks never end.
         """
         self.heard += count
         if self.heard > self._limit:
@@ -72,7 +72,7 @@ _running = threading.local()
 
 @contextmanager
 def running(course: Course) -> Iterator[Course]:
-    """Let the sockets of this thread obey a course. A signal handler may begin another one in between."""
+    """Make the sockets of this thread obey a course. A signal handler may start another one in between."""
     before = getattr(_running, "course", None)
     _running.course = course
     try:
@@ -87,7 +87,7 @@ def _course() -> Course:
 
 
 class _Timed(socket.socket):
-    """A socket whose every wait ends by the course's deadline, whatever the library has set."""
+    """A socket on which every wait ends at the course's deadline, whatever timeout the library has set."""
 
     def recv_into(self, *arguments: Any) -> int:
         self.settimeout(_course().left())
@@ -109,11 +109,11 @@ class _Timed(socket.socket):
 
 
 class _TimedTLS(_Timed, ssl.SSLSocket):
-    """The same above TLS. Its handshake has the time that was left when it began."""
+    """The same over TLS. Its handshake gets the time that was left when it began."""
 
 
 class _Head:
-    """The lines of an answer's head, each of which must end. The standard library takes a cut head for a whole one."""
+    """Reads the head of an answer line by line. Every line must end: the standard library accepts a cut head."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -131,20 +131,20 @@ class _Head:
 
 
 class _Answer(http.client.HTTPResponse):
-    """Skips each interim answer (RFC 9110, section 15.2), and takes no cut head and no malformed headers.
+    """Skips every interim answer (RFC 9110, section 15.2), and refuses a cut head and malformed headers.
 
-    The standard library skips 100 alone, and lets malformed headers pass.
+    The standard library skips only 100, and accepts a cut head and malformed headers.
     """
 
     def begin(self) -> None:
-        whole, self.fp = self.fp, _Head(self.fp)  # type: ignore[assignment]  # it is read by lines alone
+        whole, self.fp = self.fp, _Head(self.fp)  # type: ignore[assignment]  # it is only read line by line
         super().begin()
         while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
-            self.headers = None  # type: ignore[assignment]  # what it is before an answer was begun
+            self.headers = None  # type: ignore[assignment]  # its value before an answer begins
             super().begin()
         self.fp = whole
         if self.headers.defects:
-            # What follows a malformed line is lost, perhaps how long the body is or when to come back.
+            # The headers after a malformed line are lost, perhaps the length of the body or when to come back.
             raise http.client.HTTPException(f"malformed headers: {type(self.headers.defects[0]).__name__}")
 
 
@@ -174,7 +174,7 @@ class _Connection(urllib3.connection.HTTPConnection):
 class _ConnectionTLS(_Connection, urllib3.connection.HTTPSConnection):
     def connect(self) -> None:
         super().connect()
-        self.is_verified = True  # else urllib3 warns at each request of a connection whose owner trusts everyone
+        self.is_verified = True  # else urllib3 warns at each request if the connection does not verify TLS
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -188,7 +188,7 @@ class _PoolTLS(urllib3.HTTPSConnectionPool):
 class Transport(requests.adapters.HTTPAdapter):
     """Sends the requests of one client.
 
-    :param tls: whom to trust; nothing is added to it.
+    :param tls: whom to trust; it is used unchanged.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -210,9 +210,9 @@ class Transport(requests.adapters.HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, *_: Any, **__: Any
     ) -> tuple[Any, Any]:
-        """Name the server alone: whom to trust is in the pool already."""
+        """Return only the server's name: the pool already holds whom to trust."""
         url = urlsplit(request.url or "")
         return {"scheme": url.scheme, "host": url.hostname, "port": url.port}, {}
 
     def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Change no connection: `requests` would add its own roots to those of a private bundle."""
+        """Do nothing: `requests` would add its own roots to those of a private bundle."""

@@ -605,7 +605,7 @@ def test_a_run_that_stays_out_of_sight_is_lost(
     for words in (
         "Run run-1 has been unknown to the deployment since",
         "human_input_webhook",
-        "We do not know whether the run is still going.",
+        "It is not known whether the run goes on.",
         "A retry looks for this run again and starts no new one; a clear stops this run and starts a new one.",
     ):
         assert words in str(outcome.error)

@@ -73,7 +73,7 @@ def test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_wh
     assert isinstance(outcome.error.__cause__, errors.CrewMayHaveStarted)
     for words in (
         "Try 1 sent a kickoff to " + crew.url,
-        "A paid run may be going on that nobody can name",
+        "A paid run may be going on whose kickoff_id is not known",
         "on the crew's page",
         "Nothing was sent now.",
         "clear the task",
@@ -533,7 +533,7 @@ def test_a_run_that_could_not_be_recorded_is_waited_for_all_the_same(airflow: Ai
     crew.story("RUNNING", success())
     outcome = airflow.task(brief()).finish()
     assert outcome.state == "success"
-    assert "Run run-1 was started, but that could not be recorded yet" in outcome.text
+    assert "Run run-1 was started, but this could not be recorded yet" in outcome.text
 
 
 def test_a_run_that_could_not_be_recorded_at_first_is_recorded_before_the_task_fails(
@@ -566,7 +566,7 @@ def test_a_run_is_taken_up_even_where_that_cannot_be_recorded(
     airflow.broken = {"SetTaskStateStore"}
     outcome = ti.finish()
     assert outcome.state == "success"
-    assert "That run run-1 is taken up could not be recorded" in outcome.text
+    assert "Run run-1 is taken up, but this could not be recorded" in outcome.text
 
 
 def test_the_record_is_kept_for_ever_and_holds_neither_token_nor_inputs(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -735,7 +735,7 @@ def test_the_same_try_run_again_says_what_it_found(older: Airflow, crew: Scripte
     older.task(brief()).finish()
     again = older.task(brief()).finish()
     assert again.state == "success"
-    assert "this very try has run before (clear the task to start anew), and the earlier run is done" in again.text
+    assert "this same try has run before (clear the task to start a new run), and the earlier run is done" in again.text
     assert len(crew.kickoffs) == 1
 
 

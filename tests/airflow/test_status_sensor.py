@@ -198,7 +198,7 @@ def test_a_connection_that_somebody_has_to_mend_is_not_waited_for(
     mended = "The sensor is not retried; fix the connection, then clear the sensor to look again."
     for words in (
         says,
-        "We tried to look at it over connection 'crewai_default'. We do not know whether the run is still going.",
+        "We tried to look at it over connection 'crewai_default'. It is not known whether the run goes on.",
         SAME_RUN if retried else mended,
     ):
         assert words in str(outcome.error)

@@ -402,7 +402,11 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (KICKOFF, {"kickoff": reset}, ["paid run may have started", "before you start another"]),
         (KICKOFF, {"kickoff": MISSING}, ["was not started", "Missing inputs: audience"]),
         (("status", "run-1", *WAIT), {"states": [FAILED]}, ["run-1 failed: the model said no", "The run is over."]),
-        (("status", "run-1", *WAIT), {"states": [NO_PATH]}, ["no crew answers there", "do not know whether"]),
+        (
+            ("status", "run-1", *WAIT),
+            {"states": [NO_PATH]},
+            ["no crew answers there", "not known whether the run goes on"],
+        ),
         (
             ("status", "run-1", "--wait-timeout", "0.1"),
             {"states": [running()]},

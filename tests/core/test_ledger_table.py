@@ -122,9 +122,9 @@ def test_a_run_that_is_replaced_is_named_exactly_while_it_may_go_on(remote: RunS
 @pytest.mark.parametrize(
     ("remote", "why"),
     [
-        (None, "the earlier run is out of sight"),
+        (None, "the earlier run is out of reach"),
         (RunState.SUCCEEDED, "the earlier run is done"),
-        (RunState.NOT_FOUND, "not in sight"),
+        (RunState.NOT_FOUND, "the earlier run is unknown to the deployment"),
         (RunState.RUNNING, "still going on"),
         (RunState.PAUSED, "still going on"),
     ],
