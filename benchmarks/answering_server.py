@@ -1,7 +1,7 @@
-"""The far side of `poll_cost.py`: a TLS server that speaks just enough of three APIs, in a process of its own.
+"""The server for `poll_cost.py`: a TLS server that speaks just enough of three APIs, in a process of its own.
 
-Each run is reported as running for as many looks as the plan says, then as ended. It counts the connections it was
-asked to accept and the requests it answered.
+It reports each run as running for as many polls as the plan says, then as ended. It counts the connections that it
+accepted and the requests that it answered.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from aiohttp import web
 
 LENGTH = 2000
-"""Bytes of an answer about a run that goes on, for each API alike."""
+"""Bytes of an answer about a run that goes on, the same for each API."""
 
 
 class Far:
-    """What is answered, and what was counted."""
+    """What the server answers, and what it has counted."""
 
     def __init__(self) -> None:
         self.plan = {"looks": 1, "result": LENGTH}
@@ -61,7 +61,7 @@ def _body(path: str, length: int, *, ended: bool) -> dict[str, object]:
 
 
 async def main(certificate: Path) -> None:
-    """Serve until standard input ends, on a free port, which is printed."""
+    """Serve on a free port, and print it, until standard input ends."""
     far = Far()
     server = web.Server(far.answer)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

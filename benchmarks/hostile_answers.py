@@ -1,4 +1,4 @@
-"""What a broken or hostile deployment can cost: memory and time of a triggerer, time of a worker.
+"""Measures what a broken or hostile deployment can cost: memory and time of a triggerer, time of a worker.
 
     python benchmarks/hostile_answers.py memory [--watches 1000]   what waiting runs keep of large answers
     python benchmarks/hostile_answers.py block                     how long one large answer stops the event loop
@@ -28,10 +28,10 @@ from airflow_provider_crewai.wire.errors import CrewError
 
 MB = 1024 * 1024
 PAUSE = 10.0
-"""Seconds between two looks: longer than all watches need for one."""
+"""Seconds between two looks: longer than all watches together need for one look."""
 TIMEOUT = 2.0
 ENOUGH = 15.0
-"""Seconds after which a worker that still waits is ended."""
+"""Seconds after which we end a worker that still waits."""
 
 
 def _text(size: int) -> bytes:
@@ -65,7 +65,7 @@ WAYS = {
 
 
 def main() -> None:
-    """Measure what the command line asks for, or be the deployment or the worker of a measurement."""
+    """Measure what the command line asks for, or act as the deployment or the worker of a measurement."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("figure", choices=("memory", "block", "drip"), nargs="?")
     parser.add_argument("--watches", type=int, default=1000)
@@ -101,7 +101,7 @@ def settings(url: str, timeout: float = 30.0) -> Settings:
 
 @contextlib.contextmanager
 def deployment(what: str) -> Iterator[str]:
-    """Run one that answers so; yield its URL."""
+    """Run a deployment that answers in this way; yield its URL."""
     far = subprocess.Popen([sys.executable, __file__, "--serve", what], stdout=subprocess.PIPE, text=True)
     try:
         yield f"http://127.0.0.1:{far.stdout.readline().strip()}" if far.stdout else ""
@@ -111,7 +111,7 @@ def deployment(what: str) -> Iterator[str]:
 
 
 async def serve(what: str) -> None:
-    """Answer until killed, on a free port, which is printed."""
+    """Answer on a free port, and print it, until killed."""
     body, encoding = BODIES[what]() if what in BODIES else (b"", "")
     head = (
         OK + b"Content-Length: %d\r\n" % len(body) + (f"Content-Encoding: {encoding}\r\n".encode() if encoding else b"")
@@ -141,7 +141,7 @@ async def serve(what: str) -> None:
 
 
 async def wait_for(url: str, name: str, watches: int) -> None:
-    """Let so many watches look once; print what the process holds while they wait for the next look."""
+    """Let this many watches look once; print the memory of the process while they wait for the next look."""
     looked = asyncio.Semaphore(0)
 
     async def connect() -> Settings:
@@ -165,13 +165,13 @@ async def wait_for(url: str, name: str, watches: int) -> None:
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return how many bytes of memory this process uses."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
 
 
 async def block(url: str, name: str) -> None:
-    """Look three times at such an answer; print for how long nothing else could run."""
+    """Read such an answer three times; print for how long nothing else could run."""
 
     async def connect() -> Settings:
         return settings(url)
@@ -188,9 +188,9 @@ async def block(url: str, name: str) -> None:
 
 
 async def tick() -> float:
-    """Wake as often as the loop allows until cancelled; answer with the most CPU time in between.
+    """Wake as often as the loop allows until cancelled; return the most CPU time in between.
 
-    CPU time, because lateness would measure the neighbours of this process too.
+    It counts CPU time, because lateness would also measure the other processes of the machine.
     """
     longest, before = 0.0, time.process_time()
     try:
@@ -206,7 +206,7 @@ async def tick() -> float:
 
 
 def drip() -> None:
-    """Print how long each way to drip holds a worker."""
+    """Print for how long each way to send bit by bit holds a worker."""
     print(f"a worker whose timeout is {TIMEOUT:g} s, held by")
     for way in WAYS:
         with deployment(way) as url:

@@ -1,8 +1,8 @@
-"""What importing an operator costs a Dag file: CPU time beyond `airflow.sdk`, ours beside two peers.
+"""Measures what importing an operator costs a Dag file: CPU time beyond `airflow.sdk`, ours beside two other providers.
 
     python benchmarks/import_time.py
 
-Each import happens in a fresh interpreter, with bytecode, several times in turn with the others; the median counts.
+Each import happens in a fresh interpreter, with bytecode, several times, in turn with the others. The median counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODULES = (
 )
 TIMES = 7
 LIMIT = 40.0
-"""Milliseconds that ours may cost."""
+"""The most milliseconds that our import may cost."""
 
 PROBE = """
 import importlib, sys, time
@@ -33,7 +33,7 @@ print(spent, len(set(sys.modules) - before), *("yes" if name in sys.modules else
 
 
 def main() -> int:
-    """Measure and print; answer with 1 where ours costs too much or loads an HTTP library."""
+    """Measure and print; return 1 if our import costs too much or loads an HTTP library."""
     for module in MODULES:
         probe(module)  # writes bytecode and fills the page cache
     samples: dict[str, list[list[str]]] = {module: [] for module in MODULES}
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def probe(module: str) -> list[str]:
-    """Import a module in a fresh interpreter; answer with what the probe printed, in words."""
+    """Import a module in a fresh interpreter; return what the probe printed, in words."""
     command = [sys.executable, "-c", PROBE, module]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split()
 

@@ -1,8 +1,9 @@
-"""What the local AOP server costs: a kickoff beside a fresh process, a look at the status, the memory of a run.
+"""Measures what the local AOP server costs: a kickoff beside a fresh process, a status request, the memory of a run.
 
     CREW_PYTHON=an interpreter with crewai python benchmarks/local_server.py
 
-Peer is what one does without a server: a Python process that imports the project and kicks the same crew off.
+It compares the server with the way to work without one: a Python process that imports the project and kicks off the
+same crew.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def kickoffs(server: Server) -> None:
-    """From the kickoff to its answer, in turn with the peer."""
+    """Measure from the kickoff to its answer, in turn with the fresh process."""
     run_here(server)
     run_alone()
     pairs = [(timed(lambda: run_here(server)), timed(run_alone)) for _ in range(TIMES)]
@@ -76,7 +77,7 @@ def kickoffs(server: Server) -> None:
 
 
 def looks(server: Server) -> None:
-    """Time a look at a finished run's status, over a new connection each time."""
+    """Measure a status request for a finished run, over a new connection each time."""
     kickoff_id = run_here(server)
     spent = sorted(timed(lambda: server.status(kickoff_id)) * 1000 for _ in range(LOOKS))
     print(
@@ -85,7 +86,7 @@ def looks(server: Server) -> None:
 
 
 def at_work(server: Server) -> list[int]:
-    """Start some runs and wait until each is at its first task; answer with their processes."""
+    """Start some runs and wait until each is at its first task; return their processes."""
     runs = [server.kickoff() for _ in range(WAITING)]
     for kickoff_id in runs:
         while not (server.status(kickoff_id)["progress"] or {}).get("current"):
@@ -94,7 +95,7 @@ def at_work(server: Server) -> list[int]:
 
 
 def paused(server: Server) -> list[int]:
-    """Let some runs come to their question; answer with their processes."""
+    """Let some runs reach their question; return their processes."""
     runs = [server.kickoff({"topic": f"tide {number}"}) for number in range(WAITING)]
     for kickoff_id in runs:
         server.asked(kickoff_id)
@@ -102,7 +103,7 @@ def paused(server: Server) -> list[int]:
 
 
 def memory(server: Server, what: str, pids: list[int]) -> None:
-    """Print what each process has for itself, and its share of what it has in common with the warm one."""
+    """Print each process's private memory, and that with its share of the memory shared with the warm process."""
     own = [rollup(pid) for pid in pids]
     private, share = (statistics.median(sizes[number] for sizes in own) for number in (0, 1))
     print(f"{what:32} private {private:6.1f} MB  proportional {share:6.1f} MB  ({len(own)} of them)")
@@ -120,7 +121,7 @@ def rollup(pid: int) -> tuple[float, float]:
 
 
 def run_here(server: Server) -> str:
-    """Kick off and wait for the answer."""
+    """Kick off a run and wait for the answer."""
     kickoff_id = server.kickoff()
     while server.status(kickoff_id)["state"] != "SUCCESS":
         time.sleep(0.01)
@@ -134,7 +135,7 @@ def run_alone() -> None:
 
 
 def timed(what: Callable[[], object]) -> float:
-    """Call it; answer with the seconds it took."""
+    """Call a function; return the seconds that it took."""
     started = time.perf_counter()
     what()
     return time.perf_counter() - started

@@ -1,11 +1,11 @@
-"""What a waiting trigger costs its event loop: CPU for a poll, ours beside two peers.
+"""Measures what a waiting trigger costs its event loop: CPU for each poll, ours beside two other providers.
 
     python benchmarks/poll_cost.py              the table
     python benchmarks/poll_cost.py --profile    where our own time goes
 
-All triggers of a measurement share one event loop, as in a triggerer, and poll one TLS server in another process,
-whose CPU does not count. Each measurement is a process of its own. Logging is at WARNING: a line for each poll, which
-peers write and we do not, would only add to their figures.
+All triggers of a measurement share one event loop, as in a triggerer, and poll one TLS server in another process, whose
+CPU does not count. Each measurement runs in a process of its own. Logging is at WARNING: the other providers write a
+line for each poll and we do not, and that would only raise their figures.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def show(environment: dict[str, str]) -> None:
     print(line.format(*heads))
     for scenario in SCENARIOS:
         triggers, looks, _, result = scenario
-        # The peers' status answers never hold a result, so a large one is ours alone.
+        # The status answers of the other providers never hold a result, so only ours can be large.
         for who in (OURS, DBT, DATABRICKS) if result == SCENARIOS[0][3] else (OURS,):
             got = ask(environment, who, scenario)
             figures = (f"{got['cpu']:.2f}", f"{got['block']:.0f}", got["connections"], f"{got['lookups']:g}")
@@ -95,7 +95,7 @@ def show(environment: dict[str, str]) -> None:
 
 
 def ask(environment: dict[str, str], who: str, scenario: tuple[float, ...]) -> dict[str, float]:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     command = [sys.executable, __file__, "--measure", who, *map(str, scenario)]
     done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
     *before, last = done.stdout.splitlines()
@@ -106,7 +106,7 @@ def ask(environment: dict[str, str], who: str, scenario: tuple[float, ...]) -> d
 
 
 def surroundings(folder: str, certificate: Path, port: int) -> dict[str, str]:
-    """Answer with the environment of a measurement: an Airflow home of its own, and connections to the server."""
+    """Return the environment of a measurement: an Airflow home of its own, and connections to the server."""
     connections = {
         "crewai_default": {"conn_type": "crewai", "host": f"https://localhost:{port}", "password": "a-token"},
         "dbt_default": {"conn_type": "dbt_cloud", "login": "1", "host": f"localhost:{port}", "password": "token"},
@@ -118,7 +118,7 @@ def surroundings(folder: str, certificate: Path, port: int) -> dict[str, str]:
         "AIRFLOW_HOME": folder,
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "BENCHMARK_SERVER": f"https://localhost:{port}",
-        # All three trust what these name.
+        # All three providers trust the certificates that these variables name.
         "SSL_CERT_FILE": str(certificate),
         "REQUESTS_CA_BUNDLE": str(certificate),
         "NO_PROXY": "localhost",
@@ -129,7 +129,7 @@ def surroundings(folder: str, certificate: Path, port: int) -> dict[str, str]:
 
 
 def measure(who: str, triggers: int, looks: int, interval: float, result: int) -> dict[str, float]:
-    """Run the triggers until all have ended; answer with what that cost."""
+    """Run the triggers until all have ended; return what that cost."""
     return asyncio.run(_measure(who, triggers, looks, interval, result))
 
 
@@ -156,7 +156,7 @@ async def _measure(who: str, triggers: int, looks: int, interval: float, result:
     return {
         "cpu": cpu / counts["requests"],
         "block": await stopped(ticker) * 1000,
-        "connections": counts["connections"] - 1,  # the one that asks for the counts
+        "connections": counts["connections"] - 1,  # without the one that asks for the counts
         "lookups": len(lookups) / triggers,
     }
 
@@ -177,7 +177,7 @@ def make(who: str, number: int, interval: float) -> Any:
 
 
 async def finish(trigger: Any) -> Any:
-    """Run a trigger until it fires; answer with its event."""
+    """Run a trigger until it fires; return its event."""
     events: AsyncIterator[Any] = trigger.run()
     return await anext(events)
 
@@ -190,7 +190,7 @@ def check(events: list[Any]) -> None:
 
 
 def count_lookups() -> list[str]:
-    """Note each look-up of a connection from here on."""
+    """Count each look-up of a connection from now on."""
     from airflow.sdk.definitions.connection import Connection
 
     noted: list[str] = []
@@ -205,7 +205,7 @@ def count_lookups() -> list[str]:
 
 
 async def tick() -> float:
-    """Wake every few milliseconds until cancelled; answer with the largest lateness in seconds."""
+    """Wake every few milliseconds until cancelled; return the largest lateness in seconds."""
     latest = 0.0
     try:
         while True:
@@ -222,7 +222,7 @@ async def stopped(ticker: asyncio.Task[float]) -> float:
 
 
 def tell(path: str, **query: int) -> Any:
-    """Ask the server for something other than a run, outside of what is measured."""
+    """Ask the server for something other than a run, outside of the measurement."""
     words = "&".join(f"{key}={value}" for key, value in query.items())
     trust = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
     with urllib.request.urlopen(f"{os.environ['BENCHMARK_SERVER']}/{path}?{words}", context=trust) as answer:
