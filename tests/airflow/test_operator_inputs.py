@@ -194,7 +194,7 @@ def test_validation_lets_pass_what_is_no_misspelling(
 
 def test_validation_names_the_inputs_that_are_missing_in_the_log(airflow: Airflow, crew: ScriptedCrew) -> None:
     outcome = airflow.task(brief(validate_inputs=True, inputs={"topic": "Tides"})).finish()
-    assert any("not given: audience" in line for line in outcome.log)
+    assert any("does not give: audience" in line for line in outcome.log)
     assert len(crew.kickoffs) == 1
 
 

@@ -445,7 +445,7 @@ def test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself(
     outcome = ti.finish()
     assert outcome.state == "failed"
     assert "A paid run may have started" in str(outcome.error)
-    assert "It was not sent again" in str(outcome.error)
+    assert "The kickoff was not sent again" in str(outcome.error)
     assert "It is not retried; clear the task to start another run." in str(outcome.error)
     assert ti.finish().state == "failed"
     assert len(crew.kickoffs) == 1
@@ -714,7 +714,7 @@ def test_a_dag_run_made_anew_under_its_run_id_starts_anew(older: Airflow, crew: 
     crew.story(success())
     outcome = anew.finish()
     assert outcome.state == "success"
-    assert "a Dag run with the same run_id that was deleted" in outcome.text
+    assert "from a deleted Dag run with the same run_id" in outcome.text
     assert len(crew.kickoffs) == 2
 
 
