@@ -52,7 +52,7 @@ def with_port(host: str, port: int | None) -> str:
 
 
 def bracketed(host: str) -> str:
-    """Write a bare IPv6 address as URLs want it: Airflow takes its brackets off where a connection is a URI."""
+    """Return a bare IPv6 address in brackets, as a URL needs it: Airflow removes them if a connection is a URI."""
     with suppress(ValueError):
         return f"[{ipaddress.IPv6Address(host)}]"
     return host

@@ -151,7 +151,7 @@ class _Fields:
             raise wrong(self._conn_id, where, str(why)) from None
 
     def text(self, where: str, value: object) -> str:
-        """Return a field of Airflow's own. From JSON it may be of any type, such as a token of digits a number."""
+        """Return one of Airflow's own fields as text. JSON may give any type: a token of digits becomes a number."""
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         return self._understood(where, _text, "" if value is None else value)
@@ -230,7 +230,7 @@ def _crew_url(text: str, scheme: str) -> SplitResult:
         )
     begin, _, rest = text.rpartition("://")
     if "://" in begin:
-        raise Complaint("holds :// twice; say the scheme once")
+        raise Complaint("holds :// twice; write the scheme only once")
     url = addresses.split(f"{begin or scheme}://{addresses.bracketed(rest)}")
     if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname:
         raise Complaint("is not an http(s) URL; set it to the crew's URL")
@@ -253,7 +253,7 @@ def _prefix(path: str) -> str:
 
 def _with_port(url: SplitResult, port: object) -> SplitResult:
     if not isinstance(port, int | str) or not re.fullmatch(r"\d{1,5}", f"{port}", re.ASCII):
-        raise Complaint("is no number from 1 to 65535; correct it, or empty it")
+        raise Complaint("is not a number from 1 to 65535; correct it, or empty it")
     port = int(port)
     if url.port not in (None, port):
         raise Complaint(f"is {port}, but the URL names {url.port}; set only one of them")

@@ -335,7 +335,7 @@ def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     given = [said for said in map(_words, candidates) if said]
     if not given:
         return run
-    # Some repeat the state where others say why.
+    # Some deployments repeat the state here; others give the reason.
     said = next((said for said in given if parse_state(said) is RunState.UNKNOWN), given[0])
     reason = words.scrub("\n".join(map(words.printable, said.splitlines())), secrets)
     return replace(run, error=words.paragraphs(reason) or None, reason=reason)
