@@ -4,7 +4,7 @@
     python benchmarks/hostile_answers.py block                     how long one large answer stops the event loop
     python benchmarks/hostile_answers.py drip                      how long a peer that drips holds a worker
 
-The deployment is a process of its own. It answers every question alike, as its command line says.
+The deployment runs in a process of its own. It gives the same answer to every request; its command line says which.
 """
 
 from __future__ import annotations

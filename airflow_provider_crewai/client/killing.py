@@ -11,7 +11,7 @@ In a worker (`is_ended`)
     deferred, up_for_retry                    any                   any                   leave
     running, or Airflow does not say          any                   yes                   leave: the machine shuts down
     running, or Airflow does not say          any                   no                    STOP: nobody takes it up
-    scheduled, queued (Airflow lost sight)    any                   yes, no               the same
+    scheduled, queued (Airflow lost track)    any                   yes, no               the same
     restarting, none                          rerun                 any                   STOP: a user cleared it
     restarting, none                          reattach, on record   any                   leave: the next try takes it
     restarting, none                          reattach, no record   any                   STOP: the clear discarded it

@@ -258,7 +258,7 @@ class _Link:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # No `requests` session: it would keep cookies and follow redirects to look where they lead.
+        # No `requests` session: it would keep cookies, and work out where a redirect leads.
         self._transport = Transport(settings.tls)
 
     def send(self, request: Request) -> Response | CrewError:

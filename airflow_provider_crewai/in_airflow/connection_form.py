@@ -14,7 +14,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "label": ALL_LABELS["extra.verify"],
-        "description": "Turn it off only for a test: without it the token goes to whoever answers.",
+        "description": "Turn it off only for a test: without it, the token goes to any server that answers.",
         "schema": {"type": ["boolean", "null"], "default": True},
     },
     "ca_bundle": {
