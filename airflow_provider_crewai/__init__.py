@@ -16,6 +16,7 @@ What authors of Dags import:
 `in_airflow` knows Airflow, and no author of a Dag imports it:
 
     compat                        which Airflow is this?
+    config                        which defaults has an admin set for all tasks?
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
     dag_arguments                 can Airflow store what the author wrote?

@@ -21,6 +21,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     Context,
     default_deferrable,
 )
+from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, RunState
@@ -110,19 +111,19 @@ class AwaitsRun(BaseOperator):
         self,
         *,
         crewai_conn_id: str = defaults.CONN_ID,
-        poll_interval: float = defaults.POLL_INTERVAL,
-        max_poll_interval: float = defaults.MAX_POLL_INTERVAL,
-        unreachable_timeout: float | None = defaults.UNREACHABLE_TIMEOUT,
+        poll_interval: float | Unset = UNSET,
+        max_poll_interval: float | Unset = UNSET,
+        unreachable_timeout: float | Unset | None = UNSET,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_limit(self.task_id, "execution_timeout", self.execution_timeout)
-        _check_intervals(self.task_id, poll_interval, max_poll_interval, unreachable_timeout)
         self.crewai_conn_id = crewai_conn_id
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.unreachable_timeout = unreachable_timeout
+        self.poll_interval = chosen("poll_interval", poll_interval)
+        self.max_poll_interval = chosen("max_poll_interval", max_poll_interval)
+        self.unreachable_timeout = chosen("unreachable_timeout", unreachable_timeout)
+        _check_intervals(self.task_id, self.poll_interval, self.max_poll_interval, self.unreachable_timeout)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import asdict
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
-from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.awaiting import AwaitsRun, Limit, Wait, check_limit, deadline_of, try_began
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
 from airflow_provider_crewai.in_airflow.failing import fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
@@ -101,16 +101,15 @@ class CrewKickoffOperator(AwaitsRun):
         restore_from_state_id: str | None = None,
         validate_inputs: bool = False,
         wait_for_completion: bool = True,
-        timeout: float | timedelta | None = defaults.WAIT,
+        timeout: Limit | Unset = UNSET,
         durable: bool = True,
-        on_changed_inputs: OnChangedInputs = "rerun",
-        on_orphaned_kickoff: OnOrphanedKickoff = "fail",
-        on_clear: OnClear = "rerun",
-        on_kill: OnKill = "stop",
+        on_changed_inputs: OnChangedInputs | Unset = UNSET,
+        on_orphaned_kickoff: OnOrphanedKickoff | Unset = UNSET,
+        on_clear: OnClear | Unset = UNSET,
+        on_kill: OnKill | Unset = UNSET,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check_words(self.task_id, on_changed_inputs, on_orphaned_kickoff, on_clear, on_kill)
         self.inputs = inputs
         self.meta = meta
         self.task_webhook_url = task_webhook_url
@@ -121,11 +120,16 @@ class CrewKickoffOperator(AwaitsRun):
         self.restore_from_state_id = restore_from_state_id
         self.validate_inputs = validate_inputs
         self.wait_for_completion = wait_for_completion
-        check_limit(self.task_id, "timeout", timeout)
-        self.timeout = timeout
+        self.timeout = chosen("timeout", timeout)
+        check_limit(self.task_id, "timeout", self.timeout)
         self.durable = durable
-        self.rules = Rules(on_changed_inputs, on_orphaned_kickoff, on_clear)
-        self.kill_policy = on_kill
+        self.rules = Rules(
+            chosen("on_changed_inputs", on_changed_inputs),
+            chosen("on_orphaned_kickoff", on_orphaned_kickoff),
+            chosen("on_clear", on_clear),
+        )
+        self.kill_policy: OnKill = chosen("on_kill", on_kill)
+        _check_words(self.task_id, on_kill=self.kill_policy, **asdict(self.rules))
         check_fields(self.task_id, vars(self), self.template_fields)
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
@@ -373,16 +377,18 @@ def _brought_up_to_date(record: Record, ending: Ending) -> Record:
     return record.left_unread() if ending.lacks_a_reason else record
 
 
-def _check_words(task_id: str, *words: str) -> None:
-    options = {
-        "on_changed_inputs": OnChangedInputs,
-        "on_orphaned_kickoff": OnOrphanedKickoff,
-        "on_clear": OnClear,
-        "on_kill": OnKill,
-    }
-    for word, (name, meant) in zip(words, options.items(), strict=True):
-        if word not in get_args(meant):
-            either = " or ".join(map(repr, get_args(meant)))
+WORDS: dict[str, tuple[str, ...]] = {
+    "on_changed_inputs": get_args(OnChangedInputs),
+    "on_orphaned_kickoff": get_args(OnOrphanedKickoff),
+    "on_clear": get_args(OnClear),
+    "on_kill": get_args(OnKill),
+}
+
+
+def _check_words(task_id: str, **said: str) -> None:
+    for name, word in said.items():
+        if word not in WORDS[name]:
+            either = " or ".join(map(repr, WORDS[name]))
             raise ValueError(f"Task {task_id!r}: {name} is {word!r}; set it to {either}.")
 
 

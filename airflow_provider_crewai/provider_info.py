@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_crewai import __version__
+from airflow_provider_crewai.in_airflow.config import SECTION, section
 from airflow_provider_crewai.in_airflow.connection_form import conn_fields, ui_field_behaviour
 
 
@@ -30,24 +31,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "cli": [f"{package}.cli.airflow_commands.commands"],
-        "config": {
-            "crewai": {
-                "description": "How tasks that run crews find their runs again.",
-                "options": {
-                    "ledger_path": {
-                        "description": (
-                            "Where tasks keep the records of their runs: a path in object storage that all workers "
-                            "share. Airflow below 3.3 needs it, because it has no task state store. From 3.4 it lets "
-                            "on_clear='reattach' work even if a clear discards the task state."
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "s3://my-bucket/crewai-ledger",
-                        "default": "",
-                    }
-                },
-            }
-        },
+        "config": {SECTION: section()},
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
         "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators"]}],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
