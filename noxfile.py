@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts" / "lib"))
 from checkout import AIRFLOW_VERSION, CHECKOUT, folder_of, python_of
 from watcher import MARK, new_mark, watch
 
-nox.needs_version = ">=2025.10.14"
+nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.sessions = ["lint", "core", "server", "airflow", "system"]
