@@ -105,8 +105,8 @@ OPTIONS: dict[str, Option] = {
     "ledger_path": Option(
         "",
         "Where tasks keep the records of their runs: a path in object storage that all workers share, such as "
-        "s3://my-bucket/crewai-ledger. Airflow below 3.3 needs it, because it has no task state store. From 3.4 it lets "
-        "on_clear='reattach' work even if a clear discards the task state.",
+        "s3://my-bucket/crewai-ledger. Airflow below 3.3 needs it, because it has no task state store. From 3.4 it "
+        "lets on_clear='reattach' work even if a clear discards the task state.",
         _whatever,
     ),
     "poll_interval": Option(f"{defaults.POLL_INTERVAL:g}", "Seconds between two looks at a run, at least.", _seconds),
