@@ -19,6 +19,7 @@ What authors of Dags import:
     config                        which defaults has an admin set for all tasks?
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
+    unreadable                    why does Airflow not give a connection?
     dag_arguments                 can Airflow store what the author wrote?
     ledger_store                  where is the record of a task's run kept?
     xcom                          can the next task be given the answer as it is?

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,14 +12,14 @@ from airflow_provider_crewai.client.lookups import Lookups
 from airflow_provider_crewai.client.rendered import as_text
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.in_airflow.compat import BaseHook, aget_connection
+from airflow_provider_crewai.in_airflow.unreadable import unreadable
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
-    CrewConnectionUnreadable,
     CrewError,
     CrewServerError,
     CrewTransportError,
 )
-from airflow_provider_crewai.wire.words import line, listing
+from airflow_provider_crewai.wire.words import listing
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
@@ -37,6 +36,8 @@ WAKING_UP = (502, 503, 504)
 
 CONNECTION_KEPT = 60.0
 """Seconds for which all triggers of an event loop share one read of a connection."""
+
+_CURE = "add a connection of type 'crewai' with that id: the crew's URL as host, its Bearer token as password."
 
 _connections: Lookups[Settings] = Lookups(CONNECTION_KEPT)
 
@@ -94,7 +95,7 @@ class CrewHook(BaseHook):
         try:
             connection = self.get_connection(conn_id)
         except Exception as error:
-            raise _unreadable(conn_id, error) from error
+            raise unreadable(conn_id, error, _CURE) from error
         _ = connection.extra_dejson  # makes Airflow mask the secrets in it; it hides an extra that is not JSON
         return _settings(conn_id, connection)
 
@@ -210,7 +211,7 @@ class AsyncCrewHook(BaseHook):
         try:
             connection, _ = await aget_connection(conn_id, type(self))
         except Exception as error:
-            raise _unreadable(conn_id, error) from error
+            raise unreadable(conn_id, error, _CURE) from error
         # In a thread: reading a CA bundle takes some 50 ms, and all triggers would wait.
         return await asyncio.to_thread(_settings, conn_id, connection)
 
@@ -283,18 +284,3 @@ def _cure(error: CrewError, settings: Settings) -> str:
         return f"{error}. {cure}with http:// where it has none."
     way = f"by a proxy: check the {called('extra.proxy')} and" if settings.proxy else "without a proxy: check"
     return f"{error}. {settings.base_url} was asked {way} the {called('host')}."
-
-
-def _unreadable(conn_id: str, error: Exception) -> CrewConfigError:
-    # Airflow's message may quote a connection's URI, which may hold a token.
-    words = line(f"{type(error).__name__}: {_CREDENTIALS.sub('//***@', str(error))}")
-    if isinstance(error, PermissionError):  # Airflow 3 raises it if its API denies this task the connection
-        return CrewConfigError(f"Airflow denies this task the connection {conn_id!r} ({words}). Nothing was sent.")
-    # Airflow (2.11 to 3.4) also says that a connection is missing when the secrets backend did not answer.
-    return CrewConnectionUnreadable(
-        f"Connection {conn_id!r} cannot be read ({words}). If it is missing, add a connection of type 'crewai' with "
-        "that id: the crew's URL as host, its Bearer token as password. Nothing was sent."
-    )
-
-
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")

@@ -24,6 +24,10 @@ def told(airflow: Airflow) -> Airflow:
         "basic": {"conn_type": "http", "host": URL, "login": "me", "password": TOKEN},
         "plain": {"conn_type": "http", "host": URL},
         "hostname": {"conn_type": "http", "host": "me.example"},
+        "port": {"conn_type": "http", "host": URL, "port": 8443},
+        "path": {"conn_type": "http", "host": URL, "schema": "answers"},
+        "headers": {"conn_type": "http", "host": URL, "extra": '{"X-Key": "hidden-in-the-url"}'},
+        "untouched": {"conn_type": "http", "host": URL, "schema": "https", "port": 0, "extra": '{"a": null}'},
     }
     return airflow
 
@@ -37,6 +41,7 @@ BASIC = {"strategy": "basic", "username": "me", "password": TOKEN}
     [
         ({"human_input_webhook": "conn://bearer"}, {"humanInputWebhook": {"url": URL, "authentication": BEARER}}),
         ({"human_input_webhook": "conn://plain"}, {"humanInputWebhookUrl": URL}),
+        ({"human_input_webhook": "conn://untouched"}, {"humanInputWebhookUrl": URL}),
         (
             {"human_input_webhook": {"url": "conn://{{ 'basic' }}"}},
             {"humanInputWebhook": {"url": URL, "authentication": BASIC}},
@@ -51,7 +56,7 @@ BASIC = {"strategy": "basic", "username": "me", "password": TOKEN}
             {"taskWebhookUrl": URL, "crewWebhookUrl": URL},
         ),
     ],
-    ids=["bearer", "no credentials", "basic", "text of an object", "events", "urls"],
+    ids=["bearer", "no credentials", "untouched fields", "basic", "text of an object", "events", "urls"],
 )
 def test_a_webhook_may_be_a_connection_which_is_read_just_before_the_kickoff(
     told: Airflow, crew: ScriptedCrew, arguments: dict[str, Any], sent: dict[str, Any]
@@ -81,6 +86,9 @@ def test_a_run_is_taken_up_without_reading_the_connection_of_its_webhook(told: A
     ("arguments", "words"),
     [
         ({"human_input_webhook": "conn://hostname"}, "'hostname' must be the webhook's whole URL"),
+        ({"human_input_webhook": "conn://port"}, "'port' of a webhook holds a port"),
+        ({"task_webhook_url": "conn://path"}, "'path' of a webhook holds a schema"),
+        ({"webhooks": {"url": "conn://headers"}}, "'headers' of a webhook holds an extra"),
         ({"task_webhook_url": "conn://bearer"}, "task_webhook_url cannot carry credentials, but connection 'bearer'"),
         ({"task_webhook_url": "me.example"}, "task_webhook_url is not a URL"),
         ({"human_input_webhook": "ftp://me.example"}, "human_input_webhook is not a URL"),
@@ -116,7 +124,8 @@ def test_a_connection_that_cannot_be_read_is_named_and_tried_again(told: Airflow
     ti = told.task(brief(retries=2, human_input_webhook="conn://missing"))
     outcome = ti.finish()
     assert outcome.state == "up_for_retry"
-    assert "The webhook's connection 'missing' cannot be read" in str(outcome.error)
+    assert "Connection 'missing' cannot be read" in str(outcome.error)
+    assert "the webhook's whole URL as host" in str(outcome.error)
     assert crew.kickoffs == []
     assert ti.record is None
 
