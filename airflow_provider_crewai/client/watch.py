@@ -215,7 +215,7 @@ class Watch:
         return self._go_on(min(wait, give_up - now), now, error, since)
 
     def cut_short(self, now: float) -> Ending:
-        """Return the ending for a look that Airflow interrupts, because the time is over."""
+        """Return the ending for a look that is interrupted because the time is up."""
         return self._end(Verdict.TIMED_OUT, now, since=self._missing_since)
 
     def pace(self, now: float, chance: float) -> float:
@@ -225,7 +225,7 @@ class Watch:
         return max(shortest, interval * (1 - 0.1 * chance))
 
     def _trouble(self, error: CrewError, now: float) -> tuple[Verdict, float, float | None]:
-        """Count one more look without an answer. Return the verdict it may lead to, since when, and for how long."""
+        """Count one more look without an answer. Return its possible verdict, since when, and how long we allow it."""
         self._misses += 1
         self._missing_since = now if self._missing_since is None else self._missing_since
         if not isinstance(error, CrewAuthError):

@@ -91,7 +91,7 @@ _MAX_USAGE = 20
 
 
 def inputs_request() -> Request:
-    """`GET /inputs`: the names that a crew wants. It is also the only usable health check and wake-up call."""
+    """`GET /inputs`: the names that a crew wants. It also serves as health check and wake-up call."""
     return Request("GET", "/inputs")
 
 

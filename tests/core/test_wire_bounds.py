@@ -86,7 +86,7 @@ def test_an_answer_is_as_it_came_and_it_is_told_that_it_holds_the_token(token: s
         assert [remark.partition(".")[0] for remark in run.remarks] == ["holds a secret of the connection"]
 
 
-# ---- what is no crew's ---------------------------------------------------------------------------------------
+# ---- answers that no crew gives ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

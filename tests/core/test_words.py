@@ -1,4 +1,4 @@
-"""What others wrote is shown as printable words of one measure, without our secrets."""
+"""Text that others wrote is shown printable, of limited length, and without our secrets."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ ALL = (*ROWS, *ROWS_AT_SIZE)
 
 
 def test_no_two_rows_have_one_name() -> None:
-    """What reaches the crew is told apart by it."""
+    """The name tells which requests to the crew belong to which row."""
     assert len({row.name for row in ALL}) == len(ALL)
 
 
