@@ -130,7 +130,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         try:
             kickoff_id = as_id(self.kickoff_id, "kickoff_id")
         except CrewConfigError as error:
-            raise CrewConfigError(f"Task {self.task_id!r}: {error} It is not retried.") from None
+            raise CrewConfigError(f"Task {self.task_id!r}: {error} The sensor is not retried.") from None
         if kickoff_id is None:
             raise CrewConfigError(
                 f"Task {self.task_id!r}: kickoff_id rendered to {self.kickoff_id!r}. Does the task that starts the run "

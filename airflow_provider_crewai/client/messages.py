@@ -167,11 +167,14 @@ def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | Non
     :param earlier: what an earlier try has left on record, if nobody has looked at that run.
     """
     if isinstance(error, CrewMayHaveStarted):
-        after = "A retry starts another run." if retried else "It is not retried; clear the task to start another run."
+        never = "The task is not retried; clear it to start another run."
+        after = "A retry starts another run." if retried else never
         return f"{str(error).rstrip('.')} (over {where}). {after}"
     if isinstance(error, CrewLedgerError | CrewChangedInputs):
         return f"{str(error).rstrip('.')} (over {where})."
-    after = "A retry tries again." if retried else "It is not retried, because a retry would fail in the same way."
+    after = (
+        "A retry tries again." if retried else "The task is not retried, because a retry would fail in the same way."
+    )
     return f"The crew was not started over {where}: {advice(error).rstrip('.')}. {after}{_left_behind(earlier)}"
 
 
@@ -220,9 +223,10 @@ def retry_text(ending: Ending, conn_id: str, *, on_record: bool | None, on_clear
 
 def _after_mending(ending: Ending, command: str, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
     if not on_record:
-        return f"It is not retried, because a retry would pay for a second run; {command} fetches this run's answer."
+        never = "The task is not retried, because a retry would pay for a second run"
+        return f"{never}; {command} fetches this run's answer."
     if ending.is_unread:
-        return f"A retry fetches the answer and starts no new run; so does {command}."
+        return f"A retry fetches the answer and starts no new run. To fetch it yourself, run {command}."
     clears = f"a clear {_cleared(on_clear, on_kill)}"
     return f"Fix the connection: a retry then {_takes_up()} and starts no new one; {clears}; {command} shows the run."
 

@@ -256,7 +256,7 @@ def test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_i
     assert f"Run run-1 was seen to {how} at 20" in said
     assert "; only its answer could not be fetched: " in said
     assert (
-        "The run is over. A retry fetches the answer and starts no new run; so does `python -m airflow_provider_crewai"
+        "The run is over. A retry fetches the answer and starts no new run. To fetch it yourself, run `python -m airflow_provider_crewai"
         in said
     )
     assert GOES_ON not in said
@@ -280,7 +280,7 @@ def test_an_answer_that_no_retry_would_find_is_not_retried(
     outcome = ti.resume({"ending": "succeeded", "state": "succeeded", "at": time.time(), "seen_alive": True})
     assert outcome.state == "failed"
     assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAnswerNotFetched)
-    assert "It is not retried, because a retry would pay for a second run; `python -m " in str(outcome.error)
+    assert "The task is not retried, because a retry would pay for a second run; `python -m " in str(outcome.error)
 
 
 def test_an_answer_that_cannot_be_fetched_is_not_waited_for_in_the_triggerer(
@@ -692,7 +692,9 @@ def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
     typed = typed_error(outcome, wrapped=not (policy or refusal.retried))
     assert type(typed) is refusal.error
     after = (
-        "A retry tries again." if refusal.retried else "It is not retried, because a retry would fail in the same way."
+        "A retry tries again."
+        if refusal.retried
+        else "The task is not retried, because a retry would fail in the same way."
     )
     for words in ("The crew was not started over connection 'crewai_default' (task 'brief'): ", *refusal.says, after):
         assert words in str(outcome.error)
@@ -799,7 +801,7 @@ def test_a_url_that_is_no_crews_is_that_at_once_and_before_the_kickoff(
     outcome = airflow.task(brief(retries=2, retry_policy=policy)).finish()
     assert outcome.state == "failed"
     assert isinstance(typed_error(outcome, wrapped=policy is None), errors.CrewNotACrew)
-    for words in ("Something answers there, but it is not a crew", "It is not retried"):
+    for words in ("Something answers there, but it is not a crew", "The task is not retried"):
         assert words in str(outcome.error)
     assert (crew.kickoffs, clock.slept) == ([], 0)
 

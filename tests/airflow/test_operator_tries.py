@@ -78,7 +78,7 @@ def test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_wh
         "Nothing was sent now.",
         "clear the task",
         "on_orphaned_kickoff='rerun'",
-        "It is not retried",
+        "The task is not retried",
     ):
         assert words in str(outcome.error)
     assert len(crew.kickoffs) == 1
@@ -446,7 +446,7 @@ def test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself(
     assert outcome.state == "failed"
     assert "A paid run may have started" in str(outcome.error)
     assert "The kickoff was not sent again" in str(outcome.error)
-    assert "It is not retried; clear the task to start another run." in str(outcome.error)
+    assert "The task is not retried; clear it to start another run." in str(outcome.error)
     assert ti.finish().state == "failed"
     assert len(crew.kickoffs) == 1
     ti.clear()
