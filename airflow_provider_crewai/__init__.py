@@ -23,6 +23,7 @@ What authors of Dags import:
     dag_arguments                 can Airflow store what the author wrote?
     ledger_store                  where is the record of a task's run kept?
     xcom                          can the next task be given the answer as it is?
+    metrics                       what is counted about runs?
     failing                       may Airflow retry after this error?
     killed_in_worker              a worker is told to end: what becomes of the run?
     killed_in_triggerer           a trigger is cancelled: what becomes of the run?
@@ -42,6 +43,7 @@ What authors of Dags import:
     aio                           sends for a triggerer: in an event loop, with `aiohttp`
     shell                         what do both do alike?
     lookups                       one look-up for all who ask at the same time
+    summary                       what does a task leave behind about its run?
     journal, messages             what does a person read while a run goes on, and at its end?
 
 `wire` knows the API, and nothing else:

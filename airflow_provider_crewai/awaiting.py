@@ -197,13 +197,15 @@ class AwaitsRun(BaseOperator):
         finally:
             # A kill after this point has no wait to end (3.3.2: listeners and callbacks that take too long).
             self._awaited = None
+        self._leave_behind(ending, wait, client, context)
         return self._conclude(ending, wait, context)
 
     def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
         from airflow_provider_crewai.client.journal import Journal
+        from airflow_provider_crewai.in_airflow.metrics import counting
 
-        journal = Journal(self.log, wait.kickoff_id)
+        journal = counting(Journal(self.log, wait.kickoff_id))
         # Look before deferring: a finished run needs no trigger, and a trigger that fires at once races with Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
         if isinstance(step, Ending):
@@ -318,6 +320,21 @@ class AwaitsRun(BaseOperator):
         self.defer(
             trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=_backstop(wait.deadline)
         )
+
+    def _leave_behind(self, ending: Ending, wait: Wait, client: CrewClient, context: Context) -> None:
+        """Push to XCom what became of the run, and count it: after a failure, too."""
+        from airflow_provider_crewai.client.summary import crew_run
+        from airflow_provider_crewai.in_airflow import metrics
+        from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
+
+        started_at = wait.started_at if self.knows_the_start else None
+        ti = context["ti"]
+        summary = crew_run(ending, crew=client.crew, started_at=started_at, try_number=ti.try_number)
+        try:
+            ti.xcom_push(key=CREW_RUN, value=summary)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the ending matters more
+            self.log.warning("What became of run %s could not be pushed to XCom: %r", wait.kickoff_id, error)
+        metrics.ended(ending, None if started_at is None else ending.at - started_at)
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of

@@ -262,6 +262,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
+        from airflow_provider_crewai.in_airflow import metrics
 
         store = self._store(context)
         if self.durable and not store.durable:
@@ -277,6 +278,7 @@ class CrewKickoffOperator(AwaitsRun):
             self._fail_without_a_run(error, earlier=None if plan else _record(store))
         finally:
             self._beginning = None
+        metrics.begun(adopted=begun.adopted)
         verb = "taken up" if begun.adopted else "started"
         self.log.info("Run %s is %s over %s.", begun.kickoff_id, verb, client.settings)
         if self._killed:

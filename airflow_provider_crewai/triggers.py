@@ -18,6 +18,7 @@ from airflow_provider_crewai.client.watch import Ending, Patience, Watch
 from airflow_provider_crewai.hooks import AsyncCrewHook
 from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
 from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
+from airflow_provider_crewai.in_airflow.metrics import counting
 from airflow_provider_crewai.wire.model import JSONObject
 
 
@@ -112,7 +113,7 @@ class CrewStatusTrigger(BaseTrigger):
             )
         watch = Watch(self.kickoff_id, self.patience, started_at=self.started_at, seen_alive=self.seen_alive)
         async with self._hook as hook:
-            ending = await hook.wait(watch, Journal(self.log, self.kickoff_id))
+            ending = await hook.wait(watch, counting(Journal(self.log, self.kickoff_id)))
         yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
 
     async def on_kill(self) -> None:

@@ -88,6 +88,11 @@ class CrewClient:
             self._outdated = False
         return self._settings
 
+    @property
+    def crew(self) -> str | None:
+        """The crew's base URL, if the connection has been read."""
+        return self._settings.base_url if self._settings else None
+
     def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew takes.
 

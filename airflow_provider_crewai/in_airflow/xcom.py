@@ -35,7 +35,10 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 KICKOFF_ID = "kickoff_id"
 """The key of the XCom in which the operator pushes its run's id."""
 
-RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID})
+CREW_RUN = "crew_run"
+"""The XCom that says what became of the run; see `client.summary`."""
+
+RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN})
 """XComs that the task pushes in any case."""
 
 KEY_LENGTH = 250

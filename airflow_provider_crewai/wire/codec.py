@@ -86,6 +86,9 @@ _MAX_COUNT = 2**53
 _MAX_USAGE = 20
 """How many figures of a run's usage we keep; crewai has seven."""
 
+_MAX_EVENT_TYPES = 60
+"""How many types of events we keep; crewai 1.15 has some fifty."""
+
 
 # ---- requests -------------------------------------------------------------------------------------
 
@@ -299,7 +302,9 @@ def _run(kickoff_id: str, response: Response) -> Run:
         text=_line(body.get("status"), response) if _text(body.get("state")) else None,
         progress=_progress(body, response),
         question=_question(body.get("human_input"), response),
-        usage=_usage(body.get("usage_metrics"), response),
+        usage=_counts(body.get("usage_metrics"), response, _MAX_USAGE),
+        origin=_line(body.get("execution_origin"), response),
+        events=_counts(body.get("events_by_type"), response, _MAX_EVENT_TYPES),
     )
     if not response.whole:
         return run
@@ -372,10 +377,10 @@ def _question(question: JSON, response: Response) -> Question | None:
     return Question(task_id, _line(question.get("message"), response) or "", output)
 
 
-def _usage(usage: JSON, response: Response) -> Mapping[str, int]:
-    if not isinstance(usage, dict):
+def _counts(given: JSON, response: Response, most: int) -> Mapping[str, int]:
+    if not isinstance(given, dict):
         return {}
-    counts = ((_line(key, response), _count(value)) for key, value in islice(usage.items(), _MAX_USAGE))
+    counts = ((_line(key, response), _count(value)) for key, value in islice(given.items(), most))
     return {key: count for key, count in counts if key and count is not None}
 
 

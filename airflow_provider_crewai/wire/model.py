@@ -76,6 +76,9 @@ class Run:
     :param reason: the same in full, printable and without our secrets. It may be megabytes.
     :param result: the answer of a run that succeeded, unchanged.
     :param result_json: the same as JSON, if the deployment gives it.
+    :param usage: token counts, by the API's own names.
+    :param origin: what started the run, in the deployment's word; None up to crewai 1.15.21.
+    :param events: how many events of which type the deployment counted.
     :param remarks: what a person should know about the answer, such as "holds a secret". Each follows "The answer …".
     """
 
@@ -90,6 +93,8 @@ class Run:
     progress: Progress | None = None
     question: Question | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
+    origin: str | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @property

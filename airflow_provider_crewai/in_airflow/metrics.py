@@ -1,0 +1,55 @@
+"""What is counted about runs, for Airflow's metrics (StatsD, OpenTelemetry)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_crewai.client.watch import Ending
+from airflow_provider_crewai.wire.errors import CrewError
+from airflow_provider_crewai.wire.model import Run
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.flows import Observe
+
+BEGUN = "crewai.runs.started"
+ADOPTED = "crewai.runs.taken_up"
+LOOKS = "crewai.looks"
+MISSED_LOOKS = "crewai.looks.failed"
+ENDINGS = "crewai.runs.ended"
+SECONDS = "crewai.runs.seconds"
+TOKENS = "crewai.runs.tokens"
+
+
+def begun(*, adopted: bool) -> None:
+    """Count a run that was started, or taken up."""
+    _stats().incr(ADOPTED if adopted else BEGUN)
+
+
+def ended(ending: Ending, seconds: float | None) -> None:
+    """Count an ending by its kind, and what the run took.
+
+    :param seconds: from the kickoff to the ending, or None if the kickoff is not known.
+    """
+    _stats().incr(f"{ENDINGS}.{ending.verdict}")
+    if ending.run is None or not ending.run.state.is_final:
+        return
+    if seconds is not None:
+        _stats().timing(SECONDS, seconds * 1000)
+    if tokens := ending.run.usage.get("total_tokens"):
+        _stats().incr(TOKENS, tokens)
+
+
+def counting(observe: Observe) -> Observe:
+    """Return an observer that counts each look, and passes it on."""
+
+    def counted(seen: Run | CrewError, now: float) -> None:
+        _stats().incr(MISSED_LOOKS if isinstance(seen, CrewError) else LOOKS)
+        observe(seen, now)
+
+    return counted
+
+
+def _stats() -> Any:
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
