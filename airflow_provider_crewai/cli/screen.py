@@ -40,6 +40,8 @@ class Screen:
         """Write a line as a logger does."""
         self.say(text % values)
 
+    warning = info
+
     def note(self, text: str) -> None:
         """Say something that may repeat. The same text twice in a row is written once."""
         if self._live:

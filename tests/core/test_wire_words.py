@@ -67,7 +67,9 @@ def said_of(seen: Run | CrewError) -> str:
     log = logging.Logger("task")  # noqa: LOG001 - one of its own, so that nothing is left behind
     log.addHandler(logging.StreamHandler(out))
     Journal(log, "run-1")(seen, 0.0)
-    assert len(out.getvalue().splitlines()) == 1, out.getvalue()
+    judged = isinstance(seen, Run) and seen.question is not None and bool(seen.question.output)
+    # What is to be judged may have several lines, and none can be taken for a line of the log's own.
+    assert sum(not line.startswith("    ") for line in out.getvalue().splitlines()) == 1 + judged, out.getvalue()
     watch = Watch("run-1", Patience(unreachable_timeout=0), started_at=0.0)
     step = watch.missed(seen, 1.0, 0.0) if isinstance(seen, CrewError) else watch.saw(seen, 1.0, 0.0)
     ending = watch.cut_short(2.0) if isinstance(step, Again) else step
