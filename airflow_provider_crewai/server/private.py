@@ -1,7 +1,7 @@
-"""Folders and files of this user alone, as ssh wants its keys.
+"""Folders and files for this user alone, as ssh demands for its keys.
 
-What others could have prepared, or could replace, is refused: a mode that is given to what is made says nothing of
-what is found.
+A mode protects only what this process creates. So a file or folder that it finds is refused if other users could have
+prepared it, or could replace it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 
 def folder(path: Path) -> Path:
-    """Return a folder that nobody else can look into or change, made where there is none.
+    """Return a folder that nobody else can read or change. It is created if it is missing.
 
-    One of the user's own that others could only read is closed to them.
+    If others could only read the user's folder, it is closed to them.
 
     :returns: its path, with all links resolved.
-    :raises OSError: it is another user's, or others can write to it or to a folder on the way to it; the message says
-        what to do.
+    :raises OSError: it belongs to another user, or others can write to it or to a folder on the way to it; the message
+        says what to do.
     """
     path = path.absolute()
     with suppress(FileNotFoundError):
-        path.stat()  # fails where links lead round in a circle
+        path.stat()  # fails if links form a circle
     own = path.resolve()
     for step in _way_to(path):
         if step != own:
@@ -44,22 +44,22 @@ def folder(path: Path) -> Path:
 
 
 def opened(file: Path, flags: int) -> int:
-    """Open a file of the user's own; with `os.O_CREAT` it is made, for nobody else. Returns the descriptor.
+    """Open one of the user's files; with `os.O_CREAT` create it, readable by nobody else. Returns the descriptor.
 
-    :raises OSError: it cannot be opened, is a link or no regular file, has another name (a hard link), is another
-        user's, or others can write to it.
+    :raises OSError: it cannot be opened, is a link or not a regular file, has another name (a hard link), belongs to
+        another user, or others can write to it.
     """
     if file.is_symlink():
-        raise OSError(f"{file} is a link, and links are not followed here. Delete it.")
+        raise OSError(f"{file} is a link, and the server follows no links here. Delete it.")
     descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     if fault := _fault(os.fstat(descriptor)):
         os.close(descriptor)
-        raise OSError(f"{file} {fault}. Look where it comes from, then delete it.")
+        raise OSError(f"{file} {fault}. Find out where it comes from, then delete it.")
     return descriptor
 
 
 def file(path: Path) -> Path:
-    """Make a file where there is none, and close one of the user's own that others could only read.
+    """Create a file if it is missing. If others could only read the user's file, close it to them.
 
     :returns: its path.
     :raises OSError: see `opened`.
@@ -73,7 +73,7 @@ def file(path: Path) -> Path:
 
 
 def write(file: Path, text: str) -> None:
-    """Put a text into a file, whole or not at all: under another name until it is (a full disk would cut it off)."""
+    """Write a text into a file, whole or not at all. It has another name until it is whole: the disk may be full."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
@@ -82,7 +82,7 @@ def write(file: Path, text: str) -> None:
 
 
 def _way_to(path: Path) -> Iterator[Path]:
-    """Yield the folders and links that are passed on the way to a path, which need not exist."""
+    """Yield the folders and links on the way to a path. The path need not exist."""
     for step in reversed((path, *path.parents)):
         yield step
         if step.is_symlink():
@@ -93,21 +93,21 @@ def _check_step(step: Path) -> None:
     with suppress(FileNotFoundError):
         found = step.lstat()
         _check_owner(step, found, 0)
-        # A link has no mode of its own; and what is in a sticky folder, such as /tmp, only its owner can replace.
+        # A link has no mode of its own. In a sticky folder, such as /tmp, only the owner of a file can replace it.
         if _others_write(found) and not stat.S_ISLNK(found.st_mode) and not found.st_mode & stat.S_ISVTX:
-            raise _open_to_others(step, found, f"Take that from them: chmod go-w {shlex.quote(str(step))}")
+            raise _open_to_others(step, found, f"Close it to them: chmod go-w {shlex.quote(str(step))}")
 
 
 def _close(own: Path) -> None:
     found = own.lstat()
     _check_owner(own, found)
     if _others_write(found):
-        raise _open_to_others(own, found, f"Look at what is in it, then close it: chmod 700 {shlex.quote(str(own))}")
+        raise _open_to_others(own, found, f"Check what is in it, then close it: chmod 700 {shlex.quote(str(own))}")
     if found.st_mode & _OTHERS:
         own.chmod(0o700)
-        log.warning("%s could be read by other users; now it is closed to them", own)
+        log.warning("other users could read %s; now it is closed to them", own)
     if own.lstat().st_mode & _OTHERS:
-        raise OSError(f"{own} stays open to other users, since its file system keeps no modes. {_ELSEWHERE}")
+        raise OSError(f"{own} stays open to other users, because its file system keeps no modes. {_ELSEWHERE}")
 
 
 def _check_owner(path: Path, found: os.stat_result, *others: int) -> None:
@@ -121,12 +121,12 @@ def _open_to_others(path: Path, found: os.stat_result, cure: str) -> OSError:
 
 def _fault(found: os.stat_result) -> str | None:
     if not stat.S_ISREG(found.st_mode):
-        return "is no regular file"
+        return "is not a regular file"
     if found.st_uid != os.geteuid():
         return f"belongs to {_name(found.st_uid)}"
     if found.st_nlink > 1:
-        return "has another name too (a hard link)"
-    return "can be written to by other users" if _others_write(found) else None
+        return "has a second name (a hard link)"
+    return "can be changed by other users" if _others_write(found) else None
 
 
 def _others_write(found: os.stat_result) -> bool:
@@ -135,9 +135,10 @@ def _others_write(found: os.stat_result) -> bool:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Tell whether nobody else is in a group: Debian and Fedora give each user one, and the umask 002.
+    """Return whether nobody else is in a group. Debian and Fedora give each user such a group, and the umask 002.
 
-    In Airflow's image the user shares root's group, with root alone. Root itself has no need of any of this.
+    In Airflow's image the user is in root's group, alone with root. For root itself no group counts as private: root
+    needs none.
     """
     try:
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())

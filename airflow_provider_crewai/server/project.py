@@ -18,19 +18,20 @@ _NOT_THE_PROJECT = {"__pycache__", "node_modules", "venv", "output", "outputs"}
 
 
 class ProjectError(Exception):
-    """The project's crew cannot be loaded; the message says why."""
+    """The project cannot be loaded; the message says why."""
 
 
 class WarmProcessDied(Exception):
-    """The process that was to start a run died. Whether it has, the run's lock tells."""
+    """The warm process died while it was asked to start a run. The run's lock shows whether it did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Where a crew comes from.
+    """Where a crew or flow comes from.
 
-    :param target: what is loaded: a directory, or `module:attribute`.
-    :param directory: where it is run.
+    :param target: what to load: a directory, or `module:attribute`.
+    :param directory: the working directory of its runs.
+    :param name: what people call it.
     """
 
     target: str
@@ -39,7 +40,7 @@ class Project:
 
     @classmethod
     def named(cls, text: str) -> Project:
-        """Understand the PROJECT argument.
+        """Read the PROJECT argument.
 
         :raises ValueError: it is neither a directory nor `module:attribute`.
         """
@@ -52,14 +53,14 @@ class Project:
         return cls(text, Path.cwd(), text)
 
     def python(self) -> str:
-        """Return the interpreter that has crewai: the project's `.venv`, else this one."""
+        """Return the interpreter that has crewai: that of the project's `.venv`, else this one."""
         own = self.directory / ".venv" / "bin" / "python"
         return str(own) if own.exists() else sys.executable
 
     def fingerprint(self, files: list[str] | None = None) -> int:
-        """Return a number that changes with the files that the project is loaded from.
+        """Return a number that changes when a file changes that the project is loaded from.
 
-        :param files: their paths; None where they are not known, for all that may be.
+        :param files: their paths; None, if they are not known, for all files that may be among them.
         """
         stamps = _stamps_below(self.directory) if files is None else map(_stamp, files)
         return hash(tuple(sorted(stamps)))
@@ -67,15 +68,16 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a project turned out to be.
+    """What a loaded project is.
 
     :param kind: `crew` or `flow`.
-    :param inputs: what `GET /inputs` answers.
-    :param required: the inputs without which a kickoff is refused.
-    :param defaults: the values of inputs that the project brings along.
+    :param name: what the project calls its crew or flow.
+    :param inputs: the names that `GET /inputs` answers.
+    :param required: the inputs without which the server refuses a kickoff.
+    :param defaults: the values of inputs that the project itself brings.
     :param tasks: the crew's tasks, each with `name` and `agent`.
     :param human_input: whether it may ask a human.
-    :param files: paths of what it was loaded from, where there was such a file or not.
+    :param files: paths of the files that it was loaded from, and of files that would be read if they existed.
     """
 
     kind: str
@@ -88,7 +90,10 @@ class Description:
     files: list[str] = field(default_factory=list)
 
     def has_changed_since(self, moment: int) -> bool:
-        """Whether a file changed after a moment, in nanoseconds of the epoch, and not, by a wrong clock, to come."""
+        """Return whether a file changed after a moment. A date in the future, by a wrong clock, does not count.
+
+        :param moment: nanoseconds since the epoch.
+        """
         return any(moment < changed_at <= time.time_ns() for _, changed_at, _ in map(_stamp, self.files))
 
 

@@ -1,4 +1,4 @@
-"""What the database of runs is read as: runs, their steps and their questions."""
+"""Rows of the database of runs: runs, their steps and their questions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from airflow_provider_crewai.wire.model import JSONObject
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run as it stands; its inputs, which may be large, are read by themselves.
+    """One run as it stands, without its inputs, which may be large.
 
-    :param exit: how its last process ended, where its parent saw that.
+    :param status: the sentence that goes with the state, if there is one.
+    :param exit: how its last process ended, if its parent saw that.
     :param lives: how many processes it has had since a human last answered it.
-    :param created_at: epoch second of the kickoff; so are the other times.
+    :param created_at: when it was kicked off, in epoch seconds like the other times.
     :param answer: what the run's process reports, under the API's own keys.
     """
 
@@ -32,10 +33,10 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run as a list shows it: without what may be large.
+    """A run as a list shows it, without anything that may be large.
 
-    :param status: the beginning of its sentence.
-    :param title: its inputs in a line.
+    :param status: the beginning of the sentence that goes with the state.
+    :param title: its inputs in one line.
     """
 
     kickoff_id: str
@@ -49,7 +50,7 @@ class ListedRun:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A crew task or flow method that a run has begun. `output` is what it yielded, or None."""
+    """A crew task or flow method that a run has begun. `output` is its output, or None if there is none yet."""
 
     name: str
     agent: str | None
@@ -60,12 +61,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StoredQuestion:
-    """What a run asks a human.
+    """A question that a run asks a human, as the server reads it.
 
     :param kind: `task` (a crew task with human_input), `flow` (a method with @human_feedback), `ask` (Flow.ask).
-    :param output: what is to be judged.
-    :param options: the outcomes a flow can take, where it names them.
-    :param approved: the answer's verdict, None where it gave none or there is no answer yet.
+    :param output: what the human should judge.
+    :param options: the outcomes that a flow can take, if it names them.
+    :param approved: the answer's verdict; None if it gave none, or there is no answer yet.
     """
 
     question_id: str

@@ -1,6 +1,6 @@
-"""What `POST /resume` understands and answers: the published reference's dialect and the live service's.
+"""The body of `POST /resume`, in the spelling of the published reference or in that of the live service.
 
-No words at all approve, so a body without any, sent by mistake, must not pass for them.
+An empty feedback approves. So a body without any feedback, sent by mistake, is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPELLINGS = {
 class Answer:
     """A human's answer as it came in.
 
-    :param approved: what it says by itself; None leaves that to the text.
+    :param approved: the verdict, if the body holds one; None leaves it to the text.
     """
 
     kickoff_id: str
@@ -32,10 +32,10 @@ class Answer:
 
 
 def read_answer(body: JSONObject, *, strict: bool) -> Answer:
-    """Read the body of a resume, in either spelling.
+    """Read the body of a resume.
 
-    :param strict: as live: only the live spelling is known, and a verdict is not.
-    :raises HTTPException: 422 in the shape of FastAPI, naming the missing fields.
+    :param strict: whether to know only what the live service knows: its own spelling, and no verdict.
+    :raises HTTPException: 422 in the shape of FastAPI, with the missing fields.
     """
     values = {live: body.get(live, None if strict else body.get(other)) for live, other in _SPELLINGS.items()}
     verdict = None if strict else _verdict(body.get("isApprove", body.get("is_approve")))
@@ -46,9 +46,9 @@ def read_answer(body: JSONObject, *, strict: bool) -> Answer:
 
 
 def texts(values: JSONObject) -> dict[str, str]:
-    """Return these fields of a body, which must all be there and be texts.
+    """Return fields of a body, each of which must be a text.
 
-    :raises HTTPException: 422 in the shape of FastAPI, naming those that are not.
+    :raises HTTPException: 422 in the shape of FastAPI, with the fields that are missing or of another type.
     """
     said = {name: value for name, value in values.items() if isinstance(value, str)}
     if missing := values.keys() - said.keys():

@@ -1,7 +1,7 @@
-"""Where runs are kept: one sqlite file, written by the server and by the runs' own processes (`crew_process`).
+"""The store of runs: one sqlite file, which the server and the runs' own processes (`crew_process`) write.
 
-It is the only channel between the two, so either may die and come back. Every change of a state is one guarded
-statement: whoever ends a run first has the last word.
+The two talk through this file alone, so either may die and come back. Each change of a state is one guarded statement:
+the first to end a run decides how it ended.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Runs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # One statement at a time: where one thread of a connection is reading, another one's write is refused at once
-        # if a run's process has written meanwhile (sqlite.org/rescode.html#busy_snapshot).
+        # One statement at a time. While one thread of a connection reads, sqlite refuses a write of another at once if
+        # a run's process has written meanwhile (sqlite.org/rescode.html#busy_snapshot).
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
-        # A crash of the machine may cost the last moments, a crash of a process costs nothing.
+        # If the machine crashes, the last moments may be lost; if a process crashes, nothing is.
         self._db.execute("PRAGMA synchronous=NORMAL")
-        # What is deleted must not stay in the file, since it may be a webhook's password.
+        # Deleted bytes must leave the file: they may be a webhook's password.
         self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(SCHEMA)
         self._catch_up()
@@ -60,17 +60,17 @@ class Runs:
     # ---- read -------------------------------------------------------------------------------------
 
     def get(self, kickoff_id: str) -> StoredRun | None:
-        """Return a run, also by an id that a resume made up for it, or None if there is none."""
+        """Return a run, or None if there is none. An id that a resume made up for it will do, too."""
         rows = self._all(_SELECT + _WHERE_ID, kickoff_id)
         return _stored(rows[0]) if rows else None
 
     def inputs(self, kickoff_id: str) -> JSON:
-        """Return the inputs that a run was kicked off with, or None."""
+        """Return the inputs of a run's kickoff, or None."""
         rows = self._all("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
         return json.loads(rows[0]["request"]).get("inputs") if rows else None
 
     def listed(self, limit: int) -> list[ListedRun]:
-        """Return the runs kicked off last, the newest first, as a list shows them."""
+        """Return the newest runs as a list shows them, the newest first."""
         query = (
             "SELECT kickoff_id, state, substr(status, 1, 1000) AS status, coalesce(title, '') AS title, created_at, "
             "started_at, ended_at FROM runs ORDER BY position DESC LIMIT ?"
@@ -86,16 +86,16 @@ class Runs:
         return [_stored(row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
 
     def steps(self, kickoff_id: str, *, outputs: bool = True) -> list[Step]:
-        """Return what a run has begun, in order.
+        """Return the steps that a run has begun, in order.
 
-        :param outputs: whether to read what they yielded, which may be large.
+        :param outputs: whether to read their outputs, which may be large.
         """
         output = "output" if outputs else "NULL AS output"
         query = f"SELECT name, agent, started_at, ended_at, {output} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
         return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
 
     def questions(self, kickoff_id: str) -> list[StoredQuestion]:
-        """Return what a run has asked, the newest last."""
+        """Return a run's questions, the newest last."""
         query = (
             "SELECT question_id, kickoff_id, kind, message, output, asked_at, feedback, answered_at, options, approved "
             "FROM questions WHERE kickoff_id = ? ORDER BY asked_at"
@@ -111,25 +111,25 @@ class Runs:
     # ---- change -----------------------------------------------------------------------------------
 
     def add(self, request: JSONObject) -> str:
-        """Keep a new run, PENDING behind those that wait already.
+        """Keep a new run, PENDING behind the runs that wait already.
 
-        The webhooks that it asks for, which may hold passwords, are kept apart, until the run has ended.
+        Its webhooks may hold passwords. They are kept in a table of their own, and deleted when the run ends.
 
         :param request: the kickoff's body.
         :returns: the new `kickoff_id`.
         """
         kickoff_id = str(uuid.uuid4())
         rest, webhooks = _parted(request)
+        query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
+        values = (kickoff_id, json.dumps(rest), time.time(), storable(title(request.get("inputs"))))
         with self._at_once():
             if webhooks:
                 self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
-            query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
-            values = (kickoff_id, json.dumps(rest), time.time(), storable(title(request.get("inputs"))))
             self._db.execute(query, values)
         return kickoff_id
 
     def claimable(self, slots: int) -> bool:
-        """Whether a run waits and a slot is free."""
+        """Return whether a run waits and a slot is free."""
         query = (
             "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'PENDING') "  # noqa: S608 - constants
             f"AND (SELECT count(*) FROM runs WHERE state IN {_UNDER_WAY}) < ?"
@@ -137,14 +137,19 @@ class Runs:
         return bool(self._all(query, slots)[0][0])
 
     def hold(self, status: str | None) -> bool:
-        """Say why the runs that wait are not started, or no more; False if that has been said of all of them."""
+        """Give all waiting runs the sentence that says why they do not start.
+
+        :param status: the sentence; None deletes it.
+        :returns: False if all of them have it already.
+        """
         query = "UPDATE runs SET status = ?1 WHERE state = 'PENDING' AND status IS NOT ?1"
         return self._change(query, status) > 0
 
     def claim(self, slots: int) -> str | None:
-        """Mark the run that waits longest as STARTED and return its id; None if none waits or no slot is free.
+        """Mark the run that has waited longest as STARTED.
 
-        A run that waits for a human takes no slot.
+        :param slots: how many runs may be under way at once. A run that waits for a human takes no slot.
+        :returns: its id; None if no run waits or no slot is free.
         """
         query = (
             "UPDATE runs SET state = 'STARTED', status = NULL, exit = NULL, lives = lives + 1, "  # noqa: S608 - constants
@@ -156,7 +161,7 @@ class Runs:
         return rows[0][0] if rows else None
 
     def set_pid(self, kickoff_id: str, pid: int) -> None:
-        """Note the process of a run, which notes it too: whoever started it may have died."""
+        """Note a run's process. The process notes itself too, because the server may die in between."""
         self._change("UPDATE runs SET pid = ? WHERE kickoff_id = ?", pid, kickoff_id)
 
     def end(self, kickoff_id: str, state: str, status: str) -> bool:
@@ -170,9 +175,11 @@ class Runs:
         return self._change(query, state, status, time.time(), kickoff_id) == 1
 
     def requeue(self, kickoff_id: str, *states: str) -> bool:
-        """Let a run whose process is gone wait for another one, if it is in one of these states.
+        """Let a run whose process is gone wait for a new one, if it is in one of these states.
 
-        One that a human has answered has all its lives again.
+        A run that a human has answered gets all its lives back.
+
+        :returns: whether it was in one of these states.
         """
         marks = ", ".join("?" * len(states))
         query = (
@@ -182,7 +189,7 @@ class Runs:
         return self._change(query, kickoff_id, *states) == 1
 
     def put_back(self, kickoff_id: str) -> None:
-        """Let a run that was claimed wait again: it has had no process, which costs it no life."""
+        """Let a claimed run wait again. It got no process, so this costs it no life."""
         query = (
             "UPDATE runs SET state = 'PENDING', lives = lives - 1, "
             "started_at = CASE lives WHEN 1 THEN NULL ELSE started_at END WHERE kickoff_id = ? AND state = 'STARTED'"
@@ -190,7 +197,10 @@ class Runs:
         self._change(query, kickoff_id)
 
     def answer(self, question_id: str, feedback: str, *, approved: bool | None) -> bool:
-        """Keep a human's answer. The first one counts: False if there is one already, or the run has ended."""
+        """Keep a human's answer. The first answer counts.
+
+        :returns: False if the question has an answer already, or the run has ended.
+        """
         going_on = f"SELECT 1 FROM runs WHERE kickoff_id = questions.kickoff_id AND state IN {_OPEN}"  # noqa: S608 - constants
         query = (
             "UPDATE questions SET feedback = ?, approved = ?, answered_at = ? "  # noqa: S608 - constants
@@ -202,7 +212,7 @@ class Runs:
     def alias(self, kickoff_id: str) -> str:
         """Make up another id for a run, as the live service does on each resume."""
         alias = str(uuid.uuid4())
-        # Of the run itself, where the id that was resumed is such a one, too.
+        # The resumed id may itself be made up; the new one leads to the run directly.
         query = (
             "INSERT INTO aliases (alias, kickoff_id) "
             "VALUES (?1, coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?2), ?2))"
@@ -215,19 +225,19 @@ class Runs:
         return [row[0] for row in self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", moment)]
 
     def forget(self, kickoff_ids: list[str]) -> None:
-        """Delete runs, each with all that is kept of it, or none of them."""
+        """Delete runs with everything that is kept of them: all of them, or none."""
         ids = [(kickoff_id,) for kickoff_id in kickoff_ids]
         with self._at_once():
             for table in TABLES:
                 self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
 
     def tidy_up(self) -> None:
-        """Empty the database's log, which still holds what was deleted, unless somebody is at work on it just now."""
+        """Empty the database's log, which still holds deleted bytes. Does nothing while somebody else uses it."""
         with closing(sqlite3.connect(self.path, timeout=0.1)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _catch_up(self) -> None:
-        # Earlier versions kept the whole request, and no title.
+        # Earlier versions of the server kept the whole request in one column, and no title.
         if "title" not in {row["name"] for row in self._all("PRAGMA table_info(runs)")}:
             self._db.execute("ALTER TABLE runs ADD COLUMN title TEXT")
         for row in self._all("SELECT kickoff_id FROM runs WHERE title IS NULL"):
@@ -258,7 +268,7 @@ class Runs:
             return self._db.execute(query, [storable(value) for value in values]).rowcount
 
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
-        # All rows at once, since a statement commits only when it has been read out.
+        # All rows at once: a statement commits only when all its rows are read.
         with self._lock:
             return self._db.execute(query, [storable(value) for value in values]).fetchall()
 

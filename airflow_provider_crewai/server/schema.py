@@ -1,4 +1,4 @@
-"""The tables of the database of runs. The server and the runs' processes both write them."""
+"""The tables of the database of runs. Both the server and the runs' processes write them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BEGIN DELETE FROM wishes WHERE kickoff_id = NEW.kickoff_id; END;
 """  # noqa: S608 - a constant
 
 SCHEMA = _TABLES + _TRIGGER
-"""What creates them, each where it is missing."""
+"""Creates the tables that are missing."""
 
 TABLES = ("steps", "questions", "aliases", "outbox", "wishes", "runs")
-"""Names of the tables with rows of a run. The run itself comes last."""
+"""The tables that hold rows of a run, the run itself last."""

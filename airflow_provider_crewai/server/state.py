@@ -1,4 +1,4 @@
-"""The state directory: where it is, whose it is, and the token and the port kept in it."""
+"""The state directory: where it is, which server holds it, and the token and the port that it keeps."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LONGEST = 4096
 
 
 def default_directory(project: Project) -> Path:
-    """Return the state directory of a project: outside its sources, one per project.
+    """Return the state directory of a project: one per project, outside the project's files.
 
-    :raises OSError: the user has no home.
+    :raises OSError: the user has no home directory.
     """
     digest = hashlib.sha256(f"{project.directory}\0{project.target}".encode()).hexdigest()[:8]
     return _home() / "airflow-provider-crewai" / f"{project.name.replace(':', '.')}-{digest}"
 
 
 def _home() -> Path:
-    # A relative path there is invalid, and ignored (XDG Base Directory Specification 0.8).
+    # XDG_STATE_HOME must be absolute, else it is ignored (XDG Base Directory Specification 0.8).
     given = Path(os.environ.get("XDG_STATE_HOME", ""))
     try:
         home = given if given.is_absolute() else Path.home() / ".local" / "state"
@@ -38,7 +38,7 @@ def _home() -> Path:
 
 
 def occupy(directory: Path) -> Path:
-    """Hold the state directory until this process ends; it is made where there is none.
+    """Hold the state directory until this process ends. It is created if it is missing.
 
     :returns: its path, with all links resolved.
     :raises OSError: another server holds it, or it is not this user's alone.
@@ -49,14 +49,14 @@ def occupy(directory: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise OSError(f"another server is at work on the state directory {directory}") from None
+        raise OSError(f"another server uses the state directory {directory}") from None
     return directory
 
 
 def kept_token(file: Path) -> str:
-    """Return the token kept in a file that only its owner can read; a new one where there is none.
+    """Return the token that a file keeps, for its owner alone. If there is no file, create it with a new token.
 
-    :raises OSError: others can read it, or it cannot be read.
+    :raises OSError: others can read the file, or it cannot be read.
     """
     kept, mode = _kept(file)
     if not kept:
@@ -68,9 +68,9 @@ def kept_token(file: Path) -> str:
 
 
 def kept_port(file: Path) -> int:
-    """Return the port kept in a file; 0, which stands for any, where there is none.
+    """Return the port that a file keeps; 0, for any port, if there is no file or no valid port in it.
 
-    :raises OSError: it cannot be read.
+    :raises OSError: the file cannot be read.
     """
     kept, _ = _kept(file)
     port = int(kept) if kept.isdecimal() and len(kept) <= len(str(LAST_PORT)) else 0

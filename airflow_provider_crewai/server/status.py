@@ -1,4 +1,4 @@
-"""What `GET /status/{kickoff_id}` answers, in the shapes seen live."""
+"""The answer to `GET /status/{kickoff_id}`, in the shapes seen live."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Inva
 def status_of(run: StoredRun, steps: list[Step], question: StoredQuestion | None) -> JSONObject:
     """Return the answer for a run.
 
-    :param question: what it waits to be told; shown under a key of our own, `human_input`, since without a webhook
-        nobody else would know the `task_id` that a resume must name.
+    :param question: the question that it waits for. It is shown under a key of our own, `human_input`: without a
+        webhook nobody would know the `task_id` that a resume must name.
     """
     body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state), **_NULLS}
     body |= {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
@@ -53,20 +53,24 @@ def progress_of(run: StoredRun, steps: list[Step]) -> JSONObject | None:
     if "unit" not in run.answer or run.started_at is None:
         return None
     total, completed = run.answer.get("total"), sum(step.ended_at is not None for step in steps)
-    current = next((step for step in reversed(steps) if step.ended_at is None), None)
+    remaining = total - completed if isinstance(total, int) else None
+    counts: JSONObject = {"unit": run.answer["unit"], "completed": completed, "total": total, "remaining": remaining}
+    return counts | _current(run, steps) | _times(run, run.started_at, steps)
+
+
+def _current(run: StoredRun, steps: list[Step]) -> JSONObject:
+    unfinished = [step for step in steps if step.ended_at is None] if run.state not in FINAL else []
+    current = unfinished[-1] if unfinished else None
+    return {"current": current.name if current else None, "current_agent": current.agent if current else None}
+
+
+def _times(run: StoredRun, started: float, steps: list[Step]) -> JSONObject:
     moments = [moment for step in steps for moment in (step.started_at, step.ended_at) if moment]
-    updated = run.ended_at or max([run.started_at, *moments])
-    going = current if run.state not in FINAL else None
+    updated = run.ended_at or max([started, *moments])
     return {
-        "unit": run.answer["unit"],
-        "completed": completed,
-        "total": total,
-        "remaining": total - completed if isinstance(total, int) else None,
-        "current": going.name if going else None,
-        "current_agent": going.agent if going else None,
-        "started_at": _utc(run.started_at),
+        "started_at": _utc(started),
         "updated_at": _utc(updated),
-        "duration_seconds": round(updated - run.started_at, 3),
+        "duration_seconds": round(updated - started, 3),
     }
 
 

@@ -1,4 +1,4 @@
-"""The server's end of the warm process (`crew_process`): started, asked, and replaced when files change."""
+"""The server's end of the warm process (`crew_process`): starts it, asks it, and replaces it when files change."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
 from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
 
 FAILURE_HOLDS = 5.0
-"""Seconds for which a project that could not be loaded is not tried again, unless its files change."""
+"""Seconds to wait after a failed load before the next try, unless the project's files change."""
 
 START_WITHIN = 30.0
-"""Seconds that the warm process, which has but to fork, may take to start a run."""
+"""Seconds that the warm process may take to start a run. It only has to fork."""
 
 _TOP = Path(__file__).with_name("crew_process") / "__main__.py"
 
-# Without these the first kickoff waits 15 seconds for hosts that a local run has no business with.
+# Without these the first kickoff waits 15 seconds for hosts that a local run does not need.
 _QUIET = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_DISABLE_VERSION_CHECK": "true",
@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 
 
 class WarmProcess:
-    """The project as it is on disk now, warm.
+    """The project as it is on disk now, loaded in a process that waits to start runs.
 
-    :param project: where the crew comes from.
+    :param project: where the crew or flow comes from.
     :param python: the interpreter that has crewai.
-    :param settings: what its processes need to know.
-    :param umask: what the files that a crew makes are masked with.
+    :param settings: what the warm process and the runs need to know.
+    :param umask: the umask of the files that a crew creates.
     """
 
     def __init__(self, project: Project, python: str, settings: RunSettings, umask: int) -> None:
@@ -63,7 +63,7 @@ class WarmProcess:
         self._closed = False
 
     def description(self) -> Description:
-        """Say what the project is, loading it first where it is not loaded or its files have changed.
+        """Describe the project. Loads it first if it is not loaded, or its files have changed.
 
         :raises ProjectError: it cannot be loaded.
         """
@@ -73,7 +73,7 @@ class WarmProcess:
             return self._ready()
 
     def make_ready(self) -> None:
-        """Load the project where it is not loaded, or its files have changed since it was.
+        """Load the project if it is not loaded, or its files have changed since.
 
         :raises ProjectError: it cannot be loaded.
         """
@@ -83,10 +83,11 @@ class WarmProcess:
             self._ready()
 
     def start(self, kickoff_id: str) -> int:
-        """Start the process of a run, which holds its lock from the first moment. Returns its pid.
+        """Start the process of a run. It holds the run's lock from the first moment.
 
+        :returns: its pid.
         :raises ProjectError: the project cannot be loaded, or no process can be started.
-        :raises WarmProcessDied: no answer came.
+        :raises WarmProcessDied: the warm process did not answer.
         """
         with self._lock:
             self._ready()
@@ -97,9 +98,9 @@ class WarmProcess:
         return pid
 
     def close(self) -> None:
-        """Let the warm process go, for good: it ends when its runs have ended, and at once while it loads.
+        """Let the warm process go for good. It ends when its runs have ended, or at once if it is still loading.
 
-        Takes no lock, since whoever holds it may wait for a project that never finishes loading.
+        Takes no lock: another thread may hold it and wait for a project that never finishes loading.
         """
         self._closed = True
         process = self._process
@@ -112,7 +113,7 @@ class WarmProcess:
     def _let_go(self) -> None:
         process, self._process, self._description, self._failure = self._process, None, None, None
         if process and process.stdin and process.stdout:
-            with suppress(OSError):  # what could not be written before it died
+            with suppress(OSError):  # flushes what could not be written before the process died
                 process.stdin.close()
             process.stdout.close()
 
@@ -126,39 +127,43 @@ class WarmProcess:
 
     def _load(self) -> Description:
         began = time.time_ns()
-        try:
-            self._process = process = self._open()
-            if self._closed:  # by who looked for a process a moment too early
-                _kill(process)
-            said = _hear(process)
-        except WarmProcessDied as error:
-            said = {"error": f"{error}; see {self._settings.folder('warm') / 'log'}"}
-        except OSError as error:
-            said = {"error": f"{type(error).__name__}: {error}"}
+        said = self._started()
         if "error" in said:
-            self._let_go()
-            self._files, self._loaded_from = None, self._project.fingerprint()
-            self._failed_at = time.monotonic()
-            self._failure = ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {said['error']}")
-            raise self._failure
+            raise self._failed(said["error"])
         description = Description(**said)
         self._files = description.files
-        # What changed while it was read may have been read before that.
+        # A file that changed while the project was loaded may have been read before that.
         is_old = description.has_changed_since(began)
         self._loaded_from = None if is_old else self._project.fingerprint(self._files)
         return description
 
+    def _started(self) -> dict[str, Any]:
+        """Start the process. Returns what it says about the project, or an `error`."""
+        try:
+            self._process = process = self._open()
+            if self._closed:  # `close` came a moment earlier and found no process
+                _kill(process)
+            return _hear(process)
+        except WarmProcessDied as error:
+            return {"error": f"{error}; see {self._settings.folder('warm') / 'log'}"}
+        except OSError as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _failed(self, why: str) -> ProjectError:
+        self._let_go()
+        self._files, self._loaded_from = None, self._project.fingerprint()
+        self._failed_at = time.monotonic()
+        self._failure = ProjectError(f"{self._project.name} cannot be loaded by {self._python}: {why}")
+        return self._failure
+
     def _open(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | _QUIET
-        environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools have no use for it
         folder = self._settings.folder("warm")
-        environment["CREWAI_STORAGE_DIR"] = str(folder / "storage")
         with os.fdopen(private.opened(folder / "log", os.O_WRONLY | os.O_CREAT), "wb") as output:
             output.truncate()
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
                 [self._python, str(_TOP), "warm", self._settings.to_json()],
                 cwd=self._project.directory,
-                env=environment,
+                env=_environment(folder),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -176,8 +181,14 @@ class WarmProcess:
         except OSError as error:
             raise WarmProcessDied(str(error)) from error
         if not _speaks_within(process, START_WITHIN):
-            _kill(process)  # what it would say later would be taken for the answer to another question
+            _kill(process)  # a late answer would be taken for the answer to the next question
         return _hear(process)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    environment = os.environ | _QUIET | {"CREWAI_STORAGE_DIR": str(folder / "storage")}
+    environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools do not need it
+    return environment
 
 
 def _speaks_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -197,6 +208,6 @@ def _hear(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    # With its group, of which the process that describes the project is. Runs have groups of their own.
-    with suppress(ProcessLookupError, PermissionError):  # the latter is macOS's word for a group of the dead
+    # With its group, which the process that describes the project belongs to. Runs have groups of their own.
+    with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group of dead processes
         os.killpg(process.pid, signal.SIGKILL)

@@ -58,7 +58,7 @@ def test_what_is_no_project_is_refused(project: str, tmp_path: Path) -> None:
 
 def test_a_state_directory_has_one_server(start_plain: Start) -> None:
     state = start_plain().state
-    assert f"another server is at work on the state directory {state}" in refusal(str(EXAMPLE), "--state", str(state))
+    assert f"another server uses the state directory {state}" in refusal(str(EXAMPLE), "--state", str(state))
 
 
 def test_a_port_that_is_taken_is_refused(start_plain: Start, tmp_path: Path) -> None:
