@@ -403,7 +403,7 @@ ERRORS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "two places": (
         {"src__a__crew__py": CREW, "src__b__crew__py": CREW},
         ".",
-        ["LookupError: {here} has more than one crew or flow: src/a/crew.py, src/b/crew.py; name one as module:attribute"],
+        ["LookupError: {here} has more than one crew or flow: src/a/crew.py, src/b/crew.py. Name one as module:attribute"],
     ),
     "two kinds": ({"crew__py": CREW, "flow__yaml": FLOW_YAML}, ".", ["more than one crew or flow: crew.py, flow.yaml"]),
     "two crews": ({"crew__py": CREW + CREW.replace("Tiny", "Other")}, ".", ["{here}/crew.py has more than one crew: Tiny, Other", "crew:Tiny"]),
@@ -415,11 +415,11 @@ ERRORS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "a package that is missing": (
         {"crew__py": "import not_there"},
         ".",
-        ["ModuleNotFoundError: No module named 'not_there', which crew needs: ", "python", "install it there"],
+        ["ModuleNotFoundError: No module named 'not_there', which crew needs: ", "python", "Install it there"],
     ),
     "a module that is missing": ({}, "not_there:crew", ["ModuleNotFoundError: No module named 'not_there': ", "in {here}"]),
-    "an attribute that is missing": ({"things__py": THINGS}, "things:other", ["LookupError: {here}/things.py has no other; its crews and flows: Tiny"]),
-    "an attribute that is something else": ({"things__py": "x = 1"}, "things:x", ["LookupError: x is a int: neither a crew, nor a flow"]),
+    "an attribute that is missing": ({"things__py": THINGS}, "things:other", ["LookupError: {here}/things.py has no other. Its crews and flows: Tiny"]),
+    "an attribute that is something else": ({"things__py": "x = 1"}, "things:x", ["LookupError: x is a int: neither a crew, a flow, nor a function"]),
     "a target that is nothing": ({}, "not-there", ["LookupError: 'not-there' is neither a directory in {here} nor module:attribute"]),
     "no TOML": ({"pyproject__toml": "["}, ".", ["LookupError: {here}/pyproject.toml is not TOML: "]),
     "another type": ({"pyproject__toml": pyproject("tool")}, ".", ["LookupError: {here}/pyproject.toml: [tool.crewai] type is 'tool'"]),

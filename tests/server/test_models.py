@@ -603,7 +603,7 @@ def advised(crew_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("no package", 'uv add "crewai[anthropic]"'),
         ("no litellm", "needs LiteLLM"),
         ("refused key", "does not accept the key"),
-        ("no endpoint", "Nothing answers where the model should be"),
+        ("no endpoint", "The model's endpoint does not answer"),
         ("no model", "The endpoint has no model gpt-4o: name one that it has"),
     ],
 )

@@ -1,6 +1,6 @@
-"""What runs in the interpreter that has crewai: the warm process, and each run.
+"""The programs for the interpreter that has crewai: the warm process, and each run.
 
-Only the standard library and crewai may be imported here: that interpreter knows nothing of Airflow or this package,
-and may be Python 3.10. The package is imported by the name `crew_process` alone, so that it shadows nothing of the
-project's; its modules import each other relatively.
+Modules here may import only the standard library and crewai: that interpreter has neither Airflow nor this package,
+and may be Python 3.10. There the package is imported as plain `crew_process`, so that it hides no module of the
+project, and its modules import each other relatively.
 """

@@ -1,9 +1,9 @@
-"""Run by path with the interpreter that has crewai.
+"""The program that the server starts by path, with the interpreter that has crewai.
 
     __main__.py warm SETTINGS                the warm process: describes the project, forks a process for each run
-    __main__.py run SETTINGS KICKOFF_ID LOCK one run, loaded anew: where the warm process cannot fork safely
+    __main__.py run SETTINGS KICKOFF_ID LOCK one run that loads the project anew, if the warm process cannot fork safely
 
-SETTINGS is a JSON object, see `run_settings.RunSettings`. LOCK is the descriptor of the run's lock, which it inherits.
+SETTINGS is a JSON object, see `run_settings.RunSettings`. LOCK is the inherited descriptor of the run's lock.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 
 def main(command: str, settings: str, *rest: str) -> int:
-    """Do what is asked; returns the process's exit code."""
-    # Python put this folder first on the path, where its modules would shadow the project's.
+    """Do what the command says. Returns the process's exit code."""
+    # Python has put this folder first on the path, where its modules would hide the project's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     importlib.import_module("crew_process")
     del sys.path[0]

@@ -1,4 +1,4 @@
-"""A crew's run: its tasks told of as they go, and taken up where an earlier process of the run has died."""
+"""A crew's run: reports its tasks as they go, and resumes where an earlier process of the run died."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from .report import AskedQuestion, Report
 
 
 def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
-    """Kick a crew off, or on from its finished tasks, and write down what it answers.
+    """Kick a crew off, or resume it after its finished tasks, and report its result.
 
     :raises BaseException: whatever the crew raises.
     """
     positions = {str(task.id): position for position, task in enumerate(crew.tasks)}
     humans = Humans(report, positions, hooks.human_input)
     set_provider(humans)
-    _go_on_from(crew, report, humans)
+    _resume(crew, report, humans)
     listen_to_crew(report, positions, hooks)
     report.running("task", len(crew.tasks))
-    crew.stream = False  # a streaming crew answers with chunks: what is wanted is the result
+    crew.stream = False  # a streaming crew returns chunks instead of its result
     output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
+    _report_success(output, report, hooks)
+
+
+def _report_success(output: Any, report: Report, hooks: Webhooks) -> None:
     usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
     report.succeeded(
         lambda: hooks.crew(output.raw, result_json, usage),
@@ -35,24 +39,28 @@ def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None
     )
 
 
-def _go_on_from(crew: Any, report: Report, humans: Humans) -> None:
-    """Where an earlier process of this run died: skip what it finished, and heed what a human said meanwhile."""
+def _resume(crew: Any, report: Report, humans: Humans) -> None:
+    """Skip the tasks that an earlier process of this run finished, and heed a human's answer that came meanwhile."""
     finished = report.finished_steps()
     asked = report.last_question()
     if asked and asked.is_answered and asked.step not in finished:
         if approves(asked):
-            task = crew.tasks[asked.step]
-            finished[asked.step] = output = _approved_output(task, asked)
-            report.step_ended(asked.step, name_of(task), agent_of(task), time.time(), output)
+            finished[asked.step] = _finish(crew.tasks[asked.step], asked, report)
         else:
             humans.go_on_from(asked)
     for position, task in enumerate(crew.tasks):
         if position in finished:
             task.output = _output_of(task, finished[position])
     if finished:
-        # crewai's own mark of a crew that was restored: it begins with the first task that has no output
+        # crewai's own mark of a restored crew, which begins with the first task that has no output
         # (`Crew._get_execution_start_index`, 1.15.2 to 1.15.30).
         crew.checkpoint_kickoff_event_id = report.kickoff_id
+
+
+def _finish(task: Any, asked: AskedQuestion, report: Report) -> dict[str, Any]:
+    output = _approved_output(task, asked)
+    report.step_ended(asked.step, name_of(task), agent_of(task), time.time(), output)
+    return output
 
 
 def _output_of(task: Any, kept: dict[str, Any]) -> Any:

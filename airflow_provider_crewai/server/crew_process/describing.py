@@ -1,4 +1,4 @@
-"""What a project's crew or flow asks for and does, for whoever starts it."""
+"""Describes a project's crew or flow for whoever starts it: its inputs, its tasks, whether it asks a human."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from .loading import Loaded, kind_of
 
-# What crewai fills in (utilities/string_utils.py). `fetch_inputs` also lists what merely stands in braces.
+# The names that crewai fills in (utilities/string_utils.py). `fetch_inputs` also lists other text in braces.
 _FILLED_IN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
-    """Build the crew or flow once, and say what a kickoff may bring, what it must, and what will happen.
+    """Build the crew or flow once, and describe it.
 
-    Starts threads of crewai's: for a process that is thrown away.
+    This starts threads of crewai, so call it in a process that ends afterwards.
 
-    :returns: JSON: `kind`; `name`; `inputs`, the names as a deployment answers them; `required`, those without which it
-        refuses a kickoff; `defaults`; `tasks`, each with a `name`, null if the author gave none, and an `agent`, null
-        for a flow's methods; `human_input`, whether a human may be asked.
-    :raises Exception: whatever building raises, such as crewai's ImportError where the key of a model is missing.
+    :returns: JSON: `kind`; `name`; `inputs`, the names as a deployment answers them; `required`, the inputs without
+        which a kickoff is refused; `defaults`; `tasks`, each with a `name`, null if the author gave none, and an
+        `agent`, null for a flow's methods; `human_input`, whether it may ask a human.
+    :raises Exception: whatever building raises, such as crewai's ImportError if the key of a model is missing.
     """
     made = loaded.make()
     kind = kind_of(made)
@@ -40,7 +40,7 @@ def _describe_crew(crew: Any, defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_flow(flow: Any) -> dict[str, Any]:
-    # crewai's own command line reads the methods there (crewai_cli/run_declarative_flow.py).
+    # crewai's own command line reads the methods in the same place (crewai_cli/run_declarative_flow.py).
     methods = flow._definition.methods  # noqa: SLF001
     return {
         "inputs": _fields(flow.state),
@@ -51,8 +51,8 @@ def _describe_flow(flow: Any) -> dict[str, Any]:
 
 
 def _fields(state: Any) -> list[str]:
-    # Observed live: the fields in the model's own order, an id only if the model declares one. crewai adds its own to
-    # every state.
+    # Seen live: the fields in the model's own order, and an id only if the model declares one. crewai adds its own id
+    # to every state.
     if isinstance(state, dict):
         return [name for name in state if name != "id"]
     crewais = importlib.import_module("crewai.flow.flow").FlowState

@@ -1,7 +1,7 @@
-"""Webhooks of a run: which of its events become which requests, in the bodies that deployments send.
+"""Webhooks of a run: turns its events into requests, with the bodies that deployments send.
 
-The bodies follow CrewAI's guides "Webhook Automation", "Webhook Streaming" and "Flow HITL Management", and where
-deployments were seen to differ (crewai 1.15.22, October 2026), the deployments.
+The bodies follow CrewAI's guides "Webhook Automation", "Webhook Streaming" and "Flow HITL Management". Where live
+deployments differ from the guides (crewai 1.15.22, October 2026), the bodies follow the deployments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Send = Callable[[str, "dict[str, str]", "dict[str, Any]"], None]
 """Takes a URL, headers and a body, which is plain JSON."""
 
 SIGNED = {"X-Signature": "sha256"}
-"""Headers that ask whoever delivers to sign: the key is the server's, and the time is that of the delivery."""
+"""Headers that ask the outbox to sign a request when it delivers it, with the server's key."""
 
 _BATCH = 20
 _BATCH_SECONDS = 2.0
@@ -44,13 +44,13 @@ class _Target:
 
 
 class Webhooks:
-    """The webhooks that a kickoff asked for. What it did not ask for is not sent.
+    """The webhooks that a kickoff asked for, and no others.
 
-    Events arrive on threads of crewai's: every method may be called from any thread.
+    Events arrive on threads of crewai, so each method may be called from any thread.
 
     :param kickoff_id: the run.
     :param request: the kickoff's body.
-    :param send: takes each request; it is called from several threads.
+    :param send: takes each request, from several threads.
     """
 
     def __init__(self, kickoff_id: str, request: Mapping[str, Any], send: Send) -> None:
@@ -82,7 +82,7 @@ class Webhooks:
                 bus.register_handler(kind, self._happened)
 
     def flush(self) -> None:
-        """Send what has happened but is still on its way. To be called when the run has ended, whatever its end."""
+        """Send the events that are still on their way. Call it when the run has ended, however it ended."""
         if self._bus:
             self._bus.flush()
         if self._stream:
@@ -91,21 +91,21 @@ class Webhooks:
     # ---- the requests -----------------------------------------------------------------------------
 
     def task(self, output: Any) -> None:
-        """Say that a crew task is done. `listen` sees to it.
+        """Report a finished crew task. `listen` calls this for each.
 
         :param output: crewai's `TaskOutput`.
         """
         self._post(self._task, task_fields(output) | self._signature())
 
     def step(self, fields: Mapping[str, Any]) -> None:
-        """Say that a tool was used. `listen` sees to it.
+        """Report the use of a tool. `listen` calls this for each.
 
-        :param fields: what `step_fields` says of it.
+        :param fields: the fields from `step_fields`.
         """
         self._post(self._step, {**fields, **self._signature()})
 
     def crew(self, result: str, result_json: Any, token_usage: Any) -> None:
-        """Say that the run has succeeded; nothing is sent of another end.
+        """Report that the run has succeeded. Deployments report no other ending.
 
         :param token_usage: crewai's `UsageMetrics` or its fields.
         """
@@ -113,37 +113,32 @@ class Webhooks:
         self._post(self._crew, {"kickoff_id": self._kickoff_id, **answer, "meta": self._meta})
 
     def human_input(self, question_id: str, task_output: str) -> None:
-        """Say that a crew task waits for a human.
+        """Report that a crew task waits for a human.
 
-        :param question_id: the id that the answer has to name.
-        :param task_output: what the human is asked about.
+        :param question_id: the id that the answer must hold.
+        :param task_output: the output that the human should judge.
         """
         ids = {"kickoff_id": self._kickoff_id, "execution_id": self._kickoff_id, "task_id": question_id}
         self._post(self._human, {**ids, "task_output": task_output, "meta": self._meta})
 
     def flow_feedback(self, question_id: str, context: Any, state: Any, deployment: str, callback_url: str) -> None:
-        """Say that a flow waits for a human, to the webhook for human input, signed.
+        """Report that a flow waits for a human, in a signed request to the webhook for human input.
 
         :param question_id: the id of the request for feedback.
         :param context: crewai's `PendingFeedbackContext`.
         :param state: the flow's state.
         :param deployment: the name of the project.
-        :param callback_url: where the answer `{"feedback", "source"}` is to be posted.
+        :param callback_url: the URL that takes the answer `{"feedback", "source"}`.
         """
         request = {
             "id": question_id,
             "flow_id": self._kickoff_id,
-            "method_name": context.method_name,
-            "message": context.message,
-            "emit_options": context.emit or [],
             "state": state,
-            "metadata": context.metadata,
             "created_at": _utc(datetime.now(timezone.utc)),  # noqa: UP017 - Python 3.10 has no datetime.UTC
-            "output": context.method_output,
         }
         body = {
             "event": "new_request",
-            "request": _plain(request),
+            "request": _plain(request | _feedback_fields(context)),
             "deployment": {"id": None, "name": deployment, "organization_id": None},
             "callback_url": callback_url,
             "assigned_to_email": None,
@@ -172,8 +167,18 @@ class Webhooks:
             self._stream.add(event)
 
 
+def _feedback_fields(context: Any) -> dict[str, Any]:
+    return {
+        "method_name": context.method_name,
+        "message": context.message,
+        "emit_options": context.emit or [],
+        "metadata": context.metadata,
+        "output": context.method_output,
+    }
+
+
 def task_fields(output: Any) -> dict[str, Any]:
-    """Return what is said of a crew task that is done, without the run's own keys.
+    """Return what a webhook says of a finished crew task, without the run's own keys.
 
     :param output: crewai's `TaskOutput`.
     """
@@ -189,16 +194,16 @@ def task_fields(output: Any) -> dict[str, Any]:
 
 
 def step_fields(source: Any, event: Any) -> dict[str, Any] | None:
-    """Return what is said of a tool that was used, without the run's own keys.
+    """Return what a webhook says of the use of a tool, without the run's own keys.
 
     Only an agent that writes its calls as text has a thought (crewai's `AgentAction`, 1.15.2 to 1.15.30).
 
     :param source: the source of a `ToolUsageFinishedEvent`.
     :param event: that event.
-    :returns: None if another event tells of the same call.
+    :returns: None if another event reports the same call.
     """
     if type(source).__name__ == "StepExecutor" and not source._use_native_tools:  # noqa: SLF001 - no public way to tell
-        return None  # a planning agent tells of a call in text after the tool itself has (crewai 1.15.2 to 1.15.30)
+        return None  # a planning agent reports a call in text after the tool itself did (crewai 1.15.2 to 1.15.30)
     task, action = getattr(source, "task", None), getattr(source, "action", None)
     return {
         "prompt": getattr(task, "description", event.task_name),
@@ -210,7 +215,7 @@ def step_fields(source: Any, event: Any) -> dict[str, Any] | None:
 
 
 class _Stream:
-    # Events of the kinds that were asked for: each in a request of its own, or batches of them.
+    # Sends the events that the kickoff asked for, one by one or in batches.
 
     def __init__(self, kickoff_id: str, wish: Mapping[str, Any], target: _Target, send: Send) -> None:
         self._kickoff_id = kickoff_id
@@ -245,7 +250,7 @@ class _Stream:
             self._timer.cancel()
             self._timer = None
         if self._batch:
-            # crewai hands events to a pool of threads, which does not keep their order, and counts anew in each crew.
+            # A pool of crewai's threads delivers the events out of order, and their numbers restart with each crew.
             batch = [body for _, body in sorted(self._batch, key=lambda happened: happened[0])]
             self._batch = []
             self._send(self._target.url, self._target.headers, {"events": batch})
@@ -258,7 +263,7 @@ class _Stream:
 
 
 def _kinds() -> Iterator[tuple[type, str]]:
-    # As crewai's own `state/checkpoint_listener.py` finds them: the bus knows no handler for every event.
+    # As crewai's own `state/checkpoint_listener.py` finds them: the bus takes no handler for all events.
     waiting = [importlib.import_module("crewai.events.base_events").BaseEvent]
     seen = set(waiting)
     while waiting:
@@ -271,15 +276,15 @@ def _kinds() -> Iterator[tuple[type, str]]:
 
 
 def _is_replayed() -> bool:
-    # A run that goes on from a checkpoint is told its old events again.
+    # crewai replays the old events of a run that resumes from a checkpoint.
     return bool(importlib.import_module("crewai.events.event_bus").is_replaying())
 
 
-# ---- what was asked for ---------------------------------------------------------------------------
+# ---- what the kickoff asked for -------------------------------------------------------------------
 
 
 def _target(wish: Any) -> _Target | None:
-    # The vendor's dashboard sends empty strings for what is not wanted.
+    # The vendor's dashboard sends empty strings for webhooks that nobody wants.
     url = wish.get("url") if isinstance(wish, Mapping) else None
     return _Target(url, _authorization(wish.get("authentication"))) if url and isinstance(url, str) else None
 
@@ -299,7 +304,7 @@ def _authorization(wish: Any) -> dict[str, str]:
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as plain JSON. What is none becomes text, field by field, so that one does not spoil the others."""
+    """Return fields as plain JSON, one by one, so that a field that cannot be written spoils no other."""
     return {name: as_json(value, _plainer) for name, value in fields.items()}
 
 
@@ -331,7 +336,7 @@ def _plainers() -> tuple[tuple[Any, Callable[[Any], Any]], ...]:
 
 
 def _name(actor: Any) -> str:
-    # Agents, models and tools hold keys and whole crews: they are named, never written out.
+    # Agents, models and tools hold keys and whole crews, so only their names are sent.
     names = (getattr(actor, name, None) for name in ("role", "name", "description", "model"))
     return next((name.strip() for name in names if name and isinstance(name, str)), type(actor).__name__)
 

@@ -1,4 +1,4 @@
-"""A flow's run: kicked off, paused without a process where it asks a human, and taken up with the answer."""
+"""A flow's run: kicks it off, pauses it without a process when it asks a human, and resumes it with the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .run_settings import RunSettings
 
 
 def keep_flows_in(path: str) -> None:
-    """Keep the states of all flows in one file: one is forked from another run's, and goes on in another process."""
+    """Keep the states of all flows in one file. A flow may start from another run's state, or in another process."""
     from crewai.flow.persistence.factory import set_flow_persistence_factory
     from crewai.flow.persistence.sqlite import SQLiteFlowPersistence
 
@@ -21,16 +21,13 @@ def keep_flows_in(path: str) -> None:
 
 
 def run_flow(flow: Any, settings: RunSettings, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
-    """Kick a flow off, or on with a human's answer, until it ends or asks, and write that down.
+    """Kick a flow off, or resume it with a human's answer, until it ends or asks, and report that.
 
     :raises BaseException: whatever the flow raises.
     """
     from crewai.flow.async_feedback.types import HumanFeedbackPending
-    from crewai.flow.flow_config import flow_config
 
-    flow_config.hitl_provider = Feedback()
-    flow_config.input_provider = Inputs(report, hooks.human_input)
-    set_provider(Humans(report, {}, hooks.human_input))
+    _connect_humans(report, hooks)
     listen_to_flow(report, hooks)
     report.running("method", None)
     flow.stream = False
@@ -38,7 +35,19 @@ def run_flow(flow: Any, settings: RunSettings, loaded: Loaded, report: Report, h
     hooks.flush()
     if isinstance(result, HumanFeedbackPending):
         _pause(settings, loaded, result.context, report, hooks, flow)
-        return
+    else:
+        _report_success(flow, result, report, hooks)
+
+
+def _connect_humans(report: Report, hooks: Webhooks) -> None:
+    from crewai.flow.flow_config import flow_config
+
+    flow_config.hitl_provider = Feedback()
+    flow_config.input_provider = Inputs(report, hooks.human_input)
+    set_provider(Humans(report, {}, hooks.human_input))
+
+
+def _report_success(flow: Any, result: Any, report: Report, hooks: Webhooks) -> None:
     said, result_json = flow_answer(result)
     usage = flow.usage_metrics.model_dump()
     report.succeeded(
@@ -55,7 +64,7 @@ def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
     if asked and asked.kind == "flow" and asked.is_answered:
         return _paused_flow(flow, asked).resume(feedback_for_a_flow(asked))
     request = report.request
-    # The live service gives a flow's state the id of its run.
+    # As live, the state of a flow has the id of its run.
     inputs = {"id": report.kickoff_id, **loaded.defaults, **(request.get("inputs") or {})}
     return flow.kickoff(inputs=inputs, restore_from_state_id=request.get("restoreFromStateId") or None)
 
@@ -67,7 +76,7 @@ def _paused_flow(flow: Any, asked: AskedQuestion) -> Any:
     declared = {"definition": definition} if kind is Flow else {}
     paused = kind.from_pending(asked.context, **declared)
     waiting = paused.pending_feedback
-    # The stored context has the model's name alone (1.15.30), from which a model of the author's own cannot be made.
+    # The stored context holds only the model's name (1.15.30). An author's own model class cannot be made from that.
     waiting.llm = definition.methods[waiting.method_name].human_feedback.llm
     return paused
 

@@ -1,10 +1,10 @@
-"""The warm process: it has imported the project once, and forks a process for each run.
+"""The warm process: imports the project once, and forks a process for each run.
 
-A fork costs a tenth of a second where importing crewai anew costs seconds. Where a fork is not safe, because the
-project started threads when it was imported or the system forbids it (macOS), the forked process starts Python anew.
+A fork takes a tenth of a second; importing crewai takes seconds. A fork is not safe if the project started threads on
+import, or on macOS. Then the forked process starts Python anew.
 
-The server tells it what to do by lines of JSON on stdin and gets one line back for each. When the server goes away
-it takes no more runs, but stays until those that it started have ended: only a parent can see how a process ended.
+The server writes lines of JSON to stdin, and gets one line back for each. When the server is gone, the warm process
+takes no more runs, but stays until its runs have ended: only the parent of a process can see how it ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 
 
 def main(settings: RunSettings) -> int:
-    """Load the project, say what it is, then do as the server says. Returns the exit code."""
+    """Load the project, describe it, then do what the server says. Returns the exit code."""
     hear, say = _listener(), _speaker()
     reading = Reading(settings.directory)
     try:
@@ -49,7 +49,7 @@ def main(settings: RunSettings) -> int:
 
 
 class ForkServer:
-    """Forks runs, and sees how they end.
+    """Forks runs, and notes how they end.
 
     :param settings: what each run needs to know.
     :param loaded: the project.
@@ -65,29 +65,33 @@ class ForkServer:
         signal.set_wakeup_fd(wake)
         for end in (self._woken, wake):
             _keep_from_children(end)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of Python's, so that the pipe is written to
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # Python writes to the pipe only if it has a handler
 
     def describe(self, reading: Reading) -> dict[str, Any]:
-        """Say what the project is, and which files it is read from.
+        """Describe the project, and name the files that it is read from.
 
-        A process of its own builds the crew: this one must not come to hold threads.
+        A process of its own builds the crew, because that starts threads, and this process must have none.
         """
         read, write = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(read)
-            self._become_child(1, 2)  # of the same group still: whoever ends the loading ends all that takes part in it
-            os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
-            running.leave(0)
+            self._tell_description(write, reading)
         os.close(write)
         with os.fdopen(read, "rb") as answer:
-            told = answer.readline()  # and no more, since a process that the project started may hold the other end
+            told = answer.readline()  # one line only: a process that the project started may keep the pipe open
         os.waitpid(pid, 0)
         described: dict[str, Any] = json.loads(told or b'{"error": "the process that describes it died"}')
         return described
 
+    def _tell_description(self, write: int, reading: Reading) -> NoReturn:
+        # This child stays in its parent's group, so that killing the group ends the whole loading.
+        self._become_child(1, 2)
+        os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
+        running.leave(0)
+
     def serve(self, hear: io.RawIOBase, say: Any) -> None:
-        """Start a run for each line that the server writes, until it writes no more and all have ended."""
+        """Start a run for each line that the server writes, until the server is gone and all runs have ended."""
         inputs: list[Any] = [hear, self._woken]
         while len(inputs) > 1 or self._runs:
             ready, _, _ = select.select(inputs, [], [])
@@ -122,7 +126,7 @@ class ForkServer:
                 os.execv(sys.executable, run)  # noqa: S606 - ourselves
             running.keep_to_itself(lock)
             code = running.run(self._settings, self._loaded, kickoff_id)
-        except BaseException:  # noqa: BLE001 - nobody else will tell of it
+        except BaseException:  # noqa: BLE001 - nobody else reports it
             traceback.print_exc()
         running.leave(code)
 
@@ -133,7 +137,7 @@ class ForkServer:
         self._become_child(log, log)
         os.close(log)
         for _, other in self._runs.values():
-            os.close(other)  # a lock lives as long as anybody holds it, and those are not ours
+            os.close(other)  # the locks of other runs: a lock is held until its last copy is closed
 
     def _become_child(self, out: int, err: int) -> None:
         signal.set_wakeup_fd(-1)
@@ -143,7 +147,7 @@ class ForkServer:
             os.dup2(source, target)
 
     def _bury(self) -> None:
-        """Note how each run ended that has, and let its lock go, by which the server learns of it."""
+        """Note how each dead process ended, then release its lock, by which the server learns that it is gone."""
         for pid in list(self._runs):
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
@@ -153,7 +157,7 @@ class ForkServer:
 
 
 def _locked(settings: RunSettings, kickoff_id: str) -> int:
-    """Take the lock that tells a server, also the next one, that the run lives."""
+    """Take the lock that shows this server, and the next one, that the run's process lives."""
     lock = os.open(settings.folder(kickoff_id) / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +168,7 @@ def _locked(settings: RunSettings, kickoff_id: str) -> int:
 
 
 def _note_exit(database: str, kickoff_id: str, status: int) -> None:
-    # Tried once: that the run is gone matters more than how, and the server waits for who is to start the next one.
+    # One try only. That the run is gone matters more than how, and the server waits for its next run to start.
     try:
         with closing(sqlite3.connect(database, timeout=5, isolation_level=None)) as db:
             db.execute("UPDATE runs SET exit = ? WHERE kickoff_id = ?", (_how(status), kickoff_id))
@@ -176,7 +180,7 @@ def _how(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
-    with suppress(ValueError):  # most of the realtime signals have no name
+    with suppress(ValueError):  # most realtime signals have no name
         return f"was killed by {signal.Signals(-code).name}"
     return f"was killed by signal {-code}"
 
@@ -190,8 +194,8 @@ def _described(loaded: Loaded, reading: Reading) -> dict[str, Any]:
 
 
 def _listener() -> io.RawIOBase:
-    """Keep stdin for what the server says; the project and its children find nothing there."""
-    private = os.fdopen(os.dup(0), "rb", buffering=0)  # since select sees no buffer
+    """Keep stdin for the server's lines. The project and its children get an empty stdin."""
+    private = os.fdopen(os.dup(0), "rb", buffering=0)  # select does not see what a buffer holds
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -200,15 +204,15 @@ def _listener() -> io.RawIOBase:
 
 
 def _keep_from_children(descriptor: int) -> None:
-    # By a file, since closing it twice, in a child of a child, does nothing.
+    # As a file object: it may be closed twice, in a child of a child.
     os.register_at_fork(after_in_child=os.fdopen(descriptor, "rb", buffering=0).close)
 
 
 def _speaker() -> Any:
-    """Keep stdout for what is told to the server; whatever the project prints goes where its errors go."""
+    """Keep stdout for the answers to the server. What the project prints goes to stderr."""
     private = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # The death of this process is the end of what the server reads: no child may keep that open.
+    # The server notices the death of this process by the end of its output, so no child may keep it open.
     os.register_at_fork(after_in_child=private.close)
 
     def say(what: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""Asking a human: what a crew's task or a flow's method waits for, and what the answer means.
+"""Asks a human for a crew's task or a flow's method, waits for the answer, and reads it.
 
-Nothing of crewai's is imported with this module: the project's `.env` is read first, and says what crewai finds then.
+This module does not import crewai on import: the project's `.env` must be read first, since crewai reads it then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from .report import AskedQuestion, Report
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks for an answer: a human does not notice them, and a look costs microseconds."""
+"""Seconds between two looks for an answer. A human does not notice them, and a look takes microseconds."""
 
 _APPROVALS = re.compile(
     r"(yes|ok|okay|approved?|accept(ed)?|lgtm|(it )?looks good( to me)?|perfect|good|great|fine|go ahead|proceed|done)"
@@ -23,26 +23,28 @@ _APPROVALS = re.compile(
 
 
 def is_approval(feedback: str) -> bool:
-    """Whether a text approves, as the live service infers it: a short plain "Approved." does, anything else does not.
+    """Return whether a text approves. As on the live service, a short plain "Approved." does, and most else does not.
 
-    Nothing at all approves too: that is crewai's own rule at a terminal.
+    An empty text approves too, as crewai's own rule says at a terminal.
     """
     return not feedback.strip() or bool(_APPROVALS.fullmatch(feedback.strip().rstrip(".! ")))
 
 
 class Ended(SystemExit):
-    """The run was ended from outside while it waited."""
+    """Somebody ended the run while it waited."""
 
 
 class Humans:
     """crewai's own interface to humans (`crewai.core.providers.human_input`), answered through the database.
 
-    It has all methods of that protocol, which are the same in 1.15.2 and 1.15.30, without naming it as its base.
+    It has all methods of that protocol, which are the same in 1.15.2 and 1.15.30, but does not inherit from it.
 
-    The run's process waits, so that it goes on exactly where it was. If it dies, the conversation that a question
-    kept lets another process go on from there.
+    The run's process waits for the answer, and continues exactly where it was. If it dies, another process continues
+    with the conversation that was stored with the question.
 
-    :param asks: called with each question's id and what is to be judged, to tell somebody.
+    :param report: the run's record.
+    :param positions: the position of each task, by its id.
+    :param asks: sends a webhook; called with each question's id and the output to judge.
     """
 
     def __init__(self, report: Report, positions: dict[str, int], asks: Any) -> None:
@@ -52,11 +54,11 @@ class Humans:
         self._left_behind: AskedQuestion | None = None
 
     def go_on_from(self, asked: AskedQuestion) -> None:
-        """Take up a conversation that another process of this run began, when its task comes again."""
+        """Continue a conversation of an earlier process of this run, when its task comes again."""
         self._left_behind = asked
 
     def setup_messages(self, context: Any) -> bool:
-        """Where the task was sent back by a human before this process began, begin with that conversation."""
+        """Begin with the earlier conversation, if a human sent the task back before this process began."""
         asked = self._left_behind
         if asked is None or asked.step != self._position(context):
             return False
@@ -66,12 +68,12 @@ class Humans:
         return True
 
     def post_setup_messages(self, context: Any) -> None:
-        """Add nothing to the conversation that crewai has set up."""
+        """Leave the conversation as crewai has set it up."""
 
     def handle_feedback(self, formatted_answer: Any, context: Any) -> Any:
-        """Ask until a human is content; each time they are not, let the agent try again."""
+        """Ask until a human approves. After each refusal the agent tries again."""
         answer = formatted_answer
-        while context.ask_for_human_input and not self._is_content(answer, context):
+        while context.ask_for_human_input and not self._is_approved(answer, context):
             answer = context._invoke_loop()  # noqa: SLF001 - part of the interface
         context.ask_for_human_input = False
         return answer
@@ -79,35 +81,35 @@ class Humans:
     async def handle_feedback_async(self, formatted_answer: Any, context: Any) -> Any:
         """Do the same without blocking the crew's event loop."""
         answer = formatted_answer
-        while context.ask_for_human_input and not await asyncio.to_thread(self._is_content, answer, context):
+        while context.ask_for_human_input and not await asyncio.to_thread(self._is_approved, answer, context):
             answer = await context._ainvoke_loop()  # noqa: SLF001 - part of the interface
         context.ask_for_human_input = False
         return answer
 
-    def _is_content(self, answer: Any, context: Any) -> bool:
+    def _is_approved(self, answer: Any, context: Any) -> bool:
         output = answer.output if isinstance(answer.output, str) else answer.output.model_dump_json()
-        message = "Approve the result, or say what should be better."
-        step = self._position(context)
-        question_id = self._report.ask(
+        asked = wait(self._report, self._ask(output, context))
+        if not approves(asked):
+            message = context._format_feedback_message(asked.feedback)  # noqa: SLF001 - part of the interface
+            context.messages.append(message)
+        return approves(asked)
+
+    def _ask(self, output: str, context: Any) -> str:
+        return self._report.ask(
             "task",
-            step,
-            message,
+            self._position(context),
+            "Approve the result, or say what should be better.",
             output,
             lambda question_id: self._asks(question_id, output),
             context=[*context.messages],
         )
-        asked = wait(self._report, question_id)
-        if approves(asked):
-            return True
-        context.messages.append(context._format_feedback_message(asked.feedback))  # noqa: SLF001 - part of the interface
-        return False
 
     def _position(self, context: Any) -> int:
         return self._positions.get(str(getattr(context.task, "id", "")), 0)
 
 
 def set_provider(humans: Humans) -> None:
-    """Let crews ask humans through us."""
+    """Let crews ask humans through this object."""
     from crewai.core.providers import human_input
 
     human_input.set_provider(humans)
@@ -116,7 +118,8 @@ def set_provider(humans: Humans) -> None:
 class Inputs:
     """crewai's interface for `Flow.ask()` (`crewai.flow.input_provider`), answered through the database.
 
-    :param asks: called with each question's id and its text, to tell somebody.
+    :param report: the run's record.
+    :param asks: sends a webhook; called with each question's id and its text.
     """
 
     def __init__(self, report: Report, asks: Any) -> None:
@@ -124,7 +127,7 @@ class Inputs:
         self._asks = asks
 
     def request_input(self, message: str, flow: Any, metadata: dict[str, Any] | None = None) -> str | None:
-        """Ask, and wait for the answer; None if crewai has given it up, of which it says nothing here."""
+        """Ask, and wait for the answer. Returns None if crewai has given the question up meanwhile."""
         del flow, metadata  # crewai's signature
         step = max(0, self._report.steps_begun() - 1)
         question_id = self._report.ask("ask", step, message, "", lambda question_id: self._asks(question_id, message))
@@ -132,9 +135,9 @@ class Inputs:
 
 
 class Feedback:
-    """crewai's interface for `@human_feedback` (`crewai.flow.async_feedback`): lets the flow end its process.
+    """crewai's interface for `@human_feedback` (`crewai.flow.async_feedback`): pauses the flow without a process.
 
-    crewai keeps the flow's state itself, so a flow that waits for a human needs no process.
+    crewai itself keeps the flow's state meanwhile.
     """
 
     def request_feedback(self, context: Any, flow: Any) -> str:
@@ -146,21 +149,21 @@ class Feedback:
 
 
 def approves(asked: AskedQuestion) -> bool:
-    """Whether an answer approves: as it says, else as its text is understood."""
+    """Return whether an answer approves: by its verdict, if it has one, else by its text."""
     return is_approval(asked.feedback or "") if asked.approved is None else asked.approved
 
 
 def feedback_for_a_flow(asked: AskedQuestion) -> str:
-    """Return the text that a flow is told, which it maps to one of its outcomes."""
+    """Return the text for a flow, which maps it to one of its outcomes."""
     if asked.feedback or asked.approved is None:
         return asked.feedback or ""
     return "approved" if asked.approved else "rejected"
 
 
 def wait(report: Report, question_id: str) -> AskedQuestion:
-    """Wait until a question is answered, or given up.
+    """Wait until a question has an answer, or is given up.
 
-    :raises Ended: the run was ended instead.
+    :raises Ended: somebody ended the run instead.
     """
     while not report.is_closed(question_id):
         time.sleep(LOOK_EVERY)

@@ -1,4 +1,4 @@
-"""What a run hears of itself on crewai's event bus, and writes down."""
+"""Listens to a run's events on crewai's event bus, and writes them into its record."""
 
 from __future__ import annotations
 
@@ -10,33 +10,43 @@ from .report import Report
 from .storable import json_text
 
 
-def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
-    """Tell of a crew's tasks.
+class _CrewListener:
+    """Reports the tasks of one crew. A crew may kick off another crew, whose tasks do not count."""
 
-    :param positions: the place of each task among them, by its id.
+    def __init__(self, report: Report, positions: dict[str, int]) -> None:
+        self._report = report
+        self._positions = positions
+
+    def started(self, _: Any, event: Any) -> None:
+        task, at = event.task, event.timestamp.timestamp()
+        if (position := self._positions.get(str(task.id))) is not None:
+            self._report.step_started(position, name_of(task), agent_of(task), at)
+
+    def completed(self, _: Any, event: Any) -> None:
+        task, at = event.task, event.timestamp.timestamp()
+        if (position := self._positions.get(str(task.id))) is not None:
+            fields = task_fields(event.output)
+            kept = {**fields, "output_format": event.output.output_format.value}
+            self._report.step_ended(position, name_of(task), fields["agent"], at, kept)
+            self._report.note(last_executed_task=self._report.signed(fields))
+
+
+def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
+    """Report a crew's tasks.
+
+    :param positions: the position of each task, by its id.
     """
     from crewai.events import TaskCompletedEvent, TaskStartedEvent, crewai_event_bus
 
-    # A crew may kick off another one, whose tasks do not count: only its own do.
-    def started(_: Any, event: Any) -> None:
-        if (position := positions.get(str(event.task.id))) is not None:
-            report.step_started(position, name_of(event.task), agent_of(event.task), event.timestamp.timestamp())
-
-    def completed(_: Any, event: Any) -> None:
-        if (position := positions.get(str(event.task.id))) is not None:
-            task = task_fields(event.output)
-            kept = {**task, "output_format": event.output.output_format.value}
-            report.step_ended(position, name_of(event.task), task["agent"], event.timestamp.timestamp(), kept)
-            report.note(last_executed_task=report.signed(task))
-
-    crewai_event_bus.on(TaskStartedEvent)(started)
-    crewai_event_bus.on(TaskCompletedEvent)(completed)
+    listener = _CrewListener(report, positions)
+    crewai_event_bus.on(TaskStartedEvent)(listener.started)
+    crewai_event_bus.on(TaskCompletedEvent)(listener.completed)
     listen_to_tools(report)
     hooks.listen(crewai_event_bus)
 
 
 class _FlowListener:
-    """Hears of a flow's methods, whose positions are the order of their coming: events come on several threads."""
+    """Reports a flow's methods. Their positions are the order in which they begin; events come on several threads."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -64,7 +74,7 @@ class _FlowListener:
 
 
 def listen_to_flow(report: Report, hooks: Webhooks) -> None:
-    """Tell of a flow's methods, and of the tasks of the crews in it."""
+    """Report a flow's methods, and the tasks of the crews in it."""
     from crewai import events
     from crewai.events.types.flow_events import FlowInputReceivedEvent
 
@@ -79,7 +89,7 @@ def listen_to_flow(report: Report, hooks: Webhooks) -> None:
 
 
 def flow_answer(result: Any) -> tuple[Any, Any]:
-    """Return a flow's result as text and, where it is structured, as JSON."""
+    """Return a flow's result as text, and as JSON if it is structured."""
     if hasattr(result, "raw") and hasattr(result, "to_dict"):  # a crew's output
         return result.raw, result.to_dict() or None
     if hasattr(result, "model_dump"):
@@ -90,7 +100,7 @@ def flow_answer(result: Any) -> tuple[Any, Any]:
 
 
 def listen_to_tools(report: Report) -> None:
-    """Tell of an agent's last step."""
+    """Report the agents' last step."""
     from crewai.events import ToolUsageFinishedEvent, crewai_event_bus
 
     def used(source: Any, event: Any) -> None:
@@ -101,7 +111,7 @@ def listen_to_tools(report: Report) -> None:
 
 
 def name_of(task: Any) -> str:
-    """Return what a crew task is called."""
+    """Return the name of a crew task, or the beginning of its description."""
     return str(task.name or " ".join(task.description.split())[:60])
 
 

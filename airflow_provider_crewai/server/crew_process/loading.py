@@ -1,9 +1,9 @@
-"""Find and load a crewai project of any kind, as crewai's own commands make and run them.
+"""Finds and loads a crewai project of any kind that crewai's own commands make and run.
 
-Which file is the project's follows `crewai deploy` (crewai_cli/deploy/validate.py, 1.15.2 to 1.15.30): `[tool.crewai]`
-of pyproject.toml says crew or flow and may name a definition, else it is `src/<name of the project>/crew.py` or
-`main.py`. Unlike there, modules are imported under their own names, nothing that goes wrong is swallowed, and projects
-that were never packaged are found too.
+The search for the project's file follows `crewai deploy` (crewai_cli/deploy/validate.py, 1.15.2 to 1.15.30):
+`[tool.crewai]` of pyproject.toml says crew or flow and may name a definition, else the file is
+`src/<name of the project>/crew.py` or `main.py`. Other than there, modules are imported under their own names, no error
+is swallowed, and projects that were never packaged are found too.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ _NO_CREWAI = (
     "that has it."
 )
 
-# What crewai imports as late as the first call of a model of OpenAI's (485 modules), ...
+# Modules that crewai imports late. They are imported early here, so that each run's process inherits them:
+# those of the first call of an OpenAI model (485 modules), ...
 _FIRST_CALL = ("httpcore", "openai.resources.chat")
-# ... in making a memory, as every flow does (not lancedb itself, which starts a thread), ...
+# ... of a memory, which every flow makes (without lancedb itself, which starts a thread), ...
 _MEMORY = ("lance_namespace_urllib3_client", "dateutil.parser", "tqdm")
-# ... in making a declarative flow, and a JSON crew with tools of crewai's.
+# ... of a declarative flow, and of a JSON crew with tools of crewai.
 _EXPRESSIONS = ("celpy",)
 _TOOLS = ("crewai_tools",)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A project whose modules are imported, and of which no crew or flow is built yet.
+    """A project whose modules are imported, but whose crew or flow is not built yet.
 
-    :param kind: "crew" or "flow". Of a function without an annotation of what it returns this is a guess, "crew": ask
-        :func:`kind_of` about what it made.
+    :param kind: "crew" or "flow". For a function without a return annotation this is a guess, "crew"; :func:`kind_of`
+        knows it for the object that the function made.
     :param name: what the project calls its crew or flow.
     :param defaults: the inputs that a JSON crew brings itself.
-    :param make: builds a crewai `Crew` or `Flow`, a new one each call. Of *instances* that `module:attribute` names, a
-        crew is copied, and a flow is returned as it is, since no copy of it would be complete.
+    :param make: builds a crewai `Crew` or `Flow`, a new one with each call. If `module:attribute` names an *instance*,
+        a crew is copied, and a flow is returned as it is, because no copy of it would be complete.
     """
 
     kind: str
@@ -58,18 +59,18 @@ class Loaded:
 
 
 def load(target: str, directory: Path, ready: Callable[[], object] = lambda: None) -> Loaded:
-    """Import a project, which is slow, and build nothing: no agents, no models, no threads.
+    """Import a project, which is slow, but build nothing: no agents, no models, no threads.
 
-    Changes to the project's directory, puts it and its `src` on `sys.path`, and loads its `.env`. That wins over the
-    environment for what a file defines, and loses to it for Python, as in `crewai run` (crewai_cli/run_crew.py and
-    crewai/project/crew_base.py, 1.15.2 to 1.15.30).
+    Changes to the project's directory, puts it and its `src` on `sys.path`, and loads its `.env`. For a definition in a
+    file, `.env` wins over the environment; for Python, the environment wins, as in `crewai run` (crewai_cli/run_crew.py
+    and crewai/project/crew_base.py, 1.15.2 to 1.15.30).
 
     :param target: a directory, or `module:attribute`: a @CrewBase class, a Flow class, an instance of one, a Crew, or a
         function that returns one of these.
-    :param directory: where `module:attribute` runs, and what a relative directory is relative to.
-    :param ready: called when the environment is as the project wants it, before any of its modules is imported.
-    :raises LookupError: there is no crew or flow, or more than one; the message says where was looked and what to do.
-    :raises ValueError: a JSON crew is wrong in itself; crewai's message says where.
+    :param directory: the working directory for `module:attribute`, and the base of a relative directory.
+    :param ready: called when the environment is complete, before any module of the project is imported.
+    :raises LookupError: there is no crew or flow, or more than one; the message says where it looked and what to do.
+    :raises ValueError: a JSON crew is invalid; crewai's message says where.
     :raises Exception: whatever the project's modules raise.
     """
     place = (directory / target).resolve()
@@ -84,7 +85,7 @@ def load(target: str, directory: Path, ready: Callable[[], object] = lambda: Non
 
 
 def kind_of(made: Any) -> str:
-    """Say whether an object that was made is a "crew" or a "flow"."""
+    """Return whether a built object is a "crew" or a "flow"."""
     return "flow" if isinstance(made, _flow()) else "crew"
 
 
@@ -123,7 +124,7 @@ def _find(directory: Path) -> _Source:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
-    # The standard library has it from 3.11 on; before that, crewai depends on tomli.
+    # tomllib is in the standard library since 3.11. On 3.10 crewai depends on tomli.
     toml = _import("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         read: dict[str, Any] = toml.loads(file.read_text(encoding="utf-8"))
@@ -152,17 +153,17 @@ def _definition(file: Path, kind: str | None, definition: Any) -> _Source:
 
 def _only_source(directory: Path, kinds: list[str]) -> _Source:
     found = [_Source(kind, path) for kind in kinds for path in _candidates(directory, kind)]
-    # A crew's project has a main.py too: it is a flow's only if there is nothing else.
+    # A crew's project has a main.py too, so main.py counts as a flow only if nothing else is there.
     found = [source for source in found if source.path.name != _MODULES["flow"]] or found
     if len(found) == 1:
         return found[0]
     if found:
         several = ", ".join(str(source.path.relative_to(directory)) for source in found)
-        raise LookupError(f"{directory} has more than one crew or flow: {several}; name one as module:attribute")
+        raise LookupError(f"{directory} has more than one crew or flow: {several}. Name one as module:attribute")
     names = " or ".join(name for kind in kinds for name in (_MODULES[kind], *_DEFINITIONS[kind]))
     raise LookupError(
         f"no {' or '.join(kinds)} in {directory}: neither it nor a package in it or in its src has {names}, "
-        "and no pyproject.toml has [tool.crewai] with a definition; name yours as module:attribute"
+        "and no pyproject.toml has [tool.crewai] with a definition. Name yours as module:attribute"
     )
 
 
@@ -170,7 +171,7 @@ def _candidates(directory: Path, kind: str) -> Iterator[Path]:
     for place in (directory, *_packages(directory), *_packages(directory / "src")):
         if (module := place / _MODULES[kind]).is_file():
             yield module
-        # The first one, as crewai prefers crew.jsonc too (project/json_loader.py).
+        # The first one: crewai prefers crew.jsonc, too (project/json_loader.py).
         yield from [path for name in _DEFINITIONS[kind] if (path := place / name).is_file()][:1]
 
 
@@ -188,7 +189,7 @@ def _enter(directory: Path, *, dotenv_wins: bool) -> None:
             sys.path.insert(0, str(place))
     if importlib.util.find_spec("crewai") is None:
         raise ModuleNotFoundError(_NO_CREWAI.format(sys.executable), name="crewai")
-    # Before anything of crewai's is imported: that reads some variables only once.
+    # Before any import of crewai, which reads some variables only once.
     if (dotenv := directory / ".env").is_file():
         _import("dotenv").load_dotenv(dotenv, override=dotenv_wins)
     _import("crewai")
@@ -200,8 +201,8 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         needs = "" if error.name == name else f", which {name} needs"
         where = f"{sys.executable} finds it neither in {Path.cwd()} nor among its packages"
-        hint = "install it there, or use the interpreter of the project's own environment"
-        raise ModuleNotFoundError(f"{error}{needs}: {where}; {hint}", name=error.name) from error
+        hint = "Install it there, or use the interpreter of the project's own environment"
+        raise ModuleNotFoundError(f"{error}{needs}: {where}. {hint}", name=error.name) from error
 
 
 def _preload(*names: str) -> None:
@@ -252,7 +253,7 @@ def _load_module(source: _Source, directory: Path) -> Loaded:
     module = _import(name)
     if Path(module.__file__ or "").resolve() != source.path:
         raise LookupError(
-            f"{name} is {module.__file__}, not {source.path}: rename the package, or uninstall the former"
+            f"{name} is {module.__file__}, not {source.path}: rename the package, or uninstall the other one"
         )
     attribute, found = _pick_flow(module) if source.kind == "flow" else _pick_crew(module)
     return _loaded(attribute, found)
@@ -262,13 +263,13 @@ def _load_attribute(name: str, attribute: str) -> Loaded:
     module = _import(name)
     if not hasattr(module, attribute):
         named = ", ".join(_all(module, lambda value: _is_crew(value) or _is_flow(value))) or "none"
-        raise LookupError(f"{module.__file__} has no {attribute}; its crews and flows: {named}")
+        raise LookupError(f"{module.__file__} has no {attribute}. Its crews and flows: {named}")
     return _loaded(attribute, getattr(module, attribute))
 
 
 def _loaded(attribute: str, found: Any) -> Loaded:
     if not (isinstance(found, (_crew(), _flow())) or _has_crew(found) or callable(found)):
-        raise LookupError(f"{attribute} is a {type(found).__name__}: neither a crew, nor a flow, nor what makes one")
+        raise LookupError(f"{attribute} is a {type(found).__name__}: neither a crew, a flow, nor a function for one")
     made = found if isinstance(found, type) else _returned(found)
     kind = "flow" if isinstance(found, _flow()) or (isinstance(made, type) and issubclass(made, _flow())) else "crew"
     _preload(*_FIRST_CALL, *(_MEMORY if kind == "flow" else ()))
@@ -295,12 +296,12 @@ def _only(module: ModuleType, kind: str, found: dict[str, Any]) -> tuple[str, An
         return next(iter(found.items()))
     if found:
         one = f"module:attribute, such as {module.__name__}:{next(iter(found))}"
-        raise LookupError(f"{module.__file__} has more than one {kind}: {', '.join(found)}; name one as {one}")
-    raise LookupError(f"{module.__file__} has no {_WHAT[kind]}; define it, or name yours as module:attribute")
+        raise LookupError(f"{module.__file__} has more than one {kind}: {', '.join(found)}. Name one as {one}")
+    raise LookupError(f"{module.__file__} has no {_WHAT[kind]}. Define one, or name yours as module:attribute")
 
 
 def _all(module: ModuleType, wanted: Callable[[Any], bool]) -> dict[str, Any]:
-    # What a module only imports counts if it defines none itself.
+    # Imported names count only if the module defines none itself.
     found = {name: value for name, value in vars(module).items() if wanted(value)}
     own = {name: value for name, value in found.items() if getattr(value, "__module__", None) == module.__name__}
     return own or found
@@ -318,7 +319,7 @@ def _is_crew_class(value: Any) -> bool:
 
 
 def _is_flow_class(value: Any) -> bool:
-    # Not Flow itself, nor another one of crewai's that the module imports.
+    # But neither Flow itself nor another class of crewai that the module imports.
     return isinstance(value, type) and issubclass(value, _flow()) and not value.__module__.startswith("crewai.")
 
 
@@ -331,7 +332,7 @@ def _is_flow(value: Any) -> bool:
 
 
 def _returned(function: Any) -> Any:
-    # An annotation may name what is imported for type checkers only.
+    # An annotation may name a class that is imported only for type checkers.
     with suppress(NameError, AttributeError, TypeError):
         if inspect.isroutine(function):
             return get_type_hints(function).get("return")
@@ -340,8 +341,8 @@ def _returned(function: Any) -> Any:
 
 # ---- make -----------------------------------------------------------------------------------------
 
-# crewai remembers the agents and tasks of a @CrewBase instance under its id() (project/utils.py, 1.15.2 to 1.15.30):
-# were the instance freed, the next one at its address would be given the same agents and tasks.
+# crewai remembers the agents and tasks of a @CrewBase instance by its id() (project/utils.py, 1.15.2 to 1.15.30). If
+# the instance were freed, the next one at its address would get its agents and tasks.
 _kept: list[Any] = []
 
 
@@ -370,5 +371,5 @@ def _has_crew(found: Any) -> bool:
 def _copied(crew: Any) -> Any:
     try:
         return crew.copy()
-    except Exception:  # noqa: BLE001 - a copy is validated anew, by code of the author's too, which raises anything
+    except Exception:  # noqa: BLE001 - crewai validates a copy with the author's code too, which may raise anything
         return crew

@@ -12,16 +12,16 @@ from . import stub_model
 
 _KEY = "OPENAI_API_KEY"
 _PLACEHOLDER = "no-key"
-# OpenAI's client and crewai's LLM read the first, crewai's default embedder the second (1.15.2 to 1.15.30).
+# OpenAI's client and crewai's LLM read the first variable, crewai's default embedder the second (1.15.2 to 1.15.30).
 _ENDPOINTS = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 
-# What an author says about where a model is and who calls it: not true of another endpoint, and none of its business.
+# What an author says about a model's endpoint and account. Another endpoint must not see it.
 _ABOUT_THE_ENDPOINT = """
     provider custom_openai llm_type api_key base_url api_base organization project default_headers default_query
     client_params interceptor
 """.split()  # noqa: SIM905 - words read best as words
 
-# Prefixes of a model's name that say where it is: crewai's providers, and those for which it would ask LiteLLM.
+# Prefixes of a model's name that say where it is: crewai's own providers, and those that it would reach by LiteLLM.
 _PROVIDERS = """
     openai anthropic claude azure azure_openai azure_ai google gemini vertex_ai bedrock aws openrouter deepseek ollama
     ollama_chat hosted_vllm vllm cerebras dashscope snowflake deepinfra groq mistral codestral cohere cohere_chat
@@ -30,7 +30,7 @@ _PROVIDERS = """
     text-completion-openai openai_like custom_openai
 """.split()  # noqa: SIM905 - words read best as words
 
-# Embedders of crewai that ask an endpoint; the others compute, and stay as the author wants them.
+# Embedders of crewai that call an endpoint. The others compute by themselves, and stay as the author wants them.
 _REMOTE_EMBEDDERS = """
     azure amazon-bedrock cohere google google-generativeai google-vertex huggingface jina ollama openai openrouter
     oracle roboflow voyageai watsonx
@@ -38,16 +38,16 @@ _REMOTE_EMBEDDERS = """
 
 
 def use(spec: str | None) -> str | None:
-    """Have every model of crewai's own classes talk to one endpoint.
+    """Let every model of crewai's own classes talk to one endpoint.
 
-    Called once in a process, when the project's `.env` is loaded and before the project is imported: crewai is
-    imported here, and where the endpoint wants a key, it is `OPENAI_API_KEY`. A `BaseLLM` of the author's, a
-    subclass of crewai's classes and an embedder that computes by itself stay as they are.
+    Call it once per process, after the project's `.env` is loaded and before the project is imported. It imports
+    crewai. If the endpoint wants a key, `OPENAI_API_KEY` is sent. An author's own `BaseLLM`, a subclass of crewai's
+    classes and an embedder that computes by itself stay as they are.
 
-    :param spec: None is the author's own environment as it is; `stub` starts the built-in stub; else `URL` of an
-        OpenAI-compatible endpoint, with the models that the author names, or `URL=MODEL`, with that one for all.
-    :returns: the same for another process: the stub that was started has a URL.
-    :raises ValueError: it is none of these.
+    :param spec: None leaves the author's models as they are; `stub` starts the built-in stub; `URL` is an
+        OpenAI-compatible endpoint, which gets the model names that the author chose; `URL=MODEL` uses that one model.
+    :returns: the spec for another process: it holds the URL of a stub that was started.
+    :raises ValueError: the spec is none of these.
     :raises OSError: the stub cannot be started.
     """
     if spec is None:
@@ -65,11 +65,11 @@ def use(spec: str | None) -> str | None:
 
 
 def _route_models(url: str, only: str) -> None:
-    """Let `LLM(…)` build OpenAI's class for the endpoint, whatever the author named.
+    """Let `LLM(…)` build OpenAI's class for the endpoint, whatever model the author named.
 
-    `LLM.__new__` is where crewai itself goes from a name to a class, in 1.15.2 as in 1.15.30, for agents' strings,
-    configuration files, flows, memory and defaults alike. The environment reaches only models of OpenAI's; and
-    `crewai.llm_overlay` came late, knows one model for all, and is not seen by threads that an author starts.
+    `LLM.__new__` is the place where crewai itself turns a name into a class, in 1.15.2 as in 1.15.30, for agents'
+    strings, configuration files, flows, memory and defaults. Environment variables reach only OpenAI's models.
+    `crewai.llm_overlay` is newer, sets one model for all, and does not reach threads that an author starts.
     """
     llm = importlib.import_module("crewai.llm").LLM
     openai = importlib.import_module("crewai.llms.providers.openai.completion").OpenAICompletion
@@ -116,8 +116,8 @@ _ELSEWHERE = (
 )
 _SET_IT = "set {} in the environment or in the project's .env"
 
-# How crewai and the clients under it say it (1.15.2 to 1.15.30), and what to do about it; the first one said counts.
-# Keys of models and embedders alone: those of tools are no matter of `--llm`.
+# How crewai and its clients phrase these errors (1.15.2 to 1.15.30). The first pattern that matches counts.
+# Only keys of models and embedders: `--llm` does not help where the key of a tool is missing.
 _KEYS = rf"(?:EMBEDDINGS_\w+|{'|'.join(_PROVIDERS).upper()})_(?:API_KEY|PAT)"
 _NO_KEY = rf"\b(?:CHROMA_)?({_KEYS})\b(?:,|\n +Field req| is required| environment variable|`? or `?[A-Z_]+)"
 _BAD_KEY = r"(?:openai|anthropic|litellm)\S*\.AuthenticationError|invalid_api_key|Incorrect API key"
@@ -131,15 +131,15 @@ _ADVICE = {
     _BAD_KEY: f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}, or {_ELSEWHERE}.",
     _NO_PROVIDER: f"The package for the model's provider is missing: run `{{}}` in the project, or {_ELSEWHERE}.",
     _NO_LITELLM: f"The model needs LiteLLM, which is missing: run `uv add crewai[litellm]` there, or {_ELSEWHERE}.",
-    _NO_ENDPOINT: f"Nothing answers where the model should be: see that its endpoint can be reached, or {_ELSEWHERE}.",
-    _NO_MODEL: "The endpoint has no model {}: name one that it has, for all of the crew, with `--llm URL=MODEL`.",
+    _NO_ENDPOINT: f"The model's endpoint does not answer: check that this machine can reach it, or {_ELSEWHERE}.",
+    _NO_MODEL: "The endpoint has no model {}: name one that it has, for the whole crew, with `--llm URL=MODEL`.",
 }
 
 
 def advice(error: BaseException) -> str | None:
-    """Say in a sentence what to do about an error that comes from a missing key, endpoint, package or model.
+    """Say in a sentence what to do about a missing key, endpoint, package or model.
 
-    :returns: None if neither the error nor what caused it says so.
+    :returns: None if neither the error nor its causes come from one of these.
     """
     said = "\n".join(f"{type(one).__module__}.{type(one).__name__}: {one}" for one in _with_causes(error))
     for pattern, sentence in _ADVICE.items():
@@ -151,7 +151,7 @@ def advice(error: BaseException) -> str | None:
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     one: BaseException | None = error
-    # crewai raises errors from themselves (`raise e from e`).
+    # An error may be its own cause: crewai raises some with `raise e from e`.
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         yield one

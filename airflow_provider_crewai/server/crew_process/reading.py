@@ -1,4 +1,4 @@
-"""Which files of a project it is loaded from: those that are read meanwhile, since nobody else knows them all."""
+"""Which files a project is loaded from: the files that Python opens meanwhile. Nobody else knows all of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 _ALWAYS = (".env", "pyproject.toml")
-"""Files that are looked for, so that a new one counts too."""
+"""Files that count even if they are missing, so that a new one is noticed."""
 
 _OTHERS = {"__pycache__", "site-packages", "node_modules"}
 
 
 class Reading:
-    """Notes what is opened from now on.
+    """Notes each file that is opened from now on.
 
-    :param directory: the project's.
+    :param directory: the project's directory.
     """
 
     def __init__(self, directory: str) -> None:
@@ -29,20 +29,20 @@ class Reading:
         sys.addaudithook(self._heard)
 
     def stop(self) -> None:
-        """Note no more. Python keeps a hook for ever, also in the children of this process."""
+        """Stop noting. Python never removes an audit hook, not even from child processes."""
         self._going_on = False
 
     def files(self) -> list[str]:
-        """Return the paths of the files that were read, without what was written too, and those that may come."""
-        # A module whose bytecode was cached has not been opened itself.
+        """Return the paths of the files that were read but not written, and of those that count if they appear."""
+        # Python does not open the source of a module if its bytecode is cached.
         modules = {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}
         found = {path for path in self._read | modules if self._is_ours(Path(path))} - self._written
         return sorted(found | {str(self._top / name) for name in _ALWAYS})
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        # Called for whatever Python does while crewai is imported, so it must be quick.
+        # Python calls this very often while it imports crewai, so it must be quick.
         if event == "open" and self._going_on:
-            with suppress(OSError, TypeError, ValueError):  # raised here, it would keep the file from being opened
+            with suppress(OSError, TypeError, ValueError):  # an error here would keep Python from opening the file
                 self._opened(*arguments)
 
     def _opened(self, path: Any, _: Any, flags: int) -> None:

@@ -1,7 +1,7 @@
-"""What a run says of itself, written to the server's database.
+"""The record of a run in the server's database, as the run's own process writes it.
 
-Events arrive on threads of crewai's, in no certain order, so a step's row is written by position and the server
-reads from the rows how far a run is. A run that was stopped meanwhile is never written over.
+Events arrive on threads of crewai in any order. So each step is written at its position, and the server counts the rows
+to see how far a run is. Nothing overwrites a run that was stopped meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from .run_states import OPEN, UNDER_WAY, in_sql
 from .storable import json_text, storable
 
 _ASKED = "question_id, kind, step, output, feedback, context, approved"
+_ASK = (
+    "INSERT INTO questions (question_id, kind, step, message, output, options, context, asked_at, kickoff_id) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _OPEN, _UNDER_WAY = in_sql(OPEN), in_sql(UNDER_WAY)
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
 
@@ -28,11 +32,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question that a run has asked, with its answer if there is one.
+    """A question of this run, with its answer if there is one.
 
+    :param kind: `task`, `flow` or `ask`, as in the server's `StoredQuestion`.
     :param step: the position of the crew task or flow method that asked.
-    :param context: what the asker needs to go on from here in another process.
-    :param approved: the answer's verdict, None where it gave none.
+    :param context: what another process needs to continue from here.
+    :param approved: the answer's verdict; None if it gave none.
     """
 
     question_id: str
@@ -45,12 +50,12 @@ class AskedQuestion:
 
     @property
     def is_answered(self) -> bool:
-        """Whether somebody has answered."""
+        """Whether the question has an answer."""
         return self.feedback is not None
 
 
 class _NotNow(Exception):
-    """Nothing was written, which may be otherwise later."""
+    """Nothing could be written; a later try may succeed."""
 
 
 class Report:
@@ -65,25 +70,32 @@ class Report:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA secure_delete=ON")  # the end of a run deletes its webhooks and their passwords
+        self._db.execute("PRAGMA secure_delete=ON")  # when a run ends, its webhooks' passwords must leave the file
         self.request: dict[str, Any] = {}
         for table, column in (("runs", "request"), ("wishes", "webhooks")):
             for row in self._all(f"SELECT {column} FROM {table} WHERE kickoff_id = ?"):  # noqa: S608 - constants
                 self.request |= json.loads(row[0])
 
     def signed(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Add what says whose a crew task or step is."""
+        """Add the run's id and its kickoff's `meta` to fields of a crew task or step."""
         return {**fields, "kickoff_id": self.kickoff_id, "meta": self.request.get("meta")}
 
     def has_process(self, pid: int) -> bool:
-        """Note the process of this run; False if it was stopped before anybody knew whom to kill."""
+        """Note this run's process.
+
+        :returns: False if the run was stopped before anybody knew which process to kill.
+        """
         query = f"UPDATE runs SET pid = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
         return self._change(query, pid) == 1
 
     # ---- state ------------------------------------------------------------------------------------
 
     def running(self, unit: str, total: int | None) -> None:
-        """Say that the crew is at work, on so many tasks where that is known."""
+        """Report that the crew or flow is at work.
+
+        :param unit: what it works through: `task` or `method`.
+        :param total: how many of these there are, if that is known.
+        """
         query = f"UPDATE runs SET state = 'RUNNING' WHERE kickoff_id = ? AND state IN {_UNDER_WAY}"  # noqa: S608 - a constant
 
         def write() -> None:
@@ -100,9 +112,10 @@ class Report:
             self._change(query, json_text(value))
 
     def succeeded(self, tell: Callable[[], None], **answers: Any) -> None:
-        """Say that the crew is done, and what it answers, unless it was ended meanwhile.
+        """Report the result, unless the run was ended meanwhile.
 
-        :param tell: says so to others, by `send`. All of this is kept, or nothing.
+        :param tell: sends the webhook by `send`. Result and webhook are kept together, or neither is.
+        :param answers: values for the API's answer.
         """
 
         def write() -> None:
@@ -113,7 +126,7 @@ class Report:
         self._keep(write)
 
     def failed(self, words: str) -> None:
-        """Say why there is no answer."""
+        """Report why there is no result."""
         self._end("FAILED", words)
 
     def _end(self, state: str, status: str | None) -> bool:
@@ -123,7 +136,7 @@ class Report:
     # ---- steps ------------------------------------------------------------------------------------
 
     def step_started(self, position: int, name: str, agent: str | None, at: float) -> None:
-        """Note that a crew task or flow method has begun. A later process of the run begins none anew."""
+        """Note that a crew task or flow method has begun. If another process begins it again, its first start stays."""
         query = (
             "INSERT INTO steps (position, name, agent, started_at, kickoff_id) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET agent = coalesce(agent, excluded.agent), "
@@ -132,7 +145,7 @@ class Report:
         self._change(query, position, name, agent, at)
 
     def step_ended(self, position: int, name: str, agent: str | None, at: float, output: Any) -> None:
-        """Note that a step has ended, and what it yielded."""
+        """Note that a step has ended, and its output."""
         query = (
             "INSERT INTO steps (position, name, agent, started_at, ended_at, output, kickoff_id) "
             "VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET ended_at = ?4, output = ?5"
@@ -140,17 +153,17 @@ class Report:
         self._keep(lambda: self._change(query, position, name, agent, at, json_text(output)))
 
     def finished_steps(self) -> dict[int, dict[str, Any]]:
-        """Return what earlier processes of this run have finished: position to output."""
+        """Return the outputs of the steps that earlier processes of this run have finished, by position."""
         rows = self._all("SELECT position, output FROM steps WHERE kickoff_id = ? AND ended_at IS NOT NULL")
         return {position: json.loads(output) for position, output in rows}
 
     def position(self, name: str) -> int:
-        """Return the position of the step of this name that goes on, else the next free one."""
+        """Return the position of the unfinished step of this name, or else the next free position."""
         rows = self._all("SELECT position FROM steps WHERE kickoff_id = ? AND ended_at IS NULL AND name = ?", name)
         return rows[0][0] if rows else self.steps_begun()
 
     def at_work(self, agent: str | None) -> None:
-        """Say who is at work on the step that goes on."""
+        """Note the agent that works on the unfinished step."""
         query = "UPDATE steps SET agent = ? WHERE kickoff_id = ? AND ended_at IS NULL"
         self._change(query, agent)
 
@@ -171,19 +184,19 @@ class Report:
         options: list[str] | None = None,
         context: Any = None,
     ) -> str:
-        """Ask a human, and say that the run waits. Returns the question's id.
+        """Ask a human, and report that the run waits.
 
-        :param tell: called with that id, says so to others, by `send`. All of this is kept, or nothing.
+        :param kind: `task`, `flow` or `ask`.
+        :param step: the position of the crew task or flow method that asks.
+        :param tell: called with the question's id; sends the webhook by `send`. Question and webhook are kept together,
+            or neither is.
+        :returns: the question's id.
         """
         question_id = str(uuid.uuid4())
-        query = (
-            "INSERT INTO questions (question_id, kind, step, message, output, options, context, asked_at, kickoff_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        )
         asked = (question_id, kind, step, message, output, json_text(options) if options else None, json_text(context))
 
         def write() -> None:
-            self._change(query, *asked, time.time())
+            self._change(_ASK, *asked, time.time())
             self._change(f"UPDATE runs SET state = 'PAUSED' WHERE kickoff_id = ? AND state IN {_UNDER_WAY}")  # noqa: S608 - a constant
             tell(question_id)
 
@@ -191,7 +204,7 @@ class Report:
         return question_id
 
     def give_up(self, message: str) -> None:
-        """Close the oldest question of a flow's method that has this text and no answer: nobody waits for one."""
+        """Close the oldest open question of a flow's method with this text, since nobody waits for its answer."""
         query = (
             "UPDATE questions SET answered_at = ? WHERE question_id = (SELECT question_id FROM questions WHERE "
             "kind = 'ask' AND message = ? AND answered_at IS NULL AND kickoff_id = ? ORDER BY asked_at LIMIT 1)"
@@ -199,7 +212,7 @@ class Report:
         self._keep(lambda: self._change(query, time.time(), message))
 
     def is_closed(self, question_id: str) -> bool:
-        """Whether a question needs no answer any more."""
+        """Return whether a question needs no answer any more."""
         return bool(
             self._all(
                 "SELECT 1 FROM questions WHERE kickoff_id = ? AND question_id = ? AND answered_at IS NOT NULL",
@@ -213,13 +226,16 @@ class Report:
         return _asked(self._all(query, question_id)[0])
 
     def last_question(self) -> AskedQuestion | None:
-        """Return what this run asked last."""
+        """Return the last question of this run, or None."""
         query = f"SELECT {_ASKED} FROM questions WHERE kickoff_id = ? ORDER BY asked_at DESC LIMIT 1"  # noqa: S608 - a constant
         rows = self._all(query)
         return _asked(rows[0]) if rows else None
 
     def go_on(self) -> bool:
-        """Say that the run goes on, unless it waits for another answer too; False if it was ended meanwhile."""
+        """Report that the run continues, unless it waits for another answer, too.
+
+        :returns: False if the run was ended meanwhile.
+        """
         query = (
             "UPDATE runs SET state = CASE WHEN EXISTS (SELECT 1 FROM questions WHERE kickoff_id = runs.kickoff_id "
             "AND answered_at IS NULL) THEN 'PAUSED' ELSE 'RUNNING' END "
@@ -230,14 +246,14 @@ class Report:
     # ---- webhooks ---------------------------------------------------------------------------------
 
     def send(self, url: str, headers: dict[str, str], body: dict[str, Any]) -> None:
-        """Put a webhook into the outbox, from which the server delivers it."""
+        """Put a webhook into the outbox. The server delivers it from there."""
         query = "INSERT INTO outbox (url, headers, body, kickoff_id) VALUES (?, ?, ?, ?)"
         self._keep(lambda: self._change(query, url, json.dumps(headers), json_text(body)))
 
     # ---- database ---------------------------------------------------------------------------------
 
     def _keep(self, write: Callable[[], _T]) -> _T:
-        """Write all or nothing. Where that cannot be, as on a full disk, try for some minutes: a run has its price."""
+        """Write everything or nothing. If that fails, as on a full disk, retry for ten minutes: the run cost money."""
         for pause in _PAUSES:
             try:
                 return self._at_once(write)
@@ -248,7 +264,7 @@ class Report:
 
     def _at_once(self, write: Callable[[], _T]) -> _T:
         with self._lock:
-            if self._db.in_transaction:  # a part of something greater, which is tried again as a whole
+            if self._db.in_transaction:  # a part of a larger write, which is tried again as a whole
                 return write()
             try:
                 self._db.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What the server tells the processes that have crewai."""
+"""What the server tells the warm process and the runs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FLOWS = "flows.sqlite"
-"""The file, in the folder of all runs, in which crewai keeps the states of flows."""
+"""The file in the folder of all runs where crewai keeps the states of flows."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run needs to know, JSON scalars all.
+    """What a run needs to know. All values are JSON scalars.
 
     :param target: the project's directory, or `module:attribute`.
-    :param directory: where it is run.
+    :param directory: the working directory.
     :param database: the server's sqlite file.
-    :param home: the folder of all runs, each in a folder named by its kickoff_id.
+    :param home: the folder of all runs. Each run has a folder in it, named by its kickoff_id.
     :param llm: None, `stub`, or the URL of a model's endpoint; see `models.use`.
-    :param callback: URL to which the answer to a flow's question can be posted, without the question's id.
+    :param callback: the URL that takes answers to a flow's questions, without a question's id at its end.
     """
 
     target: str
@@ -31,11 +31,11 @@ class RunSettings:
 
     @classmethod
     def from_json(cls, text: str) -> RunSettings:
-        """Read what `to_json` wrote."""
+        """Read the settings that `to_json` wrote."""
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """Write it for a command line."""
+        """Write the settings for a command line."""
         return json.dumps(asdict(self))
 
     def folder(self, kickoff_id: str) -> Path:

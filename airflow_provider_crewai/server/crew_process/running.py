@@ -1,4 +1,4 @@
-"""One run: a fresh crew or flow is kicked off, told of as it goes, and its end written down, whatever that is."""
+"""One run: kicks off a fresh crew or flow, and reports how it ends, whatever that is."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .run_settings import FLOWS, RunSettings
 
 
 def main(settings: RunSettings, kickoff_id: str, lock: str) -> NoReturn:
-    """Load the project and run a kickoff in this very process, which ends with it, whatever threads it has left."""
+    """Load the project and run a kickoff in this process. The process then ends, even if threads are left."""
     keep_to_itself(int(lock))
     code = 1
     try:
         code = _load_and_run(settings, kickoff_id)
-    except BaseException:  # noqa: BLE001 - nobody else will tell of it
+    except BaseException:  # noqa: BLE001 - nobody else reports it
         traceback.print_exc()
     leave(code)
 
 
 def keep_to_itself(lock: int) -> None:
-    """See that no process which this one starts holds its lock on, by which the server knows that the run lives."""
+    """Keep the lock from processes that this one starts. By the lock the server knows that the run lives."""
     os.set_inheritable(lock, False)
-    # A file, since closing it twice, in a child of a child, does nothing.
+    # As a file object: it may be closed twice, in a child of a child.
     os.register_at_fork(after_in_child=os.fdopen(lock, "rb").close)
 
 
@@ -46,9 +46,9 @@ def _load_and_run(settings: RunSettings, kickoff_id: str) -> int:
 
 
 def load(settings: RunSettings) -> tuple[Loaded, RunSettings]:
-    """Import the project, with its models where the settings want them.
+    """Import the project, and lead its models where the settings say.
 
-    :returns: it, and the settings for another process: a stub that was started has a URL now.
+    :returns: the project, and the settings for another process: they hold the URL of a stub that was started.
     :raises Exception: whatever the project's modules raise.
     """
     llm = settings.llm
@@ -56,7 +56,7 @@ def load(settings: RunSettings) -> tuple[Loaded, RunSettings]:
     def ready() -> None:
         nonlocal llm
         llm = models.use(settings.llm)
-        # Before a flow is defined, as where its state is kept may be asked then; else that is asked when it is made.
+        # Before a flow is defined: crewai may choose then where its state is kept, or later, when the flow is made.
         keep_flows_in(f"{settings.home}/{FLOWS}")
 
     loaded = loading.load(settings.target, Path(settings.directory), ready)
@@ -64,12 +64,12 @@ def load(settings: RunSettings) -> tuple[Loaded, RunSettings]:
 
 
 def run(settings: RunSettings, loaded: Loaded, kickoff_id: str, report: Report | None = None) -> int:
-    """Run a kickoff of a project that is loaded already; returns the exit code."""
+    """Run a kickoff of a loaded project. Returns the exit code."""
     report = report or Report(settings.database, kickoff_id)
     if not report.has_process(os.getpid()):
         return 0
     hooks = Webhooks(kickoff_id, report.request, report.send)
-    # Now, since a project's .env may name another one, which its runs would then share.
+    # Only now: the project's .env may name another folder, which all its runs would share.
     os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
     try:
         made = loaded.make()
@@ -84,14 +84,14 @@ def run(settings: RunSettings, loaded: Loaded, kickoff_id: str, report: Report |
 
 
 def words(error: BaseException) -> str:
-    """Write an error as the live service does, by its type and text, with what to do where a model is out of reach."""
+    """Write an error as the live service does, by type and text. If a model is out of reach, add what to do."""
     said = f"{type(error).__name__}: {error}"
     advice = models.advice(error)
     return f"{said} {advice}" if advice else said
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once: what it inherited from its parent is not its to clean up."""
+    """End this process at once. It must not clean up what it has inherited from its parent."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

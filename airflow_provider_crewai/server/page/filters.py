@@ -1,4 +1,4 @@
-"""What a person reads, made from what a run reports. Nothing here trusts a crew's output to be text."""
+"""Filters of the templates: what a person reads, made from what a run reports. No output is trusted to be text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATES = {
     "REVOKED": "Stopped",
 }
 
-# Colours and cursor movements of a terminal, by ECMA-48: CSI sequences, OSC strings, two-character escapes.
+# A terminal's colours and cursor movements, by ECMA-48: CSI sequences, OSC strings, two-character escapes.
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 _LAYOUT = "\t\n\r"
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in _LAYOUT} | {0x7F: "␡"}
@@ -29,7 +29,7 @@ _NAME = 1000
 
 
 def visible(value: Any) -> Any:
-    """Make text fit for an HTML page: no terminal's sequences, and a sign for each character that has no shape."""
+    """Make text fit for HTML: without a terminal's sequences, and with a sign for each invisible character."""
     return _TERMINAL.sub("", value).translate(_VISIBLE) if type(value) is str else value
 
 
@@ -41,7 +41,7 @@ def line(value: JSON, length: int) -> str:
 
 
 def size(value: JSON) -> str:
-    """Write how long a text is; nothing of other values, which would have to be written for that."""
+    """Write the length of a text. Other values get an empty text: they would have to be formatted first."""
     if not isinstance(value, str):
         return ""
     if len(value) >= _MEGABYTE:
@@ -50,7 +50,7 @@ def size(value: JSON) -> str:
 
 
 def progress(said: JSONObject | None) -> Progress | None:
-    """Read how far a run has come, where that is known."""
+    """Read the progress of a run, if it is known."""
     if said is None:
         return None
     completed, total = (_count(said.get(key)) for key in ("completed", "total"))
@@ -59,14 +59,14 @@ def progress(said: JSONObject | None) -> Progress | None:
 
 
 def usage(answer: JSONObject) -> dict[str, int]:
-    """Read the counts of tokens and requests."""
+    """Read the counts of tokens and requests from a run's answer."""
     said = answer.get("usage_metrics")
     counts = said.items() if isinstance(said, dict) else ()
     return {name.replace("_", " "): count for name, value in counts if (count := _count(value))}
 
 
 def output(step: JSONObject | None) -> JSON:
-    """Return what a crew task or flow method yielded: its text where it has one."""
+    """Return the output of a crew task or flow method: its text, if it has one, else everything."""
     if step is None:
         return None
     return next((step[key] for key in ("output", "raw") if isinstance(step.get(key), str)), step)

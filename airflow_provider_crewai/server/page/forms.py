@@ -1,4 +1,4 @@
-"""The forms of the page: what was filled in, and what is there to be filled in."""
+"""The forms of the page: the fields that it shows, and what a person sent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 MAX_FORM = 10 * 1024 * 1024
 MAX_LOGIN = 16 * 1024
-"""Bytes of a form that anybody may send."""
+"""The most bytes of the login's form, which anybody may send."""
 
 _FIELD = "input."
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A request that was let in."""
+    """A request that the gate has let through.
+
+    :param session: the browser's session; empty before the login.
+    :param form: the fields that it sent.
+    """
 
     request: Request
     session: str
@@ -31,11 +35,11 @@ class PageRequest:
 
     @property
     def door(self) -> str:
-        """The path that all links of the answer begin with."""
+        """The path that begins all links of the answer."""
         return door_of(self.request)
 
     def said(self, name: str) -> str:
-        """Return a field of the form, with the line ends that everybody but HTML forms uses."""
+        """Return a field of the form, with plain line feeds: HTML forms send a carriage return before each."""
         return self.form.get(name, [""])[0].replace("\r\n", "\n")
 
 
@@ -48,7 +52,7 @@ class _Field:
 
 
 class KickoffForm:
-    """The inputs to fill in: as they were just sent, else as in an earlier run, else the defaults."""
+    """A kickoff's inputs to fill in: as a person has just sent them, else as in an earlier run, else the defaults."""
 
     def __init__(self, project: Description | None, asked: PageRequest, earlier: JSONObject) -> None:
         known = project or Description("", "", [])
@@ -66,9 +70,9 @@ class KickoffForm:
 
 
 def inputs_of(asked: PageRequest) -> JSONObject:
-    """Read the inputs of a kickoff. A field left empty is left out, so that its default counts.
+    """Read the inputs of a kickoff. An empty field is left out, so that its default counts.
 
-    :raises HTTPException: 422, they are not JSON.
+    :raises HTTPException: 422, an input that should be JSON is not.
     """
     if "inputs" in asked.form:
         inputs = _json("The inputs", asked.said("inputs"))
@@ -90,26 +94,29 @@ def _json(name: str, said: str) -> JSON:
 
 
 def answer_of(asked: PageRequest) -> tuple[str, bool | None]:
-    """Read an answer. An outcome comes first in the feedback, since crewai looks for it there."""
+    """Read an answer: feedback and verdict. An outcome begins the feedback, because crewai looks for it there."""
     parts = [asked.said("outcome"), asked.said("feedback").strip()]
     verdict = {"yes": True, "no": False}.get(asked.said("approved"))
     return "\n\n".join(filter(None, parts)), verdict
 
 
 async def read_form(request: Request, limit: int) -> dict[str, list[str]]:
-    """Read the fields of a form.
+    """Read the fields of a form, with the standard library: starlette's own reader needs another package.
 
-    :param limit: bytes.
-
-    :raises HTTPException: 413, it is too large; 400, it cannot be read.
+    :param limit: the most bytes.
+    :raises HTTPException: 413, the form is too large; 400, it cannot be read.
     """
-    # By the standard library: starlette's own reader needs another package.
+    body = await _read(request, limit)
+    try:
+        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise HTTPException(413, f"The form is larger than {limit} bytes.")
-    try:
-        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
-    except ValueError:
-        raise HTTPException(400, "The form cannot be read.") from None
+    return bytes(body)

@@ -1,9 +1,11 @@
-"""Who may see the page: whoever has the server's token, or a link that it printed.
+"""Sessions of browsers. One begins with the server's token, or with a link that the server printed.
 
-A browser shows a cookie to every server on this host, whatever its port. So a session's cookie is good only below a
-path that no other server knows, its door: `/at/<door>/…`, to which a login leads. (A bookmark of a page at the root
-finds the way back by our script, from a storage that belongs to one port.) Sessions are kept in the server's
-database, so one survives a restart of the server, as runs do, and ends with a logout, with the token, or after a week.
+A browser sends a cookie to every server on this host, whatever its port. So a session's cookie is valid only below a
+path that no other server knows, its door: `/at/<door>/…`. A login leads there. From a bookmark of a page at the root,
+our script finds the door in local storage, which belongs to one port.
+
+The server's database keeps the sessions, so they survive a restart. A session ends with a logout, when the token
+changes, or after a week.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ _BEYOND = "SELECT proof FROM sessions ORDER BY expires DESC LIMIT -1 OFFSET ?"
 
 
 class Sessions:
-    """Tickets, sessions, and where a form came from.
+    """Tickets and sessions.
 
-    :param token: the token that the API wants, too.
+    :param token: the same token as the API's.
     :param now: the clock, in epoch seconds.
     :param database: the sqlite file that keeps the sessions; by default they end with this object.
     :raises ValueError: the token is empty.
@@ -48,32 +50,32 @@ class Sessions:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(database or ":memory:", timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute(_SCHEMA)
-        # Named after the state, since servers on other ports of this host share the browser's cookies.
+        # Named after the database: servers on other ports of this host share the browser's cookies.
         self.cookie = f"crewai_{hashlib.sha256(str(database).encode()).hexdigest()[:12]}"
         self._tickets: dict[str, float] = {}
 
     # ---- tickets ------------------------------------------------------------------------------------
 
     def ticket(self) -> str:
-        """Make a ticket, good for one login within ten minutes."""
+        """Make a ticket for one login within ten minutes."""
         ticket = secrets.token_urlsafe(32)
         self._tickets[ticket] = self._now() + TICKET_SECONDS
         return ticket
 
     def redeem(self, ticket: str) -> bool:
-        """Use a ticket up; returns whether it was good."""
+        """Use up a ticket. Returns whether it was valid."""
         return self._tickets.pop(ticket, 0.0) > self._now()
 
     def knows(self, token: str) -> bool:
-        """Tell whether this is the token."""
+        """Return whether this is the token."""
         return hmac.compare_digest(utf8(token.strip()), self._token)
 
     # ---- sessions -----------------------------------------------------------------------------------
 
     def open(self, response: Response) -> str:
-        """Start a session in the browser that gets this response; returns the path below which it is good.
+        """Begin a session in the browser that gets this response. If there are too many, the oldest ones end.
 
-        The oldest ones end where there are too many.
+        :returns: the path of its door, below which it is valid.
         """
         session = secrets.token_urlsafe(32)
         self._change("INSERT INTO sessions VALUES (?, ?)", self._proof(session), self._now() + SESSION_SECONDS)
@@ -84,13 +86,13 @@ class Sessions:
         return path
 
     def close(self, session: str, response: Response) -> None:
-        """End a session, in the browser that gets this response and for whoever else knows of it."""
+        """End a session, in the browser that gets this response and for anybody who has copied its cookie."""
         self._change("DELETE FROM sessions WHERE proof = ?", self._proof(session))
         path = DOOR.format(door=_door_of(session))
         response.delete_cookie(self.cookie, path=path, httponly=True, samesite="strict")
 
     def session(self, request: Request) -> str | None:
-        """Return the session that a request belongs to, or None."""
+        """Return the session of a request, or None if it has none."""
         session = request.cookies.get(self.cookie, "")
         door = request.path_params.get("door")
         if door is not None and not hmac.compare_digest(utf8(door), _door_of(session).encode()):
@@ -101,7 +103,7 @@ class Sessions:
         return session if found else None
 
     def _proof(self, session: str) -> str:
-        # What is kept opens nothing, and is worth nothing under another token.
+        # The database keeps this proof, from which nobody can make the cookie. Under another token it is invalid.
         return hmac.digest(self._token, session.encode(), "sha256").hex()
 
     def _change(self, query: str, *values: str | float) -> None:
@@ -120,7 +122,7 @@ def is_form_key(key: str, session: str) -> bool:
 
 
 def door_of(request: Request) -> str:
-    """Return the path of the door that a request came through, which all links of its page begin with; else nothing."""
+    """Return the path of the door that a request came through; an empty text if it came through none."""
     door = request.path_params.get("door")
     return DOOR.format(door=quote(door, safe="")) if door else ""
 
@@ -134,12 +136,12 @@ def _made_from(session: str, purpose: str) -> str:
 
 
 def is_from_here(request: Request) -> bool:
-    """Tell whether a browser says that a form was sent by a page of this very origin, which `Host` names.
+    """Return whether a page of this very origin sent a form, by what the browser says.
 
-    So the application must refuse hosts that are not its own before it asks here.
+    `Host` names the origin. So the application must refuse foreign hosts before it asks here.
 
-    Sec-Fetch-Site is what every current browser says. `Origin` alone must do for older ones; it reads `null` where
-    a page's Referrer-Policy is no-referrer, as ours is (Fetch Standard, "append a request Origin header").
+    Every current browser sends Sec-Fetch-Site. For older ones `Origin` must do. It reads `null` if the page's
+    Referrer-Policy is no-referrer, as ours is (Fetch Standard, "append a request Origin header").
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     own = str(request.base_url).rstrip("/")

@@ -1,8 +1,7 @@
 """A deterministic stand-in for a language model: an OpenAI-compatible endpoint on loopback, without a model behind it.
 
-The same request gets the same answer, marked `[stub:MODEL]` and saying what it answers. A request for structured
-output gets JSON that is valid by its schema, a forced tool gets called, and nothing else is: a crew with tools comes
-to an end.
+The same request always gets the same answer. It begins with `[stub:MODEL]` and says what it answers. A request for
+structured output gets JSON that its schema accepts. Only a forced tool is called, so a crew with tools comes to an end.
 """
 
 from .endpoint import serve, start

@@ -1,6 +1,6 @@
-"""What is asked: a request in either API's spelling, understood.
+"""Reads a request, in the spelling of either API.
 
-What crewai sends was read in its source and seen on the wire, versions 1.15.2 to 1.15.30.
+The shapes come from crewai's source and from its traffic, versions 1.15.2 to 1.15.30.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ Json = dict[str, Any]
 
 
 class BadRequest(ValueError):
-    """The request is not what the endpoint takes; the message says why."""
+    """The endpoint does not take this request; the message says why."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request in either API's spelling, understood.
+    """What a request asks for.
 
     :param messages: (role, text) in order.
-    :param tool: the name and parameters' schema of the tool that must be called, if one must.
-    :param schema: what the answer must be valid by; `{}` is any JSON object.
+    :param tool: the name and parameters' schema of the tool that the answer must call, if any.
+    :param schema: the schema that must accept the answer, if any; `{}` takes any JSON object.
     """
 
     model: str
@@ -34,14 +34,14 @@ class Ask:
 
     @classmethod
     def of_chat(cls, body: Json) -> Ask:
-        """Understand `POST /chat/completions`."""
+        """Read `POST /chat/completions`."""
         wanted = body.get("response_format") or {}
         described = wanted.get("json_schema") or {}
         return cls._of(body, _messages(body.get("messages")), wanted.get("type"), described.get("schema"))
 
     @classmethod
     def of_responses(cls, body: Json) -> Ask:
-        """Understand `POST /responses`."""
+        """Read `POST /responses`."""
         said = body.get("input")
         messages = [("user", said)] if isinstance(said, str) else _messages(said)
         if body.get("instructions"):
@@ -56,11 +56,11 @@ class Ask:
         return cls(str(body.get("model") or "model"), messages, _forced(body), schema)
 
     def words(self) -> int:
-        """Return how many words were sent."""
+        """Return how many words the messages have."""
         return sum(len(text.split()) for _, text in self.messages)
 
     def last(self) -> str:
-        """Return what the user said last."""
+        """Return the user's last message."""
         return next((text for role, text in reversed(self.messages) if role == "user"), "")
 
 
@@ -77,7 +77,7 @@ def _text(content: object) -> str:
 
 
 def _forced(body: Json) -> tuple[str, Json] | None:
-    """Return the tool that `tool_choice` forces, once: asked again with its result, the answer is text."""
+    """Return the tool that `tool_choice` forces. When the request holds its result already, the answer is text."""
     tools = [tool.get("function", tool) for tool in body.get("tools") or [] if tool.get("type") == "function"]
     choice = body.get("tool_choice")
     if choice == "required":

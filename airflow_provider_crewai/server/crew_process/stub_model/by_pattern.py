@@ -1,4 +1,4 @@
-"""Text that a regular expression matches."""
+"""Texts that match a regular expression."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _IN_CATEGORY: dict[str, Callable[[str], bool]] = {
 
 
 def matching(pattern: str) -> str:
-    """Make a text that a regular expression matches: its shortest, with one of what may be left out or repeated."""
-    # The parser moved in Python 3.11; it is the only reader of patterns that the standard library has.
+    """Make a short text that matches a regular expression. Optional and repeated parts stand in it once."""
+    # The standard library's only parser of patterns. It moved in Python 3.11.
     parser = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
     with suppress(re.error):
         made = _spelled(parser.parse(pattern))

@@ -1,4 +1,4 @@
-"""Values that are valid by a JSON schema, the same for the same schema."""
+"""Values that a JSON schema accepts, always the same for the same schema."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _OF_FORMAT = {
     "ipv4": "127.0.0.1",
     "ipv6": "::1",
 }
-# Where `true` is the unhappy answer: crewai's StepObservation.needs_full_replan, and authors' likewise.
+# Names of fields where `true` is the bad answer, such as crewai's StepObservation.needs_full_replan.
 _UNHAPPY = re.compile(r"fail|error|invalid|replan|already|abort|reject|block|retry|revis", re.IGNORECASE)
 
 
 def filled(schema: Json, mark: str, subject: str, prompt: str) -> Any:
-    """Make a value that is valid by a JSON schema.
+    """Make a value that a JSON schema accepts.
 
-    :param mark: what texts begin with.
-    :param subject: what texts say that they answer.
-    :param prompt: by which one of several strings is chosen.
-    :raises BadRequest: the schema names a type that there is none of.
+    :param mark: the beginning of each text.
+    :param subject: what each text says it answers.
+    :param prompt: decides which one of several strings is chosen.
+    :raises BadRequest: the schema names a type that does not exist.
     """
     return _Filling(schema, mark, subject, prompt).filled()
 
 
 @dataclass
 class _Filling:
-    """A value that is valid by a JSON schema; what may be null or a default is that, so that recursion ends."""
+    """Makes the value. A part that may be null, or has a default, gets that, so that recursion ends."""
 
     root: Json
     mark: str
@@ -85,7 +85,7 @@ class _Filling:
         raise BadRequest(f"no such type: {kind}")
 
     def _flat(self, given: Any) -> Json:
-        """Resolve `$ref`, `allOf` and alternatives, of which null wins."""
+        """Resolve `$ref`, `allOf` and alternatives. Among alternatives null wins."""
         schema: Json = given if isinstance(given, dict) else {}
         for _ in range(_DEEPEST):
             if "$ref" in schema:
@@ -125,7 +125,7 @@ class _Filling:
         return first + [self._item(items, name, number) for number in range(len(first), count)]
 
     def _item(self, schema: Json, name: str, number: int) -> Any:
-        """Make one item of several, told apart by its number as far as its schema has room for that."""
+        """Make one of several items. Its number makes it different, as far as its schema allows."""
         if number and "enum" in schema:
             return schema["enum"][number % len(schema["enum"])]
         made = self._value(schema, f"{name} {number + 1}" if number else name)

@@ -1,4 +1,4 @@
-"""Which of some options a prompt's feedback picks."""
+"""Picks one of several options by the feedback in a prompt."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _YES = re.compile(r"\by(?:es|ep)\b|\bok|approv|accept|good|great|fine|lgtm|perfe
 
 
 def chosen(options: list[str], prompt: str) -> str:
-    """Pick the option that the feedback in a prompt names, or agrees with, else the first.
+    """Pick the option that the feedback names or agrees with, or else the first one.
 
-    The prompt is the one by which crewai has `@human_feedback(emit=…)` collapsed (`human_feedback_collapse`).
+    The prompt is the one with which crewai collapses `@human_feedback(emit=…)` (`human_feedback_collapse`).
     """
     said = re.search(r"Feedback: (.*?)(?:\n\s*Possible outcomes:|\Z)", prompt, re.DOTALL)
     feedback = _spaced(said[1]) if said else ""
@@ -21,7 +21,7 @@ def chosen(options: list[str], prompt: str) -> str:
     agreeing = [one for one in options if (_NO if negative else _YES).search(_spaced(one))]
     named = [one for one in options if re.search(rf"\b{re.escape(_spaced(one))}\b", feedback)]
     if negative and agreeing:
-        # "not approved" names `approved` and means the other one.
+        # "not approved" names `approved`, but means the other option.
         named = [one for one in named if not _YES.search(_spaced(one)) or _NO.search(_spaced(one))]
     if not (negative or _YES.search(feedback)):
         agreeing = []

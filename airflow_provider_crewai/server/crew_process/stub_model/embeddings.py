@@ -1,4 +1,4 @@
-"""`POST /embeddings`: texts with words in common lie near each other."""
+"""`POST /embeddings`: texts that share words lie near each other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from .asked import BadRequest, Json
 
-# By https://platform.openai.com/docs/guides/embeddings and the models' cards; other models get OpenAI's most usual.
+# From https://platform.openai.com/docs/guides/embeddings and the models' cards. Other models get OpenAI's usual number.
 _DIMENSIONS = {"text-embedding-3-large": 3072, "nomic-embed-text": 768, "mxbai-embed-large": 1024, "all-minilm": 384}
 _USUAL_DIMENSIONS = 1536
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """Return a vector of length one: texts with words in common lie near each other, as a memory's search wants it."""
+    """Return a vector of length one. Texts that share words lie near each other, as the search of a memory needs."""
     vector = [0.0] * dimensions
     for word in re.findall(r"\w+", text.lower()):
         drawn = zlib.crc32(word.encode())
@@ -27,7 +27,7 @@ def embedding(text: str, dimensions: int) -> list[float]:
 
 
 def embeddings_body(body: Json) -> Json:
-    """Answer `POST /embeddings`, as floats or as OpenAI's clients ask for it, base64 of little-endian floats."""
+    """Answer `POST /embeddings`, with floats, or with base64 of little-endian floats as OpenAI's clients ask."""
     given = body.get("input")
     if not isinstance(given, (str, list)):
         raise BadRequest("'input' is required")

@@ -11,7 +11,7 @@ import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NoReturn
 
 from .answered import answer
 from .asked import Ask, Json
@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._answer(sent)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            # Whatever a request holds that is not of the API's types ends in one of these; nothing has been sent yet.
+            # A request with values of wrong types ends in one of these errors, before anything is sent.
             self._say({"error": _error(f"{type(error).__name__}: {error}")}, HTTPStatus.BAD_REQUEST)
 
     def _answer(self, sent: bytes) -> None:
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the log is the crew's."""
+        """Log nothing: the log belongs to the crew."""
 
 
 def _error(message: str) -> Json:
@@ -96,44 +96,39 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def server_bind(self) -> None:
-        # Not http.server's, which asks a name server who 127.0.0.1 is.
+        # Not http.server's own, which looks up the name of 127.0.0.1.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Let a client hang up without a word about it; anything else is told."""
+        """Report errors, but not that a client hung up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 def serve(port: int = 0) -> ThreadingHTTPServer:
-    """Bind the endpoint on 127.0.0.1; `serve_forever()` of what is returned answers.
+    """Bind the endpoint to 127.0.0.1. The returned server answers requests in its `serve_forever()`.
 
-    :param port: 0 is any free one.
+    :param port: 0 takes any free port.
     :raises OSError: the port is taken.
     """
     return _Server(("127.0.0.1", port), _Handler)
 
 
 def start() -> tuple[str, int]:
-    """Serve from a process of its own, which ends with the last process that holds the returned descriptor.
+    """Serve from another process, which ends with the last process that holds the returned descriptor.
 
-    The calling process gets no thread and no child, so it may fork and wait as it likes. Forks of it hold the
-    descriptor too, also those that start Python anew.
+    The calling process gets no thread and no child, so it may fork and wait freely. Its forks hold the descriptor too,
+    even if they start Python anew.
 
     :returns: the endpoint's base URL, which ends in `/v1`, and the descriptor to keep open.
-    :raises OSError: no socket, pipe or process is to be had.
+    :raises OSError: there is no socket, pipe or process left.
     """
     server = serve()
     read, write = os.pipe()
     between = os.fork()
     if not between:
-        # The process between leaves at once: nobody has to wait for the one that serves.
-        try:
-            if not os.fork():
-                _serve_until_alone(server, read)
-        finally:
-            os._exit(0)
+        _fork_again(server, read)
     os.waitpid(between, 0)
     os.close(read)
     server.server_close()
@@ -141,8 +136,17 @@ def start() -> tuple[str, int]:
     return f"http://127.0.0.1:{server.server_port}/v1", write
 
 
+def _fork_again(server: ThreadingHTTPServer, read: int) -> NoReturn:
+    # The process in between leaves at once, so nobody has to wait for the one that serves.
+    try:
+        if not os.fork():
+            _serve_until_alone(server, read)
+    finally:
+        os._exit(0)
+
+
 def _serve_until_alone(server: ThreadingHTTPServer, read: int) -> None:
-    os.setsid()  # signals for the group of the one that started us are not meant for us
+    os.setsid()  # signals for the starting process's group are not for this one
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     _close_all_but(server.fileno(), read)
@@ -151,7 +155,7 @@ def _serve_until_alone(server: ThreadingHTTPServer, read: int) -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    """Close what was inherited, locks and the pipe's other end above all; output stays."""
+    """Close inherited descriptors, above all locks and the pipe's other end. Output stays open."""
     begin = 3
     for descriptor in [*sorted(kept), os.sysconf("SC_OPEN_MAX")]:
         os.closerange(begin, descriptor)

@@ -1,5 +1,5 @@
-// Brings the parts that carry `data-live` up to date, without disturbing who reads, types or tabs there.
-// Everything works without it. HTML is never made from a string: the browser parses the same page once more.
+// Keeps the parts with `data-live` up to date, without disturbing a person who reads, types or tabs there.
+// The page works without this script. It never makes HTML from a string: the browser parses the whole page again.
 "use strict";
 
 const PAUSE = 2000;
@@ -75,8 +75,8 @@ function wait() {
   if (document.documentElement.dataset.refresh) setTimeout(look, pause);
 }
 
-// The session's cookie is good below its door alone, which a bookmark of another page does not name. What is kept here
-// no other server sees: unlike a cookie, it belongs to this port.
+// The session's cookie is valid only below its door, and a bookmark of a page at the root does not hold the door. Local
+// storage belongs to this port alone, unlike a cookie, so no other server sees the door that is kept there.
 function findDoor() {
   const here = location.pathname.match(/^\/at\/[0-9a-f]{32}(?=\/)/)?.[0];
   const isLogin = document.getElementById("token") !== null;
