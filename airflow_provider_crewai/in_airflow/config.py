@@ -41,6 +41,7 @@ class Option:
     default: str
     help: str
     read: Callable[[str], Any]
+    example: str | None = None
 
 
 @cache  # each look-up of Airflow's takes some 20 microseconds, and each task of each Dag asks for all
@@ -104,10 +105,11 @@ def _whatever(text: str) -> str:
 OPTIONS: dict[str, Option] = {
     "ledger_path": Option(
         "",
-        "Where tasks keep the records of their runs: a path in object storage that all workers share, such as "
-        "s3://my-bucket/crewai-ledger. Airflow below 3.3 needs it, because it has no task state store. From 3.4 it "
+        "Where tasks keep the records of their runs: a path in object storage that all workers share. "
+        "Airflow below 3.3 needs it, because it has no task state store. From 3.4 it "
         "lets on_clear='reattach' work even if a clear discards the task state.",
         _whatever,
+        "s3://my-bucket/crewai-ledger",
     ),
     "poll_interval": Option(f"{defaults.POLL_INTERVAL:g}", "Seconds between two looks at a run, at least.", _seconds),
     "max_poll_interval": Option(
@@ -145,7 +147,7 @@ def section() -> dict[str, Any]:
             "description": option.help,
             "version_added": "0.1.0",
             "type": "string",
-            "example": None,
+            "example": option.example,
             "default": option.default,
         }
         for name, option in OPTIONS.items()

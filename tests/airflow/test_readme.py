@@ -22,6 +22,8 @@ from in_memory import LOGICAL_DATE, Airflow
 from scripted_crew import ScriptedCrew, success
 
 from airflow_provider_crewai.hooks import CrewHook
+from airflow_provider_crewai.in_airflow.config import configured
+from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.provider_info import get_provider_info
 
 CHECKOUT = Path(__file__).parents[2]
@@ -72,7 +74,9 @@ PROVEN = {
     "test_the_first_dag_runs": the("python", "with DAG("),
     "test_airflow_connections_add_adds_a_usable_connection": the("sh", "airflow connections add"),
     "test_the_json_is_a_usable_connection": the("json"),
-    "test_the_option_is_known": the("ini"),
+    "test_the_decorated_function_runs": the("python", "@task.crew"),
+    "test_the_place_of_the_record_is_the_options_example": the("ini", "ledger_path"),
+    "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
     "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
     "test_the_crew_on_ones_own_machine_answers_the_command_line": the("sh", "kickoff"),
@@ -178,13 +182,26 @@ def test_the_json_is_a_usable_connection(default_connection: Callable[[dict[str,
     assert settings.timeout == said["extra"]["timeout"]
 
 
-def test_the_option_is_known() -> None:
+def ini(block: Block) -> dict[str, str]:
+    """Return the options of our section."""
     file = configparser.ConfigParser()
-    file.read_string(the("ini").text)
-    known = get_provider_info()["config"]
-    for section in file.sections():
-        for option, value in file[section].items():
-            assert known[section]["options"][option]["example"] == value
+    file.read_string(block.text)
+    assert file.sections() == ["crewai"]
+    return dict(file["crewai"])
+
+
+def test_the_place_of_the_record_is_the_options_example() -> None:
+    options = get_provider_info()["config"]["crewai"]["options"]
+    assert ini(the("ini", "ledger_path")) == {"ledger_path": options["ledger_path"]["example"]}
+
+
+def test_the_defaults_of_an_admin_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in ini(the("ini", "on_kill")).items():
+        monkeypatch.setenv(f"AIRFLOW__CREWAI__{name.upper()}", text)
+    configured.cache_clear()
+    task = CrewKickoffOperator(task_id="brief")
+    configured.cache_clear()
+    assert (task.timeout, task.unreachable_timeout, task.kill_policy) == (7200, None, "leave")
 
 
 def run_python(block: Block, airflow: Airflow) -> tuple[list[Any], str]:
@@ -193,6 +210,13 @@ def run_python(block: Block, airflow: Airflow) -> tuple[list[Any], str]:
     with airflow.connected(), redirect_stdout(printed), DAG("readme", schedule=None, start_date=LOGICAL_DATE) as dag:
         exec(compile(block.text, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - what our own README says
     return list(dag.tasks), printed.getvalue()
+
+
+def test_the_decorated_function_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (task,), _ = run_python(the("python", "@task.crew"), airflow)
+    assert task.deferrable
+    assert airflow.task(task).finish().state == "success"
+    assert crew.kickoffs[0]["inputs"] == {"topic": "Tides in Brittany", "audience": "sailors"}
 
 
 def test_the_task_with_a_retry_policy_runs(airflow: Airflow, crew: ScriptedCrew) -> None:

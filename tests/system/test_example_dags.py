@@ -2,7 +2,7 @@
 
 from airflow_api import DagRun, Json
 
-CREW_OPERATORS = ("CrewKickoffOperator", "CrewStatusSensor")
+CREW_OPERATORS = ("CrewKickoffOperator", "CrewStatusSensor", "@task.crew")
 
 
 def crew_tasks(run: DagRun) -> list[Json]:
