@@ -23,7 +23,10 @@ MAX_MEMBERS = 1_000
 """The most members of an object that we read one by one; the API has about thirty."""
 
 MAX_SIGNS = 10_000
-"""The most commas and brackets of an answer that we can read within milliseconds."""
+"""The most commas, brackets and escapes of an answer that we can read within milliseconds."""
+
+_ESCAPES = (b"\\", b"%", b"&")
+"""How escapes begin in JSON, in URLs and in HTML. Behind each of them a secret may begin."""
 
 _HEAD = 16 * 1024
 """Characters. If we do not read the whole answer, the state of the run must be within this beginning."""
@@ -57,7 +60,7 @@ def text_of(body: bytes) -> str:
 
 def is_costly(body: bytes) -> bool:
     """Return whether reading the body would block an event loop for too long."""
-    return sum(map(body.count, (b",", b"[", b"{"))) > MAX_SIGNS
+    return sum(map(body.count, (b",", b"[", b"{", *_ESCAPES))) > MAX_SIGNS
 
 
 def read(text: str) -> JSON:
