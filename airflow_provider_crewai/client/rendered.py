@@ -73,6 +73,8 @@ def as_id(value: object, name: str) -> str | None:
 def _as_id(text: str, name: str) -> str:
     if text.startswith(("{", "[")):
         raise _refused(name, f"is not a kickoff_id: it is an object or a list, written as a text; {_THE_ID}")
+    if text[0] == text[-1] == '"':
+        raise _refused(name, "is not a kickoff_id: it is a text that was written as JSON; leave `| tojson` out")
     if len(text) > ID_LENGTH:
         raise _refused(name, f"is not a kickoff_id: it is a text of {len(text):,} characters; {_THE_ID}")
     if not text.isprintable():

@@ -279,12 +279,14 @@ def test_an_id_is_what_it_spells(airflow: Airflow, crew: ScriptedCrew, given: An
             "it is an object or a list, written as a text; if it comes from a task that waits for its crew, pass",
         ),
         ("['run-1', 'run-2']", "it is an object or a list, written as a text"),
+        ('"run-1"', "it is a text that was written as JSON; leave `| tojson` out"),
         (["run-1", "run-2"], "it is a list of 2; `.partial(…).expand("),
         (1e16, "native rendering read it as 1e+16; pass `task.output`"),
         (True, "native rendering read it as True"),
     ],
-    ids=["escape", "lines", "answer", "object", "JSON", "a list as Python writes it", "list", "float", "bool"],
-)
+    ids=["escape", "lines", "answer", "object", "JSON", "a list as Python writes it", "tojson", "list",
+         "float", "bool"],
+)  # fmt: skip
 def test_what_is_no_id_is_said_to_be_what_it_is(airflow: Airflow, crew: ScriptedCrew, given: Any, words: str) -> None:
     refused(
         run(airflow, lambda: {"restore_from_state_id": given}), crew, "restore_from_state_id is not a kickoff_id", words
