@@ -78,7 +78,7 @@ def _by_url(options: argparse.Namespace) -> Callable[[], Settings]:
 
 def _token(file: str | None) -> str:
     try:
-        token = Path(file).read_text() if file else os.environ.get(TOKEN_VARIABLE, "")
+        token = Path(file).read_text(encoding="utf-8-sig") if file else os.environ.get(TOKEN_VARIABLE, "")
     except (OSError, ValueError) as error:
         raise CrewConfigError(f"--token-file {file} cannot be read ({error}). Nothing was sent.") from None
     if not token.strip():

@@ -40,17 +40,25 @@ class Token:
         :param given: the file that the user names, if any.
         :param kept: the file in the state directory; it gets a new token if there is none.
         :raises OSError: a file cannot be read, or others can read the kept one.
-        :raises ValueError: the file that the user names is empty.
+        :raises ValueError: the file that the user names is empty, or no request can carry the token.
         """
         if given:
-            if not (token := given.read_text(encoding="utf-8").strip()):
+            # A byte order mark is what some editors begin a file with.
+            if not (token := given.read_text(encoding="utf-8-sig", errors="replace").strip()):
                 raise ValueError(f"--token-file {given} is empty")
-            return cls(token, f"It is in the file {given} on the server's machine.")
+            return cls(_sendable(token, f"{given}"), f"It is in the file {given} on the server's machine.")
         if token := os.environ.get(TOKEN_VARIABLE, "").strip():
-            return cls(token, f"It is the ${TOKEN_VARIABLE} that the server was started with.")
-        token = state.kept_token(kept)
+            hint = f"It is the ${TOKEN_VARIABLE} that the server was started with."
+            return cls(_sendable(token, f"${TOKEN_VARIABLE}"), hint)
+        token = _sendable(state.kept_token(kept), f"{kept}")
         log.info("the bearer token is in %s", kept)
         return cls(token, f"It is in the file {kept} on the server's machine.")
+
+
+def _sendable(token: str, where: str) -> str:
+    if not token.isascii() or not token.isprintable() or set(token) & set(" \"'`"):
+        raise ValueError(f"the token in {where} holds spaces, quotes or characters that no request can carry")
+    return token
 
 
 def key_of(token: str) -> bytes:

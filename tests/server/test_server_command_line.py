@@ -161,6 +161,25 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, file: str) -> N
     )
 
 
+@pytest.mark.parametrize("token", ["Bearer a-token", "a\nb", "tök", "'a-token'", "a\u2028b", "\udcff"])
+def test_a_token_that_no_request_can_carry_is_refused(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(token, errors="surrogateescape")
+    state = ["--state", str(tmp_path / "s")]
+    assert f"the token in {file} holds" in refusal(str(EXAMPLE), *state, "--token-file", str(file))
+    monkeypatch.setenv("CREWAI_SERVER_TOKEN", token)
+    assert "the token in $CREWAI_SERVER_TOKEN holds" in refusal(str(EXAMPLE), *state)
+
+
+def test_a_token_file_may_begin_with_a_byte_order_mark(start_plain: Start, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-a-file\r\n", encoding="utf-8-sig")
+    server = start_plain(str(PLAIN), "--token-file", str(file))
+    assert server.ask("GET", "/status/x", headers={"Authorization": "Bearer from-a-file"}).status == 200
+
+
 @pytest.mark.parametrize("option", ["--state", "--token-file"])
 @pytest.mark.parametrize("unset", ["", " "])
 def test_a_path_from_a_variable_that_is_not_set_is_wrong_use(option: str, unset: str) -> None:
