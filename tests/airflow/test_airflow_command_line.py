@@ -65,7 +65,7 @@ def test_serve_shows_the_help_of_the_server_and_hands_it_its_arguments(launch: S
     assert "--slots" in shown.out
     refused = call("serve", "--host", "192.0.2.1", str(EXAMPLE), launch=launch)
     assert refused.code == 2
-    assert "192.0.2.1 is not loopback" in refused.err
+    assert "192.0.2.1 is not a loopback address" in refused.err
 
 
 def test_a_url_needs_no_connection_within_airflow_either() -> None:
