@@ -10,7 +10,7 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai.awaiting import AwaitsRun, Limit, Wait, check_limit, deadline_of, try_began
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
@@ -21,6 +21,7 @@ from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
 from airflow_provider_crewai.in_airflow.failing import fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
+from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff

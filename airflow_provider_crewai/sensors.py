@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait, check_limit, deadline_of, try_began
+from airflow_provider_crewai.awaiting import AwaitsRun, Wait
 from airflow_provider_crewai.client.rendered import as_id
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.in_airflow.compat import (
@@ -17,6 +17,7 @@ from airflow_provider_crewai.in_airflow.compat import (
 )
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
 from airflow_provider_crewai.in_airflow.failing import fail, may_retry
+from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewError,
