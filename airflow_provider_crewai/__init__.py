@@ -54,7 +54,8 @@ What authors of Dags import:
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
     times                         how does a person read times and durations?
 
-`cli` is the command line and `server` the local server; each has a table of its own.
+`cli` is the command line; its docstring has a table. `server` is the local server: the first line of each module says
+what it does.
 
 The words
 ---------

@@ -47,7 +47,7 @@ class CrewKickoffOperator(AwaitsRun):
         object. Values keep their JSON types; outputs of mapped tasks become lists. A template that renders to nothing
         is refused.
     :param meta: an object that the crew repeats in its webhooks. The task adds the names of the Dag, Dag run, task,
-        map index and try under `airflow`.
+        map index and try, and its own URL in Airflow, under `airflow`.
     :param task_webhook_url: called after each crew task.
     :param step_webhook_url: called after each step of an agent.
     :param crew_webhook_url: called when the run has succeeded.
@@ -403,6 +403,7 @@ def _tags(context: Context) -> JSONObject:
         "run_id": ti.run_id,
         "map_index": _map_index(context),
         "try_number": ti.try_number,
+        "url": ti.log_url,
     }
 
 

@@ -73,9 +73,13 @@ def test_no_inputs_are_an_empty_object(airflow: Airflow, crew: ScriptedCrew) -> 
     assert kickoff_of(airflow, crew, brief(inputs=None))["inputs"] == {}
 
 
-def test_meta_names_dag_run_task_map_index_and_try_beside_the_authors_own(airflow: Airflow, crew: ScriptedCrew) -> None:
+def test_meta_names_dag_run_task_map_index_try_and_url_beside_the_authors_own(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
     body = kickoff_of(airflow, crew, brief(meta={"owner": "{{ task.owner }}"}))
     tags = {"dag_id": "briefs", "run_id": "manual__1", "task_id": "brief", "map_index": -1, "try_number": 1}
+    url = body["meta"]["airflow"].pop("url")
+    assert url.endswith("/dags/briefs/runs/manual__1/tasks/brief?try_number=1")
     assert body["meta"] == {"owner": "airflow", "airflow": tags}
 
 
