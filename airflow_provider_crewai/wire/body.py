@@ -58,6 +58,15 @@ def text_of(body: bytes) -> str:
     return body.decode(json.detect_encoding(body), "replace")
 
 
+def is_garbled(body: bytes) -> bool:
+    """Return whether a body holds bytes that its encoding does not know, which `text_of` replaces."""
+    try:
+        body.decode(json.detect_encoding(body))
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def is_costly(body: bytes) -> bool:
     """Return whether reading the body would block an event loop for too long."""
     return sum(map(body.count, (b",", b"[", b"{", *_ESCAPES))) > MAX_SIGNS

@@ -60,6 +60,7 @@ _STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
     410: errors.CrewNotFound,
     422: errors.CrewInputError,
     429: errors.CrewRateLimited,
+    499: errors.CrewServerError,  # a gateway gave the request up after it had passed it on (nginx, gRPC's CANCELLED)
 }
 _QUOTA = re.compile(
     r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.IGNORECASE
@@ -309,23 +310,25 @@ def _run(kickoff_id: str, response: Response) -> Run:
     if not response.whole:
         return run
     if state is RunState.SUCCEEDED:
-        return _with_answer(run, body, response.secrets)
+        return _with_answer(run, body, response)
     if state in (RunState.FAILED, RunState.STOPPED):
         return _with_reason(run, body, response.secrets)
     return run  # what the run has written so far is not its answer, so we do not keep it
 
 
-def _with_answer(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
+def _with_answer(run: Run, body: JSONObject, response: Response) -> Run:
     came = (_result(body.get("result")), body.get("result_json"))
     result, result_json = kept = (storable(came[0]), storable(came[1]))
     remarks = []
     if any(isinstance(value, bodies.Source) for value in came):
         remarks.append(f"is nested more than {bodies.MAX_DEPTH} levels deep, so its JSON is returned as a text")
+    if bodies.is_garbled(response.body):
+        remarks.append("is not in UTF-8; what cannot be read is replaced with U+FFFD")
     if kept != came:
         remarks.append("holds characters that no database can hold; they are replaced with U+FFFD")
     run = replace(run, result=result, result_json=result_json)
     shown = run.answer if isinstance(run.answer, str) else json.dumps(run.answer, ensure_ascii=False)
-    if words.scrub(shown, secrets) != shown:
+    if words.scrub(shown, response.secrets) != shown:
         remarks.append(
             "holds a secret of the connection. The answer is returned unchanged, so everyone who sees it sees the "
             "secret: renew the secret, and make sure that the crew cannot learn it"

@@ -77,6 +77,13 @@ def test_characters_that_no_database_can_hold_are_replaced_and_told_of() -> None
     assert status('{"state":"SUCCESS","result":"plain \\ufffd"}').remarks == ()
 
 
+@pytest.mark.parametrize(("encoding", "garbled"), [("latin-1", True), ("utf-8", False), ("utf-16", False)])
+def test_an_answer_that_is_not_in_utf_8_is_told_of(encoding: str, garbled: bool) -> None:
+    run = status('{"state":"SUCCESS","result":"Caf\u00e9"}'.encode(encoding))
+    assert run.answer == ("Caf\ufffd" if garbled else "Caf\u00e9")
+    assert [remark.partition(";")[0] for remark in run.remarks] == (["is not in UTF-8"] if garbled else [])
+
+
 @pytest.mark.parametrize("token", ["tok/9f2b+6c=", "plain-token-1234"])
 def test_an_answer_is_as_it_came_and_it_is_told_that_it_holds_the_token(token: str) -> None:
     for result in (f"Echo {token}", {"echo": [token]}, {token: 1}, json.dumps({"t": token})):

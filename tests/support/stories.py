@@ -30,7 +30,10 @@ SPEAKS = frozenset((*ALIVE, *ENDED, *UNSEEN))
 """The acts that say something about the run."""
 
 TURNED_AWAY = ("refused", "429", "429 with a wait", "503 with a wait", "503 with a date")
-LOST_ANSWERS = ("reset", "500", "502", "503", "503 with no time", "504", "408", "html", "truncated", "not an object")
+LOST_ANSWERS = (
+    *("reset", "500", "502", "503", "503 with no time", "504", "408", "499"),
+    *("html", "truncated", "not an object"),
+)
 DENIED = ("401", "403")
 REFUSED = ("400", "409", "422", "redirect")
 UNREAD, WRONG = "unreadable connection", "wrong connection"
@@ -67,7 +70,7 @@ ACTS: dict[str, Callable[[], Response | CrewError]] = {
     "not an object": says(200, b'"SUCCESS"'),
     **{
         code: says(int(code), b'{"detail":"no"}')
-        for code in ["400", "401", "403", "408", "409", "422", "500", "502", "503", "504"]
+        for code in ["400", "401", "403", "408", "409", "422", "499", "500", "502", "503", "504"]
     },
 }
 
