@@ -20,8 +20,8 @@ def may_have_arrived(error: errors.CrewError) -> bool:
 
     It was not carried out after a 4xx (except 408 and 499), a redirect elsewhere, or a 503 that says when to come back,
     or if no byte of it was sent. A bare 503 may come from a gateway that has passed the request on (Envoy and Heroku's
-    router say that of theirs). A 303 says that the request was carried out. In every other case we got no answer, or one that
-    leaves it open, so the request may have been carried out.
+    router say that of theirs). A 303 says that the request was carried out. In every other case we got no answer, or
+    one that leaves it open, so the request may have been carried out.
     """
     match error:
         case errors.CrewTransportError():
