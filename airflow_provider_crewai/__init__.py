@@ -25,6 +25,7 @@ What authors of Dags import:
     ledger_store                  where is the record of a task's run kept?
     xcom                          can the next task be given the answer as it is?
     metrics                       what is counted about runs?
+    link                          where does a task's link "Crew run" lead?
     failing                       may Airflow retry after this error?
     killed_in_worker              a worker is told to end: what becomes of the run?
     killed_in_triggerer           a trigger is cancelled: what becomes of the run?

@@ -23,6 +23,7 @@ from airflow_provider_crewai.in_airflow.compat import (
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
+from airflow_provider_crewai.in_airflow.link import CrewRunLink
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, RunState
 
@@ -91,6 +92,10 @@ class AwaitsRun(BaseOperator):
     :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
         `[operators] default_deferrable`.
     """
+
+    operator_extra_links = (CrewRunLink(),)
+    run_page: str = ""
+    """The URL of the run's page, once it is known that there is one."""
 
     knows_the_start: ClassVar[bool] = True
     """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
@@ -196,6 +201,7 @@ class AwaitsRun(BaseOperator):
         journal = counting(Journal(self.log, wait.kickoff_id))
         # Look before deferring: a finished run needs no trigger, and a trigger that fires at once races with Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
+        self._show_page(client.page_of(watch.run), context)
         if isinstance(step, Ending):
             return step
         # The same goes for a run that was seen to end, and only its answer is missing: a trigger would fire at once.
@@ -318,11 +324,21 @@ class AwaitsRun(BaseOperator):
         started_at = wait.started_at if self.knows_the_start else None
         ti = context["ti"]
         summary = crew_run(ending, crew=client.crew, started_at=started_at, try_number=ti.try_number)
-        try:
-            ti.xcom_push(key=CREW_RUN, value=summary)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the ending matters more
-            self.log.warning("What became of run %s could not be pushed to XCom: %r", wait.kickoff_id, error)
+        self._push(CREW_RUN, summary, context)
         metrics.ended(ending, None if started_at is None else ending.at - started_at)
+
+    def _show_page(self, page: str | None, context: Context) -> None:
+        """Let the task's link lead to the run's page, from before the wait on."""
+        if page is not None:
+            self.run_page = page
+            self._push(CrewRunLink().xcom_key, page, context)
+
+    def _push(self, key: str, value: JSON, context: Context) -> None:
+        """Push an XCom beside the answer. If that fails, the run and its ending matter more."""
+        try:
+            context["ti"].xcom_push(key=key, value=value)
+        except Exception as error:  # noqa: BLE001 - for the reason above
+            self.log.warning("The XCom %s could not be pushed: %r", key, error)
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of

@@ -24,7 +24,7 @@ from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, sto
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
-from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff
+from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff, Run, RunState
 from airflow_provider_crewai.wire.words import listing
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class CrewKickoffOperator(AwaitsRun):
         deadline = self._deadline(context)  # first, since it may raise: no money is spent yet
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=KICKOFF_ID, value=begun.kickoff_id)
+        self._show_page(client.page_of(Run(begun.kickoff_id, RunState.UNKNOWN)), context)
         if not self.wait_for_completion:
             self._awaited = None
             return begun.kickoff_id

@@ -36,5 +36,6 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators"]}],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
+        "extra-links": [f"{package}.in_airflow.link.CrewRunLink"],
         "task-decorators": [{"name": "crew", "class-name": f"{package}.decorators.crew_task"}],
     }

@@ -18,6 +18,7 @@ LABELS = {
     "extra.headers": "Extra headers",
     "extra.secret_headers": "Secret headers",
     "extra.allow_http": "Allow http://",
+    "extra.run_url": "Run page",
 }
 """Airflow's name for each field, and the form's label."""
 

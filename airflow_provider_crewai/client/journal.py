@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from airflow_provider_crewai.client import messages
@@ -11,6 +12,9 @@ from airflow_provider_crewai.wire.times import duration, moment
 
 QUIET = 300.0
 """Seconds without a change after which a line says so; then again after twice that time, and so on."""
+
+WIDTH = 500
+"""Characters of one line of what is to be judged."""
 
 
 class Journal:
@@ -46,4 +50,8 @@ class Journal:
         write = self._log.warning if asks else self._log.info
         write("Run %s: %s", self._kickoff_id, messages.sight(seen))
         if isinstance(seen, Run) and seen.question is not None and seen.question.output:
-            write("What is to be judged: %s", seen.question.output)
+            write("Run %s: what is to be judged:", self._kickoff_id)
+            # Line by line: a log viewer takes each entry for one line, and cuts a long one.
+            for line in seen.question.output.splitlines():
+                for piece in wrap(line.strip(), WIDTH):
+                    write("    %s", piece)

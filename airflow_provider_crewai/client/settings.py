@@ -14,13 +14,17 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from airflow_provider_crewai.client import addresses, defaults, proxies, trust
 from airflow_provider_crewai.client.fields import LABELS, OPTIONS, Complaint, wrong
 from airflow_provider_crewai.wire import words
+from airflow_provider_crewai.wire.model import Run
 
 T = TypeVar("T")
+
+RUN_IN_URL = "{kickoff_id}"
+"""What stands for the run in the URL of a run's page."""
 
 LONG_HEADER = 20
 """Characters. An extra header's value this long or longer counts as a secret; a shorter one may be a word that the crew
@@ -61,6 +65,7 @@ class Settings:
     :param proxy: `http://host:port` or `http://user:password@host:port`, or None. `NO_PROXY` is taken into account.
     :param headers: headers sent with each request.
     :param secret_headers: the same, and their values are secrets.
+    :param run_url: the URL of a run's page, with `{kickoff_id}` in it, or None.
     """
 
     conn_id: str
@@ -71,6 +76,7 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    run_url: str | None = None
     secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """What no message may hold, in each spelling, the longest first. Computed once."""
 
@@ -91,6 +97,12 @@ class Settings:
     def transport(self) -> tuple[object, ...]:
         """Return what two connections must have in common to share an HTTP session: all but token and headers."""
         return (self.conn_id, self.base_url, self.timeout, self.tls, self.proxy)
+
+    def page_of(self, run: Run) -> str | None:
+        """Return the URL of a run's page: as the connection says, else on the deployment itself if that names one."""
+        if self.run_url is not None:
+            return self.run_url.replace(RUN_IN_URL, quote(run.kickoff_id, safe=""))
+        return None if run.page is None else urljoin(self.base_url, run.page)
 
     def __str__(self) -> str:
         return f"connection {self.conn_id!r} ({self.base_url})"
@@ -134,6 +146,7 @@ def read_settings(
         proxy=fields.proxy(url),
         headers=headers,
         secret_headers=secret_headers,
+        run_url=fields.run_url(),
     )
 
 
@@ -195,6 +208,9 @@ class _Fields:
             if bundle := os.environ.get(variable, ""):
                 return self._understood(variable, trust.trusting, bundle)
         return trust.trusting(trust.usual_bundle())
+
+    def run_url(self) -> str | None:
+        return self._understood("extra.run_url", _run_url, self._text("run_url"))
 
     def proxy(self, url: SplitResult) -> str | None:
         if given := self._text("proxy"):
@@ -278,6 +294,15 @@ def _token(given: str) -> str:
             "holds spaces, quotes or other characters that no token has; copy it again, without line breaks"
         )
     return token
+
+
+def _run_url(text: str) -> str | None:
+    if not text:
+        return None
+    url = addresses.split(text.replace(RUN_IN_URL, "run"))
+    if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname or "@" in url.netloc or RUN_IN_URL not in text:
+        raise Complaint(f"is not an http(s) URL with {RUN_IN_URL} in it, such as https://my.host/runs/{RUN_IN_URL}")
+    return text
 
 
 # ---- extra -----------------------------------------------------------------------------------------

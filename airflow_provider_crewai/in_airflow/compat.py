@@ -72,6 +72,7 @@ __all__ = [
     "state_now",
     "task_states",
     "xcom_now",
+    "xcom_of",
 ]
 
 
@@ -137,6 +138,13 @@ def state_now(ti: Any) -> str | None:
     )
     now: str | None = states.get(ti.run_id, {}).get(name_among_states(ti))
     return now
+
+
+def xcom_of(ti_key: Any, key: str) -> Any:
+    """Return an XCom of a task instance, asked from the webserver of Airflow 2.11."""
+    from airflow.models.xcom import XCom
+
+    return XCom.get_value(ti_key=ti_key, key=key)
 
 
 def name_among_states(ti: Any) -> str:

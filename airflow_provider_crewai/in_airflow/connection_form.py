@@ -43,6 +43,11 @@ FIELDS: dict[str, dict[str, Any]] = {
         "description": "Allow sending the token unencrypted to a host other than this machine.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
+    "run_url": {
+        "label": ALL_LABELS["extra.run_url"],
+        "description": "The URL of a run's page, with {kickoff_id} in it, for the link 'Crew run' of its task.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 # The port stays visible: Airflow 3.3.2 cannot test a stored connection whose form hides it.
 HIDDEN = ["schema", "login", "extra"]

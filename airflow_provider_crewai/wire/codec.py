@@ -70,6 +70,9 @@ _OF_A_RUN = frozenset(
 )
 """Keys that only an answer about a run has; any answer may have `status` and `error`."""
 
+_PATH = re.compile(r"/(?:[\w.~%-]+/?){0,20}", re.ASCII)
+"""A path on the same host, with nothing in it that a browser could understand otherwise."""
+
 _LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 
 MAX_ID = 256
@@ -305,6 +308,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
         question=_question(body.get("human_input"), response),
         usage=_counts(body.get("usage_metrics"), response, _MAX_USAGE),
         origin=_line(body.get("execution_origin"), response),
+        page=_page(body.get("run_page")),
         events=_counts(body.get("events_by_type"), response, _MAX_EVENT_TYPES),
     )
     if not response.whole:
@@ -378,6 +382,11 @@ def _question(question: JSON, response: Response) -> Question | None:
         return None
     output = words.paragraphs(_text(question.get("output")), secrets=response.secrets)
     return Question(task_id, _line(question.get("message"), response) or "", output)
+
+
+def _page(path: JSON) -> str | None:
+    # A path alone: no deployment says where else a link in Airflow leads.
+    return path if isinstance(path, str) and _PATH.fullmatch(path) else None
 
 
 def _counts(given: JSON, response: Response, most: int) -> Mapping[str, int]:

@@ -78,6 +78,7 @@ class Run:
     :param result_json: the same as JSON, if the deployment gives it.
     :param usage: token counts, by the API's own names.
     :param origin: what started the run, in the deployment's word; None up to crewai 1.15.21.
+    :param page: the path of the run's own page. Only the local server has one.
     :param events: how many events of which type the deployment counted.
     :param remarks: what a person should know about the answer, such as "holds a secret". Each follows "The answer …".
     """
@@ -94,6 +95,7 @@ class Run:
     question: Question | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     origin: str | None = None
+    page: str | None = None
     events: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 

@@ -162,6 +162,12 @@ class DagRun:
         path = f"{self.path}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api.get(path, map_index=map_index, deserialize=True)["value"]
 
+    def links(self, task_id: str, map_index: int = -1) -> Json:
+        """Answer with a task instance's extra links: URLs by name."""
+        path = f"{self.path}/taskInstances/{task_id}/links"
+        links: Json = self.api.get(path, map_index=map_index)["extra_links"]
+        return links
+
     def log(self, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Answer with the log of one try, a line for each entry."""
         path = f"{self.path}/taskInstances/{task_id}/logs/{try_number}"

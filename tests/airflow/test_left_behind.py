@@ -113,7 +113,7 @@ def test_an_xcom_that_cannot_be_pushed_hides_no_ending(airflow: Airflow, crew: S
     airflow.before = break_down
     outcome = ti.run()
     assert "Run run-1 failed: the model said no" in str(outcome.error)
-    assert "could not be pushed to XCom" in outcome.text
+    assert "The XCom crew_run could not be pushed" in outcome.text
 
 
 class Counts:

@@ -82,5 +82,7 @@ def test_a_question_is_a_warning_with_all_that_is_to_be_judged() -> None:
     asks = Run("run-1", RunState.PAUSED, question=Question("task-7", "Is this right?", "A draft.\n    Two lines."))
     assert written((asks, 0), (asks, 5)) == [
         ("warning", "Run run-1: waiting for a human: Is this right? (task task-7)"),
-        ("warning", "What is to be judged: A draft.\n    Two lines."),
+        ("warning", "Run run-1: what is to be judged:"),
+        ("warning", "    A draft."),
+        ("warning", "    Two lines."),
     ]

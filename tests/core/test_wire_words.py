@@ -68,7 +68,7 @@ def said_of(seen: Run | CrewError) -> str:
     log.addHandler(logging.StreamHandler(out))
     Journal(log, "run-1")(seen, 0.0)
     judged = isinstance(seen, Run) and seen.question is not None and bool(seen.question.output)
-    # What is to be judged may have several lines, and none can be taken for a line of the log's own.
+    # The lines of what is to be judged are indented, so none can be taken for a line of the log's own.
     assert sum(not line.startswith("    ") for line in out.getvalue().splitlines()) == 1 + judged, out.getvalue()
     watch = Watch("run-1", Patience(unreachable_timeout=0), started_at=0.0)
     step = watch.missed(seen, 1.0, 0.0) if isinstance(seen, CrewError) else watch.saw(seen, 1.0, 0.0)

@@ -25,6 +25,15 @@ def test_the_kickoff_id_and_the_answer_are_in_xcom(run: DagRun) -> None:
     assert all(each.get("return_value") for each in xcoms), xcoms
 
 
+def test_the_link_leads_to_the_page_of_the_run(run: DagRun) -> None:
+    for task in crew_tasks(run):
+        left = run.xcoms(task["task_id"], task["map_index"]).get("crew_run")
+        if left is None:  # it did not wait, and only a look shows where the local server has the page
+            continue
+        links = run.links(task["task_id"], task["map_index"])
+        assert links == {"Crew run": f"{left['crew']}/runs/{left['kickoff_id']}"}
+
+
 def test_its_crew_is_awaited_without_a_worker_slot(run: DagRun) -> None:
     logs = [log(run, task) for task in crew_tasks(run)]
     assert any("Pausing task as DEFERRED" in text for text in logs), "\n\n".join(logs)
