@@ -61,7 +61,8 @@ what it does.
 The words
 ---------
     crew, deployment              a CrewAI program, and where it runs: one URL, one token
-    kickoff                       the request that starts a run and costs money; it is never sent twice
+    kickoff                       the request that starts a run and costs money; once it may have arrived, it is
+                                  never sent again
     run, kickoff_id               one execution of a crew, and its name
     look                          one question about a run's state
     sight                         what a look showed, and when

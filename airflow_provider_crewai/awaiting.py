@@ -25,7 +25,7 @@ from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
 from airflow_provider_crewai.wire.errors import CrewError
-from airflow_provider_crewai.wire.model import JSON, RunState
+from airflow_provider_crewai.wire.model import JSON, Run, RunState
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
@@ -201,7 +201,8 @@ class AwaitsRun(BaseOperator):
         journal = counting(Journal(self.log, wait.kickoff_id))
         # Look before deferring: a finished run needs no trigger, and a trigger that fires at once races with Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
-        self._show_page(client.page_of(watch.run), context)
+        # Also if the look failed: the connection may say where the page is.
+        self._show_page(client.page_of(watch.run or Run(wait.kickoff_id, RunState.UNKNOWN)), context)
         if isinstance(step, Ending):
             return step
         # The same goes for a run that was seen to end, and only its answer is missing: a trigger would fire at once.
@@ -329,7 +330,7 @@ class AwaitsRun(BaseOperator):
 
     def _show_page(self, page: str | None, context: Context) -> None:
         """Let the task's link lead to the run's page, from before the wait on."""
-        if page is not None:
+        if page is not None and page != self.run_page:
             self.run_page = page
             self._push(CrewRunLink().xcom_key, page, context)
 
@@ -338,7 +339,7 @@ class AwaitsRun(BaseOperator):
         try:
             context["ti"].xcom_push(key=key, value=value)
         except Exception as error:  # noqa: BLE001 - for the reason above
-            self.log.warning("The XCom %s could not be pushed: %r", key, error)
+            self.log.warning("The XCom %s could not be pushed; the run is not affected: %r", key, error)
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of

@@ -46,12 +46,12 @@ class Journal:
             self._log.info("Run %s: still %s (%s)", self._kickoff_id, messages.sight(seen), for_so_long)
 
     def _say(self, seen: Run | CrewError) -> None:
-        asks = isinstance(seen, Run) and seen.question is not None
-        write = self._log.warning if asks else self._log.info
+        question = seen.question if isinstance(seen, Run) else None
+        write = self._log.warning if question else self._log.info
         write("Run %s: %s", self._kickoff_id, messages.sight(seen))
-        if isinstance(seen, Run) and seen.question is not None and seen.question.output:
+        if question and question.output:
             write("Run %s: what is to be judged:", self._kickoff_id)
             # Line by line: a log viewer takes each entry for one line, and cuts a long one.
-            for line in seen.question.output.splitlines():
+            for line in question.output.splitlines():
                 for piece in wrap(line.strip(), WIDTH):
                     write("    %s", piece)

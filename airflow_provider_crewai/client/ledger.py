@@ -171,13 +171,14 @@ class Record:
     def _from_object(cls, stored: JSON) -> Record:
         if not isinstance(stored, dict) or stored["version"] != VERSION:
             raise ValueError(stored)
+        # A wrong type raises, here and below, which is right.
         kickoff_id, at = stored["kickoff_id"], float(stored["at"])  # type: ignore[arg-type]
         if not 0 <= at < _END_OF_TIME:
             raise ValueError(stored)
         return cls(
             fingerprint=str(stored["fingerprint"]),
             crew=str(stored["crew"]),
-            try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # a wrong type raises, which is right
+            try_number=int(stored["try_number"]),  # type: ignore[arg-type]
             max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]
             at=at,
             kickoff_id=None if kickoff_id is None else str(kickoff_id),

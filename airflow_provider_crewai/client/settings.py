@@ -300,8 +300,13 @@ def _run_url(text: str) -> str | None:
     if not text:
         return None
     url = addresses.split(text.replace(RUN_IN_URL, "run"))
-    if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname or "@" in url.netloc or RUN_IN_URL not in text:
-        raise Complaint(f"is not an http(s) URL with {RUN_IN_URL} in it, such as https://my.host/runs/{RUN_IN_URL}")
+    host, _, rest = text.partition("://")[2].partition("/")
+    # Not in the host: the deployment chooses the id, and would choose where the link leads.
+    names_run = RUN_IN_URL in rest and RUN_IN_URL not in host
+    if url.scheme not in addresses.DEFAULT_PORTS or not url.hostname or "@" in host or not names_run:
+        raise Complaint(
+            f"is not an http(s) URL with {RUN_IN_URL} in its path, such as https://my.host/runs/{RUN_IN_URL}"
+        )
     return text
 
 
@@ -349,7 +354,7 @@ def _json(text: str) -> object:
 
 def _seconds(value: object) -> float:
     try:
-        seconds = float(value)  # type: ignore[arg-type]
+        seconds = float(value)  # type: ignore[arg-type]  # a wrong type raises
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if isinstance(value, bool) or not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour for one request is a mistake

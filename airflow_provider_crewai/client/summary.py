@@ -15,15 +15,17 @@ def crew_run(ending: Ending, *, crew: str | None, started_at: float | None, try_
     :param started_at: when the run was kicked off, epoch seconds, or None if that is not known.
     :param try_number: the try of the task that ended so.
     """
-    run = ending.run or Run(ending.kickoff_id, ending.last.state if ending.last else RunState.UNKNOWN)
+    run = ending.run or Run(ending.kickoff_id, RunState.UNKNOWN)
+    # A deployment may have forgotten by now a run that was seen to end.
+    state = ending.last.state if ending.last else run.state
     progress = run.progress or Progress()
     seconds = None if started_at is None else round(ending.at - started_at, 3)
     return {
         "kickoff_id": ending.kickoff_id,
         "crew": crew,
         "ending": ending.verdict.value,
-        "state": run.state.value,
-        "is_over": run.state.is_final,
+        "state": state.value,
+        "is_over": state.is_final,
         "started_at": None if started_at is None else _iso(started_at),
         "ended_at": _iso(ending.at),
         "duration": seconds,

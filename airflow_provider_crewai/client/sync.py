@@ -93,9 +93,9 @@ class CrewClient:
         """The crew's base URL, if the connection has been read."""
         return self._settings.base_url if self._settings else None
 
-    def page_of(self, run: Run | None) -> str | None:
+    def page_of(self, run: Run) -> str | None:
         """Return the URL of a run's page, if the connection has been read and there is one."""
-        return self._settings.page_of(run) if self._settings and run else None
+        return self._settings.page_of(run) if self._settings else None
 
     def get_inputs(self) -> CrewInputs:
         """Ask which inputs the crew takes.

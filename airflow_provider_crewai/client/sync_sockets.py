@@ -139,7 +139,7 @@ class _Answer(http.client.HTTPResponse):
     def begin(self) -> None:
         whole, self.fp = self.fp, _Head(self.fp)  # type: ignore[assignment]  # it is only read line by line
         super().begin()
-        while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
+        while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004 - 1xx
             self.headers = None  # type: ignore[assignment]  # its value before an answer begins
             super().begin()
         self.fp = whole

@@ -77,7 +77,7 @@ def _shown(bundle: str) -> str:
 def _paths(bundle: str) -> list[str]:
     parts = [bundle] if os.path.exists(bundle) else bundle.split(os.pathsep)  # noqa: PTH110 - a Path refuses a NUL
     # If it gets several directories, OpenSSL skips those that do not exist.
-    return [part for part in parts if os.path.exists(part)] or parts  # noqa: PTH110
+    return [part for part in parts if os.path.exists(part)] or parts  # noqa: PTH110 - for the same reason
 
 
 def _read(bundle: str) -> ssl.SSLContext:

@@ -98,17 +98,13 @@ def _one_of(words: Any) -> Callable[[str], str]:
     return read
 
 
-def _whatever(text: str) -> str:
-    return text
-
-
 OPTIONS: dict[str, Option] = {
     "ledger_path": Option(
         "",
         "Where tasks keep the records of their runs: a path in object storage that all workers share. "
         "Airflow below 3.3 needs it, because it has no task state store. From 3.4 it "
         "lets on_clear='reattach' work even if a clear discards the task state.",
-        _whatever,
+        str,
         "s3://my-bucket/crewai-ledger",
     ),
     "poll_interval": Option(f"{defaults.POLL_INTERVAL:g}", "Seconds between two looks at a run, at least.", _seconds),

@@ -1,8 +1,12 @@
-"""What is counted about runs, for Airflow's metrics (StatsD, OpenTelemetry)."""
+"""What is counted about runs, for Airflow's metrics (StatsD, OpenTelemetry).
+
+Counting never fails a task or a trigger.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.wire.errors import CrewError
@@ -22,7 +26,7 @@ TOKENS = "crewai.runs.tokens"
 
 def begun(*, adopted: bool) -> None:
     """Count a run that was started, or taken up."""
-    _stats().incr(ADOPTED if adopted else BEGUN)
+    _count(ADOPTED if adopted else BEGUN)
 
 
 def ended(ending: Ending, seconds: float | None) -> None:
@@ -30,26 +34,34 @@ def ended(ending: Ending, seconds: float | None) -> None:
 
     :param seconds: from the kickoff to the ending, or None if the kickoff is not known.
     """
-    _stats().incr(f"{ENDINGS}.{ending.verdict}")
+    _count(f"{ENDINGS}.{ending.verdict}")
     if ending.run is None or not ending.run.state.is_final:
         return
     if seconds is not None:
-        _stats().timing(SECONDS, seconds * 1000)
+        _time(SECONDS, seconds)
     if tokens := ending.run.usage.get("total_tokens"):
-        _stats().incr(TOKENS, tokens)
+        _count(TOKENS, tokens)
 
 
 def counting(observe: Observe) -> Observe:
     """Return an observer that counts each look, and passes it on."""
 
     def counted(seen: Run | CrewError, now: float) -> None:
-        _stats().incr(MISSED_LOOKS if isinstance(seen, CrewError) else LOOKS)
+        _count(MISSED_LOOKS if isinstance(seen, CrewError) else LOOKS)
         observe(seen, now)
 
     return counted
 
 
-def _stats() -> Any:
-    from airflow.providers.common.compat.sdk import Stats
+def _count(name: str, count: int = 1) -> None:
+    with suppress(Exception):  # the run is paid for, and the metrics of a site may be broken
+        from airflow.providers.common.compat.sdk import Stats
 
-    return Stats
+        Stats.incr(name, count)
+
+
+def _time(name: str, seconds: float) -> None:
+    with suppress(Exception):  # for the same reason
+        from airflow.providers.common.compat.sdk import Stats
+
+        Stats.timing(name, seconds * 1000)

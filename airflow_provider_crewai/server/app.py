@@ -116,8 +116,7 @@ class _Api:
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
         question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
-        status = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question)
-        return status if self._strict else status | {"run_page": f"/runs/{run.kickoff_id}"}
+        return status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
 
     def _resume(self, answer: Answer) -> Response:
         question = self._asked(answer)

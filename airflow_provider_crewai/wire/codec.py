@@ -70,8 +70,11 @@ _OF_A_RUN = frozenset(
 )
 """Keys that only an answer about a run has; any answer may have `status` and `error`."""
 
-_PATH = re.compile(r"/(?:[\w.~%-]+/?){0,20}", re.ASCII)
-"""A path on the same host, with nothing in it that a browser could understand otherwise."""
+_PATH = re.compile(r"(?:/[\w.~%-]++)++/?", re.ASCII)
+"""A path on the same host, with nothing in it that a browser could understand otherwise. Read in one pass."""
+
+_LONGEST_PATH = 500
+"""Characters of such a path, at most."""
 
 _LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 
@@ -386,7 +389,8 @@ def _question(question: JSON, response: Response) -> Question | None:
 
 def _page(path: JSON) -> str | None:
     # A path alone: no deployment says where else a link in Airflow leads.
-    return path if isinstance(path, str) and _PATH.fullmatch(path) else None
+    is_path = isinstance(path, str) and len(path) <= _LONGEST_PATH and _PATH.fullmatch(path)
+    return str(path) if is_path else None
 
 
 def _counts(given: JSON, response: Response, most: int) -> Mapping[str, int]:

@@ -116,4 +116,4 @@ def test_it_can_be_expanded_and_overridden() -> None:
 
 
 def test_airflow_knows_it_as_task_crew(airflow: Airflow) -> None:
-    assert task.crew is crew_task  # type: ignore[attr-defined]
+    assert task.crew is crew_task  # type: ignore[attr-defined]  # Airflow's types know no provider's

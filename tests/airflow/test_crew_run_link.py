@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.execution_time.comms import SetXCom
 from crew_tasks import brief, sensor
 from in_memory import Airflow, TaskInstance
-from scripted_crew import ScriptedCrew, failure, success
+from scripted_crew import ScriptedCrew, error, failure, success
 
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
+
+if TYPE_CHECKING:
+    from conftest import Clock
 
 TEMPLATE = "https://platform.example/crews/7/runs/{kickoff_id}?tab=log"
 PAGE = "https://platform.example/crews/7/runs/run-1?tab=log"
@@ -72,6 +76,9 @@ def test_a_run_on_the_local_server_leads_to_its_page_there(airflow: Airflow, cre
         "/runs/\nx",
         "/runs?next=//evil.example",
         "/" * 3,
+        "/" + "a" * 400 + "!",
+        "/a" * 200 + "!",
+        "/" + "a" * 100_000,
         7,
         None,
         ["/runs"],
@@ -84,9 +91,28 @@ def test_a_deployment_names_no_page_but_a_path_of_its_own(airflow: Airflow, crew
     assert shown(ti) is None
 
 
-def test_an_id_with_odd_signs_stays_one_part_of_the_url(with_page: Airflow, crew: ScriptedCrew) -> None:
+def test_it_stays_where_the_api_is_down_when_the_task_comes_back(
+    with_page: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING")
+    ti = with_page.task(brief(deferrable=True, unreachable_timeout=1))
+    ti.run()
+    with_page.xcoms.clear()
+    crew.always("/status", error(500, "away"))
+    assert "the API has not answered" in str(ti.resume({"ending": "unreachable", "since": 1.0}).error)
+    assert shown(ti) == PAGE
+
+
+def test_it_is_pushed_once_in_a_try(with_page: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", success())
+    with_page.task(brief()).finish()
+    pushed = [each.key for each in with_page.asked if isinstance(each, SetXCom)]
+    assert pushed.count(CrewRunLink().xcom_key) == 1
+
+
+def test_an_id_with_odd_signs_stays_one_part_of_the_url(with_page: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
     crew.now("a/../b?c", success())
-    ti = with_page.task(sensor(kickoff_id="a/../b?c"))
+    ti = with_page.task(sensor(kickoff_id="a/../b?c", poll_interval=1, max_poll_interval=10))
     ti.finish()
     assert shown(ti) == TEMPLATE.replace("{kickoff_id}", "a%2F..%2Fb%3Fc")
 
@@ -98,6 +124,8 @@ def test_an_id_with_odd_signs_stays_one_part_of_the_url(with_page: Airflow, crew
         "platform.example/{kickoff_id}",
         "javascript:{kickoff_id}",
         "ftp://h/{kickoff_id}",
+        "https://{kickoff_id}/",
+        "https://{kickoff_id}.example/{kickoff_id}",
     ],
 )
 def test_a_template_that_leads_nowhere_is_refused_before_money_is_spent(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk._shared.observability.metrics import stats
@@ -15,6 +15,12 @@ from in_memory import Airflow, TaskInstance
 from jsonschema import Draft202012Validator
 from scripted_crew import ScriptedCrew, error, failure, success
 
+from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.wire.model import RunState
+
+if TYPE_CHECKING:
+    from conftest import Clock
+
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "crew_run.schema.json").read_text())
 TOLD = {
     "usage_metrics": {"total_tokens": 1234, "successful_requests": 3},
@@ -23,12 +29,11 @@ TOLD = {
     "events_by_type": {"task_started": 3, "llm_call_started": 9},
 }
 SUCCESS, FAILURE = success() | TOLD, failure("the model said no") | TOLD
-ENDINGS: dict[str, tuple[Any, dict[str, Any], bool]] = {
-    "succeeded": (SUCCESS, {}, True),
-    "failed": (FAILURE, {}, True),
-    "stopped": ({"state": "STOPPED"} | TOLD, {}, True),
-    "timed_out": ({"state": "RUNNING"} | TOLD, {"timeout": 3}, False),
-}
+SLOWLY = {"poll_interval": 1, "max_poll_interval": 10}
+"""Few looks while a clock jumps over a minute."""
+
+GOING_ON = {"state": "RUNNING"} | TOLD
+ENDINGS: dict[str, Any] = {"succeeded": SUCCESS, "failed": FAILURE, "stopped": {"state": "STOPPED"} | TOLD}
 
 
 def left(ti: TaskInstance) -> dict[str, Any]:
@@ -44,9 +49,8 @@ def left(ti: TaskInstance) -> dict[str, Any]:
 def test_a_task_leaves_behind_what_became_of_its_run(
     airflow: Airflow, crew: ScriptedCrew, ending: str, deferrable: bool
 ) -> None:
-    last, options, over = ENDINGS[ending]
-    crew.story("RUNNING", last)
-    ti = airflow.task(brief(deferrable=deferrable, **options))
+    crew.story("RUNNING", ENDINGS[ending])
+    ti = airflow.task(brief(deferrable=deferrable))
     ti.finish()
     value = left(ti)
     assert value["duration"] >= 0
@@ -55,8 +59,8 @@ def test_a_task_leaves_behind_what_became_of_its_run(
         "kickoff_id": "run-1",
         "crew": crew.url,
         "ending": ending,
-        "state": "running" if ending == "timed_out" else ending,
-        "is_over": over,
+        "state": ending,
+        "is_over": True,
         "started_at": "",
         "ended_at": "",
         "duration": 0,
@@ -68,6 +72,34 @@ def test_a_task_leaves_behind_what_became_of_its_run(
         "events": TOLD["events_by_type"],
         "try_number": 1,
     }
+
+
+def test_a_run_that_goes_on_is_not_over(airflow: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
+    crew.story(GOING_ON)
+    ti = airflow.task(brief(timeout=60, **SLOWLY))
+    ti.finish()
+    value = left(ti)
+    assert (value["ending"], value["state"], value["is_over"]) == ("timed_out", "running", False)
+    assert value["duration"] == pytest.approx(60, abs=5)
+
+
+def test_a_run_that_was_seen_to_end_stays_over_when_the_deployment_has_forgotten_it(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING", SUCCESS)
+    ti = airflow.task(brief(deferrable=True, **SLOWLY))
+    ti.run()
+    event = ti.fire()
+    crew.now("run-1", "NOT FOUND")
+    outcome = ti.resume(event)
+    assert "The run is over." in str(outcome.error)
+    value = left(ti)
+    assert (value["state"], value["is_over"]) == ("succeeded", True)
+
+
+def test_the_schema_names_each_ending_and_each_state() -> None:
+    assert set(SCHEMA["properties"]["ending"]["enum"]) == set(Verdict)
+    assert set(SCHEMA["properties"]["state"]["enum"]) == set(RunState)
 
 
 def test_a_deployment_that_tells_little_leaves_little(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -113,7 +145,7 @@ def test_an_xcom_that_cannot_be_pushed_hides_no_ending(airflow: Airflow, crew: S
     airflow.before = break_down
     outcome = ti.run()
     assert "Run run-1 failed: the model said no" in str(outcome.error)
-    assert "The XCom crew_run could not be pushed" in outcome.text
+    assert "The XCom crew_run could not be pushed; the run is not affected" in outcome.text
 
 
 class Counts:
@@ -158,13 +190,30 @@ def test_a_run_is_counted_from_its_start_to_its_end(
 
 
 def test_a_run_that_goes_on_has_no_seconds_and_no_tokens_yet(
-    airflow: Airflow, crew: ScriptedCrew, counts: dict[str, float]
+    airflow: Airflow, crew: ScriptedCrew, counts: dict[str, float], clock: Clock
 ) -> None:
-    crew.story({"state": "RUNNING"} | TOLD)
-    airflow.task(brief(timeout=3)).finish()
+    crew.story(GOING_ON)
+    airflow.task(brief(timeout=60, **SLOWLY)).finish()
     found = ours(counts)
     assert found["crewai.runs.ended.timed_out"] == 1
     assert not {"crewai.runs.seconds", "crewai.runs.tokens"} & found.keys()
+
+
+class Broken(Counts):
+    """Metrics that fail for ours."""
+
+    def incr(self, stat: str, *_: Any, **__: Any) -> None:
+        if stat.startswith("crewai."):
+            raise RuntimeError(stat)
+
+    timing = incr
+
+
+def test_broken_metrics_fail_no_task(airflow: Airflow, crew: ScriptedCrew, counts: dict[str, float]) -> None:
+    stats.initialize(factory=Broken, export_legacy_names=False)
+    crew.story("RUNNING", SUCCESS)
+    assert airflow.task(brief(deferrable=True)).finish().state == "success"
+    assert not counts
 
 
 def test_looks_that_fail_are_counted_apart(airflow: Airflow, crew: ScriptedCrew, counts: dict[str, float]) -> None:

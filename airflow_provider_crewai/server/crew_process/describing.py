@@ -41,7 +41,7 @@ def _describe_crew(crew: Any, defaults: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_flow(flow: Any) -> dict[str, Any]:
     # crewai's own command line reads the methods in the same place (crewai_cli/run_declarative_flow.py).
-    methods = flow._definition.methods  # noqa: SLF001
+    methods = flow._definition.methods  # noqa: SLF001 - crewai has no public name for it
     return {
         "inputs": _fields(flow.state),
         "required": [],
