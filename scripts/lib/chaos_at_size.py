@@ -54,18 +54,23 @@ def clear_when_deferred(stage: Stage, run: DagRun) -> None:
     note_stops(stage, before, cleared)
     wait_until_deferred(run, MANY)
     run.mark("failed")
+    wait_for_stops(stage, set(stage.seen.kickoffs), time.time() + 180)  # the row's end lets all runs succeed
 
 
 def note_stops(stage: Stage, runs: set[str], since: float, patience: float = 180) -> None:
     """Wait until these runs are stopped, and note how many were, and when the last was."""
-    give_up = time.time() + patience
-    while runs - set(stage.seen.stopped) and time.time() < give_up:
-        time.sleep(0.5)
+    wait_for_stops(stage, runs, time.time() + patience)
     stops = sorted(stage.seen.stopped[each] - since for each in runs if each in stage.seen.stopped)
     stage.figures["stopped"] = f"{len(stops)} of {len(runs)}"
     if stops:
         stage.figures["half after"] = f"{median(stops):.0f} s"
         stage.figures["the last after"] = f"{stops[-1]:.0f} s"
+
+
+def wait_for_stops(stage: Stage, runs: set[str], give_up: float) -> None:
+    """Wait until all these runs are stopped, or until this epoch second."""
+    while runs - set(stage.seen.stopped) and time.time() < give_up:
+        time.sleep(0.5)
 
 
 def mark_while_they_start(state: str) -> Act:
