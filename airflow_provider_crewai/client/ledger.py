@@ -14,6 +14,7 @@ the kickoff, and the *kickoff_id* after it. Then a later try knows which run may
     kickoff_id             inputs                         over               START
     kickoff_id             inputs                         any other          START, or REFUSE if on_changed_inputs=fail
     kickoff_id             nothing, or reattach           failed, stopped    START; ADOPT if nobody has read the reason
+    kickoff_id             nothing, its answer misfits    any                ADOPT; START if on_output_mismatch=rerun
     kickoff_id             nothing, or reattach           succeeded          ADOPT (its result is returned)
     kickoff_id             nothing, or reattach           any other          ADOPT (and wait for it)
 """
@@ -29,14 +30,22 @@ from typing import Literal
 
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, RunState
+from airflow_provider_crewai.wire.times import iso
 
 VERSION = 1
+ABOUT = (
+    "What this task knows of its run. If you delete it, the task forgets the run: the next try starts a new run, which "
+    "costs money, and a run that still goes on is neither stopped nor taken up."
+)
+"""For the person who finds the record in Airflow's UI or in a file."""
+
 _END_OF_TIME = 1e11
 """Epoch seconds. No calendar can write a later time, or NaN."""
 
 OnChangedInputs = Literal["rerun", "fail"]
 OnOrphanedKickoff = Literal["fail", "rerun"]
 OnClear = Literal["rerun", "reattach"]
+OnOutputMismatch = Literal["fail", "rerun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class Record:
     :param answered: whether the task returned the run's answer. Then Airflow has no reason to try it again by itself.
     :param unread: whether we saw that the run failed or was stopped, but could not fetch the reason. The next try
         fetches it before it pays for another run.
+    :param mismatched: whether the run's answer was not what the task's `output_type` says.
     """
 
     fingerprint: str
@@ -89,6 +99,7 @@ class Record:
     clears: int | None = None
     answered: bool = False
     unread: bool = False
+    mismatched: bool = False
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
@@ -117,6 +128,7 @@ class Record:
             clears=claim.clears,
             answered=False,
             unread=False,
+            mismatched=False,
         )
 
     def after_a_clear(self) -> Record:
@@ -130,6 +142,10 @@ class Record:
     def left_unread(self) -> Record:
         """Return the record with the note that the run ended without success, and that nobody has read why."""
         return replace(self, unread=True)
+
+    def left_mismatched(self) -> Record:
+        """Return the record with the note that the run's answer is not what the task expects."""
+        return replace(self, mismatched=True)
 
     def is_cleared(self, claim: Claim) -> bool:
         """Return whether a user cleared the task after this was recorded."""
@@ -148,8 +164,8 @@ class Record:
         return self.try_number >= claim.try_number and "" != self.dag_run != claim.dag_run != ""
 
     def to_json(self) -> JSONObject:
-        """Return what is stored. Its keys are readable, because people see them in the UI."""
-        return {"version": VERSION, **asdict(self)}
+        """Return what is stored. People see it in the UI, so it says what it is, and its times are there as texts, too."""
+        return {"about": ABOUT, "version": VERSION, **asdict(self), "kickoff_sent_at": iso(self.at)}
 
     @classmethod
     def from_json(cls, stored: JSON) -> Record:
@@ -187,6 +203,7 @@ class Record:
             clears=None if stored.get("clears") is None else int(stored["clears"]),  # type: ignore[arg-type]
             answered=bool(stored.get("answered", False)),
             unread=bool(stored.get("unread", False)),
+            mismatched=bool(stored.get("mismatched", False)),
         )
 
 
@@ -197,6 +214,7 @@ class Rules:
     on_changed_inputs: OnChangedInputs = "rerun"
     on_orphaned_kickoff: OnOrphanedKickoff = "fail"
     on_clear: OnClear = "rerun"
+    on_output_mismatch: OnOutputMismatch = "fail"
 
 
 class Move(enum.StrEnum):
@@ -239,15 +257,15 @@ def decide(record: Record | None, claim: Claim, rules: Rules, remote: RunState |
     """
     if record is None:
         return Decision(Move.START, _nothing_on_record(claim, rules))
-    over = remote is not None and remote.is_final
+    over = record.mismatched or (remote is not None and remote.is_final)
     old = None if over else record.kickoff_id
     if record.is_of_another_dag_run(claim):
         return Decision(Move.START, "the record is from a deleted Dag run with the same run_id", old)
     cleared = record.is_cleared(claim)
     if record.kickoff_id is None:
         return _after_an_intent(cleared, rules)
-    if cleared and rules.on_clear == "rerun":
-        return Decision(Move.START, "the task was cleared", old)
+    if why := _why_anew(record, rules, cleared):
+        return Decision(Move.START, why, old)
     if record.fingerprint != claim.fingerprint:
         return _after_a_change(over, old, rules)
     return _after_nothing(remote, _since(record, claim, cleared), unread=record.unread)
@@ -270,6 +288,15 @@ def _since(record: Record, claim: Claim, cleared: bool) -> str:
         # For example, `airflow tasks test` on a date that has run.
         return "this same try has run before (clear the task to start a new run)"
     return "this is a retry"
+
+
+def _why_anew(record: Record, rules: Rules, cleared: bool) -> str | None:
+    """Return why a run that we know is not taken up, as its author wants, or None."""
+    if cleared:
+        return "the task was cleared" if rules.on_clear == "rerun" else None
+    if record.mismatched and rules.on_output_mismatch == "rerun":
+        return "the answer of the earlier run does not fit, and on_output_mismatch is 'rerun'"
+    return None
 
 
 def _after_an_intent(cleared: bool, rules: Rules) -> Decision:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.wire.model import JSONObject, Progress, Run, RunState
+from airflow_provider_crewai.wire.times import iso
 
 
 def crew_run(ending: Ending, *, crew: str | None, started_at: float | None, try_number: int) -> JSONObject:
@@ -26,8 +25,8 @@ def crew_run(ending: Ending, *, crew: str | None, started_at: float | None, try_
         "ending": ending.verdict.value,
         "state": state.value,
         "is_over": state.is_final,
-        "started_at": None if started_at is None else _iso(started_at),
-        "ended_at": _iso(ending.at),
+        "started_at": None if started_at is None else iso(started_at),
+        "ended_at": iso(ending.at),
         "duration": seconds,
         "crew_tasks_done": progress.completed,
         "crew_tasks_total": progress.total,
@@ -37,7 +36,3 @@ def crew_run(ending: Ending, *, crew: str | None, started_at: float | None, try_
         "events": dict(run.events),
         "try_number": try_number,
     }
-
-
-def _iso(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")

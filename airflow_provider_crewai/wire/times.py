@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pendulum
 
 
 def moment(epoch: float) -> str:
     """Return a point in time as text, to the second, in UTC."""
     return pendulum.from_timestamp(epoch).format("YYYY-MM-DD HH:mm:ss [UTC]")
+
+
+def iso(epoch: float) -> str:
+    """Return a point in time as ISO 8601, to the millisecond, in UTC."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")
 
 
 def duration(seconds: float) -> str:

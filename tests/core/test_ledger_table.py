@@ -22,6 +22,7 @@ CLEARED = replace(CLAIM, max_tries=4)
 CHANGED = replace(CLAIM, fingerprint="other")
 CLEARED_AND_CHANGED = replace(CLEARED, fingerprint="other")
 FAIL = Rules(on_changed_inputs="fail")
+RERUN_MISMATCHES = Rules(on_output_mismatch="rerun")
 RERUN_ORPHANS = Rules(on_orphaned_kickoff="rerun")
 REATTACH = Rules(on_clear="reattach")
 REATTACH_OR_FAIL = Rules(on_clear="reattach", on_changed_inputs="fail")
@@ -93,6 +94,16 @@ ROWS: list[tuple[str, Record | None, Claim, Rules, tuple[RunState | None, ...], 
     ("a run that ended badly, on a retry", RUN, CLAIM, Rules(), ENDED_BADLY, START),
     ("a run that ended badly and nobody read why, on a retry", RUN.left_unread(), CLAIM, Rules(), ENDED_BADLY, ADOPT),
     ("a run that ended badly and nobody read why, cleared", RUN.left_unread(), CLEARED, Rules(), ENDED_BADLY, START),
+    ("a run whose answer does not fit, on a retry", RUN.left_mismatched(), CLAIM, Rules(), ADOPTABLE, ADOPT),
+    ("a run whose answer does not fit, to be run again", RUN.left_mismatched(), CLAIM, RERUN_MISMATCHES, ANY, START),
+    (
+        "a run whose answer does not fit, cleared to reattach",
+        RUN.left_mismatched(),
+        CLEARED,
+        Rules(on_clear="reattach", on_output_mismatch="rerun"),
+        ADOPTABLE,
+        ADOPT,
+    ),
     ("a run, on a retry", RUN, CLAIM, Rules(), ADOPTABLE, ADOPT),
     ("a run, on a retry, whatever the rules", RUN, CLAIM, Rules("fail", "rerun", "reattach"), ADOPTABLE, ADOPT),
     ("a run that ended badly, cleared to reattach", RUN, CLEARED, REATTACH, ENDED_BADLY, START),
@@ -146,6 +157,9 @@ def test_a_decision_without_a_record_supersedes_nothing() -> None:
 # ---- the record ------------------------------------------------------------------------------------
 
 STORED = INTENT.to_json()
+NEEDED = {"version", "fingerprint", "crew", "try_number", "max_tries", "at", "kickoff_id"}
+"""What the first records held. What came later has a default."""
+
 RECORDS = st.builds(
     Record,
     fingerprint=st.text(max_size=8),
@@ -183,7 +197,7 @@ def test_a_record_with_one_wrong_field_is_read_or_is_an_error(key: str, value: A
     assert record.kickoff_id is None or isinstance(record.kickoff_id, str)
 
 
-@pytest.mark.parametrize("key", sorted(STORED.keys() - {"dag_run", "cleared", "clears", "answered", "unread"}))
+@pytest.mark.parametrize("key", sorted(STORED.keys() & NEEDED))
 def test_a_record_with_a_field_missing_is_an_error(key: str) -> None:
     with pytest.raises(CrewLedgerError):
         Record.from_json({name: value for name, value in STORED.items() if name != key})
@@ -235,8 +249,18 @@ def test_a_run_that_is_taken_up_after_a_clear_is_no_longer_cleared() -> None:
 
 
 def test_a_record_of_before_these_fields_is_read() -> None:
-    stored = {key: value for key, value in RUN.to_json().items() if key not in ("dag_run", "cleared")}
-    assert Record.from_json(stored) == RUN
+    assert Record.from_json({key: value for key, value in RUN.to_json().items() if key in NEEDED}) == RUN
+
+
+def test_a_person_reads_the_crew_the_time_and_what_deleting_the_record_does() -> None:
+    stored = RUN.to_json()
+    assert (stored["crew"], stored["kickoff_sent_at"]) == ("https://crew.example", "2001-09-09T01:46:40.000+00:00")
+    assert "If you delete it, the task forgets the run" in str(stored["about"])
+
+
+def test_whoever_takes_a_run_up_checks_its_answer_again() -> None:
+    assert not RUN.left_mismatched().adopted(CLAIM).mismatched
+    assert Record.from_json(RUN.left_mismatched().to_json()).mismatched
 
 
 @pytest.mark.parametrize(
