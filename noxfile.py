@@ -93,8 +93,10 @@ OLDEST_CREW, IN_OLDEST_CREW = environment("env-crew-oldest", [f"crewai=={OLDEST}
 
 # ---- parts -----------------------------------------------------------------------------------------------------
 
-# One more than there are cores, since much of the time is waiting.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist")
+CORES = os.cpu_count() or 1
+PARALLEL = ("-n", str(CORES + 1), "--dist")
+# Half of the time of these is waiting, for what is slow or silent on purpose.
+WAITING = ("-n", str(2 * CORES), "--dist")
 NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None, 'Airflow is importable here'"
 NO_STACK = ("-m", "not slow")
 PATIENCE = 10.0
@@ -122,7 +124,7 @@ def lint(session: nox.Session, tool: str) -> None:
 def core(session: nox.Session) -> None:
     """Test what must work where there is no Airflow."""
     run(session, IN_CORE, "-c", NO_AIRFLOW)
-    pytest(session, IN_CORE, *PARALLEL, "worksteal", "tests/core")
+    pytest(session, IN_CORE, *WAITING, "worksteal", "tests/core")
 
 
 @nox.session(venv_backend="none", requires=[AIRFLOW, CREW, OLDEST_CREW])
@@ -142,7 +144,7 @@ def airflow(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=[AIRFLOW], name="airflow-alone")
 def airflow_alone(session: nox.Session) -> None:
     """Test what needs Airflow's code, but neither its programs nor a crew."""
-    pytest(session, IN_AIRFLOW, *PARALLEL, "loadgroup", *NO_STACK, "tests/airflow")
+    pytest(session, IN_AIRFLOW, *WAITING, "loadgroup", *NO_STACK, "tests/airflow")
 
 
 @nox.session(venv_backend="none", requires=[AIRFLOW, CREW])

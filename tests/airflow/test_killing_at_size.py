@@ -19,6 +19,8 @@ from scripted_crew import Asked, ScriptedCrew
 from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 
+pytestmark = pytest.mark.slow
+
 LATENCY = 0.02
 """Seconds that Airflow takes for an answer."""
 

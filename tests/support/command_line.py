@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import warm
 from support.server import Behaviour, Scripted, Seen, answer, in_turn, says
 
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = "tok-9f2b6c1e-do-not-tell"
 MODULE = ("-m", "airflow_provider_crewai")
+LAUNCH = (sys.executable, *MODULE)
 FAST = ("--poll-interval", "0.02", "--patience", "0.1")
 
 
@@ -77,7 +79,7 @@ def environment(**changes: str | None) -> dict[str, str]:
     return kept | {name: value for name, value in own.items() if value is not None}
 
 
-def command(*arguments: str, url: str | None, launch: Sequence[str] = (sys.executable, *MODULE)) -> list[str]:
+def command(*arguments: str, url: str | None, launch: Sequence[str] = LAUNCH) -> list[str]:
     """The whole command, about the crew at a URL."""
     return [*launch, *arguments, *(() if url is None else ("--url", url))]
 
@@ -85,26 +87,35 @@ def command(*arguments: str, url: str | None, launch: Sequence[str] = (sys.execu
 def call(
     *arguments: str,
     url: str | None = None,
-    launch: Sequence[str] = (sys.executable, *MODULE),
+    launch: Sequence[str] | None = None,
     stdin: str = "",
     answers_token: bool = False,
     **changes: str | None,
 ) -> Done:
     """Run a command to its end.
 
+    :param launch: how to start it. By default a Python that has loaded it already forks.
     :param answers_token: whether what the crew answers, which nobody alters, is the token itself.
     """
+    if launch is None and not any(name.startswith("PYTHON") for name in changes):
+        code, out, err = warm.run(command(*arguments, url=url, launch=()), environment(**changes), stdin)
+    else:
+        code, out, err = _started(command(*arguments, url=url, launch=launch or LAUNCH), environment(**changes), stdin)
+    assert TOKEN not in err + ("" if answers_token else out)
+    return Done(code, out, err)
+
+
+def _started(whole: Sequence[str], environment: Mapping[str, str], said: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        command(*arguments, url=url, launch=launch),
-        env=environment(**changes),
-        input=stdin,
+        whole,
+        env=environment,
+        input=said,
         capture_output=True,
         text=True,
         timeout=240,  # a machine under load: only what hangs is wrong
         check=False,
     )
-    assert TOKEN not in done.stderr + ("" if answers_token else done.stdout)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return done.returncode, done.stdout, done.stderr
 
 
 def interrupt(*arguments: str, server: Scripted, when: str, said: str = "") -> Done:
