@@ -53,10 +53,10 @@ What authors of Dags import:
     codec, body                   what do the bytes of a request and an answer mean?
     model, errors                 which values and errors are there?
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
-    times                         how does a person read times and durations?
+    times, beginnings             how does a person read times and durations? the beginning of a large value?
 
-`cli` is the command line; its docstring has a table. `server` is the local server: the first line of each module says
-what it does.
+`run_page` makes the page of a run, and `cli` is the command line; their docstrings have tables. `server` is the local
+server: the first line of each module says what it does.
 
 The words
 ---------

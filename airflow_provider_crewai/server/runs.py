@@ -16,11 +16,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_crewai.server.beginnings import title
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, OPEN, UNDER_WAY, in_sql
 from airflow_provider_crewai.server.crew_process.storable import storable
 from airflow_provider_crewai.server.records import ListedRun, Step, StoredQuestion, StoredRun
 from airflow_provider_crewai.server.schema import SCHEMA, TABLES
+from airflow_provider_crewai.wire.beginnings import title
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 _WEBHOOKS = (

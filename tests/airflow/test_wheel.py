@@ -40,8 +40,10 @@ def test_airflow_will_find_the_provider(wheel: zipfile.ZipFile) -> None:
         "wire/codec.py",
         "server/__main__.py",
         "server/crew_process/__main__.py",
+        "run_page/templates/run.html",
+        "run_page/static/page.css",
         "server/page/templates/run.html",
-        "server/page/static/page.css",
+        "server/page/static/door.js",
         "example_dags/__init__.py",
     ],
 )

@@ -20,8 +20,9 @@ FLOORS: dict[str, tuple[str, str]] = {
     "__init__": ("", ""),
     "wire": ("", "pendulum"),
     "client": ("wire", "requests urllib3 aiohttp certifi idna yarl"),
+    "run_page": ("wire", "jinja2 markupsafe markdown_it"),
     "server/crew_process": ("", "crewai"),
-    "server": ("wire server/crew_process", "starlette uvicorn aiohttp yarl jinja2"),
+    "server": ("wire run_page server/crew_process", "starlette uvicorn aiohttp yarl"),
     "in_airflow": ("wire client", "airflow flask_appbuilder wtforms"),
     "provider_info": ("__init__ in_airflow", ""),
     "hooks": ("wire client in_airflow", ""),
@@ -42,6 +43,7 @@ ONLY_IN = {
     "urllib3": {"client/sync_sockets.py"},
     "aiohttp": {"client/aio.py", "server/outbox.py"},
     "pendulum": {"wire/times.py"},
+    "markdown_it": {"run_page/markdown.py"},
     "crewai": {f"server/crew_process/{name}.py" for name in ("crew_run", "flow_run", "human", "listeners")},
 }
 
@@ -131,10 +133,12 @@ def test_a_library_is_imported_where_it_belongs(library: str) -> None:
     assert users == ONLY_IN[library]
 
 
-@pytest.mark.parametrize("room", ["", "wire", "client", "in_airflow", "cli"])
+@pytest.mark.parametrize("room", ["", "wire", "client", "in_airflow", "run_page", "cli"])
 def test_each_module_stands_in_the_table_of_its_package(room: str) -> None:
     """So that a reader finds the file for a question."""
-    table = (import_module(f"{ME}.{room}".strip(".")) if room == "cli" else airflow_provider_crewai).__doc__ or ""
+    table = (
+        import_module(f"{ME}.{room}".strip(".")) if room in ("cli", "run_page") else airflow_provider_crewai
+    ).__doc__ or ""
     words = set(re.findall(r"\w+", table))
     modules = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__", "__main__"}
     assert modules <= words, modules - words

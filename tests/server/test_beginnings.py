@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_server import PageServer
 
-from airflow_provider_crewai.server.beginnings import beginning, one_line, title, whole
+from airflow_provider_crewai.wire.beginnings import beginning, one_line, title, whole
 
 VALUES = st.recursive(
     st.booleans() | st.integers() | st.text(max_size=5),

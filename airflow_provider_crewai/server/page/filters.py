@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from airflow_provider_crewai.server.beginnings import beginning
+from airflow_provider_crewai.wire.beginnings import beginning
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 STATES = {
@@ -18,35 +15,16 @@ STATES = {
     "REVOKED": "Stopped",
 }
 
-# A terminal's colours and cursor movements, by ECMA-48: CSI sequences, OSC strings, two-character escapes.
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
-_LAYOUT = "\t\n\r"
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in _LAYOUT} | {0x7F: "␡"}
-_UNPRINTABLE = dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
-_VISIBLE = _CONTROLS | _UNPRINTABLE
-_MEGABYTE = 1_000_000
+CLASSES = {
+    "PENDING": "pending",
+    "STARTED": "running",
+    "RUNNING": "running",
+    "PAUSED": "paused",
+    "SUCCESS": "succeeded",
+    "FAILED": "failed",
+    "REVOKED": "stopped",
+}
 _NAME = 1000
-
-
-def visible(value: Any) -> Any:
-    """Make text fit for HTML: without a terminal's sequences, and with a sign for each invisible character."""
-    return _TERMINAL.sub("", value).translate(_VISIBLE) if type(value) is str else value
-
-
-def line(value: JSON, length: int) -> str:
-    """Return the beginning of a value in one line."""
-    head = beginning(value, 4 * length, indent=None)
-    words = " ".join(_TERMINAL.sub("", head[: 4 * length]).split())
-    return words if len(words) <= length and len(head) <= 4 * length else words[: length - 1].rstrip() + "…"
-
-
-def size(value: JSON) -> str:
-    """Write the length of a text. Other values get an empty text: they would have to be formatted first."""
-    if not isinstance(value, str):
-        return ""
-    if len(value) >= _MEGABYTE:
-        return f"{len(value) / _MEGABYTE:.1f} million characters"
-    return f"{len(value):,} characters"
 
 
 def progress(said: JSONObject | None) -> Progress | None:

@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from airflow_provider_crewai.server import json_bodies
-from airflow_provider_crewai.server.beginnings import whole
 from airflow_provider_crewai.server.page.sessions import door_of
 from airflow_provider_crewai.server.project import Description
+from airflow_provider_crewai.wire.beginnings import whole
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 MAX_FORM = 10 * 1024 * 1024

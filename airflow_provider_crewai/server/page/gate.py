@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from airflow_provider_crewai.run_page.rendering import HEADERS
 from airflow_provider_crewai.server.page.forms import MAX_FORM, MAX_LOGIN, PageRequest, read_form
-from airflow_provider_crewai.server.page.rendering import HEADERS, Renderer
+from airflow_provider_crewai.server.page.rendering import Renderer
 from airflow_provider_crewai.server.page.sessions import Sessions, is_form_key, is_from_here
 
 Handler = Callable[[PageRequest], Response]

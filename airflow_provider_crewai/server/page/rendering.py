@@ -11,41 +11,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
-from airflow_provider_crewai.server.beginnings import beginning, title
+from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, environment
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.sessions import door_of, form_key
-from airflow_provider_crewai.wire import times
+from airflow_provider_crewai.wire.beginnings import title
 
-SHOWN = 20_000
-"""Characters of a text that the page shows. A link leads to the whole text."""
-
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 _HERE = Path(__file__).parent
-_STATIC = ("page.css", "page.js", "icon.svg")
+_STATIC = {name: ASSETS / name for name in ("page.css", "page.js", "icon.svg")} | {
+    "door.js": _HERE / "static" / "door.js"
+}
 
 
 class Renderer:
     """Makes answers from the templates."""
 
     def __init__(self) -> None:
-        self._templates = _environment()
+        self._templates = environment(_HERE / "templates")
+        self._templates.filters |= {
+            "title": title,
+            "output": filters.output,
+            "usage": filters.usage,
+            "address": address,
+        }
+        self._templates.globals |= {"STATES": filters.STATES, "CLASSES": filters.CLASSES, "FINAL": FINAL}
 
     def html(self, template: str, status: int, request: Request, session: str | None = None, **shown: Any) -> Response:
         """Render a template.
@@ -65,31 +58,14 @@ def static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _STATIC:
         return PlainTextResponse("Not Found", 404, HEADERS)
-    return FileResponse(_HERE / "static" / name, headers=HEADERS)
+    return FileResponse(_STATIC[name], headers=HEADERS)
 
 
 def icon(_: Request) -> Response:
     """Answer with the icon. Browsers ask for /favicon.ico where they show plain text."""
-    return FileResponse(_HERE / "static" / "icon.svg", headers=HEADERS)
+    return FileResponse(_STATIC["icon.svg"], headers=HEADERS)
 
 
 def address(kickoff_id: str) -> str:
     """Return the path of a run, without the door."""
     return f"/runs/{quote(kickoff_id, safe='')}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=filters.visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    of_times = {"ago": times.ago, "duration": times.duration, "moment": times.moment}
-    of_texts = {"line": filters.line, "size": filters.size, "beginning": beginning, "title": title}
-    of_runs = {"output": filters.output, "usage": filters.usage, "address": address}
-    environment.filters |= of_times | of_texts | of_runs
-    environment.globals |= {"STATES": filters.STATES, "FINAL": FINAL, "SHOWN": SHOWN}
-    return environment

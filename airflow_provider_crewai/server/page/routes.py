@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from airflow_provider_crewai.server.beginnings import whole
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.launch import MissingInputs
@@ -22,6 +21,7 @@ from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.records import ListedRun, StoredRun, open_question
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.status import progress_of
+from airflow_provider_crewai.wire.beginnings import whole
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
 
 _TAIL = 16 * 1024

@@ -2,7 +2,7 @@
 // The page works without this script. It never makes HTML from a string: the browser parses the whole page again.
 "use strict";
 
-const PAUSE = 2000;
+const PAUSE = 1000 * (document.documentElement.dataset.every || 2);
 const LONGEST_PAUSE = 15000;
 let pause = PAUSE;
 
@@ -14,20 +14,32 @@ function isInUse(part) {
   return isSelected || isTyped || (part.contains(active) && active.matches("textarea"));
 }
 
+function sameIn(fresh, element) {
+  return element.id ? fresh.querySelector(`[id="${CSS.escape(element.id)}"]`) : null;
+}
+
 function keepOpen(part, fresh) {
   for (const details of part.querySelectorAll("details[open]")) {
-    const same = fresh.querySelector(`details[id="${CSS.escape(details.id)}"]`);
+    const same = sameIn(fresh, details);
     if (same) same.open = true;
+  }
+  for (const details of part.querySelectorAll(".tree details:not([open])")) {
+    const same = sameIn(fresh, details);
+    if (same) same.open = false;
+  }
+  for (const choice of part.querySelectorAll("input:checked")) {
+    const same = sameIn(fresh, choice);
+    if (same) same.checked = true;
   }
 }
 
 function replace(part, fresh) {
   const focused = part.contains(document.activeElement) && document.activeElement.id;
-  const scrolled = [...part.querySelectorAll("pre[id]")].map((pre) => [pre.id, pre.scrollTop]);
+  const scrolled = [...part.querySelectorAll("[tabindex][id]")].map((box) => [box.id, box.scrollTop]);
   part.replaceWith(fresh);
   for (const [id, top] of scrolled) {
-    const pre = document.getElementById(id);
-    if (pre) pre.scrollTop = top;
+    const box = document.getElementById(id);
+    if (box) box.scrollTop = top;
   }
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
@@ -75,18 +87,4 @@ function wait() {
   if (document.documentElement.dataset.refresh) setTimeout(look, pause);
 }
 
-// The session's cookie is valid only below its door, and a bookmark of a page at the root does not hold the door. Local
-// storage belongs to this port alone, unlike a cookie, so no other server sees the door that is kept there.
-function findDoor() {
-  const here = location.pathname.match(/^\/at\/[0-9a-f]{32}(?=\/)/)?.[0];
-  const isLogin = document.getElementById("token") !== null;
-  const known = localStorage.getItem("door");
-  if (here && !isLogin) localStorage.setItem("door", here);
-  else if (here && here === known) localStorage.removeItem("door");
-  else if (!here && isLogin && known && location.pathname !== "/login") {
-    location.replace(known + location.pathname + location.search);
-  }
-}
-
-findDoor();
 wait();
