@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ else:
     except ImportError:  # below 3.3: a task cannot be given a policy, so none is ever asked
         RetryDecision, RetryPolicy = None, object
 
+reschedule: Callable[..., RetryDecision] | None = getattr(RetryDecision, "reschedule", None)
+"""Decides that a task tries again later without using up a try, or None below 3.4."""
+
 TRIGGER_FAILED = "__fail__"
 """The `next_method` with which Airflow resumes a task whose trigger failed; it has no public name."""
 
@@ -69,6 +73,7 @@ __all__ = [
     "name_among_states",
     "object_storage_path",
     "on_kill_timeout",
+    "reschedule",
     "state_now",
     "task_states",
     "xcom_now",

@@ -13,10 +13,13 @@ from crew_tasks import brief
 from in_memory import LOGICAL_DATE, Airflow
 from scripted_crew import ScriptedCrew, failure
 
+from airflow_provider_crewai.in_airflow.compat import reschedule
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
 RUN = {"kickoff_id": "run-1"}
+LATER = RetryAction.RESCHEDULE if reschedule else None
+"""From Airflow 3.4 on."""
 NEVER, AGAIN, AIRFLOWS = RetryAction.FAIL, RetryAction.RETRY, RetryAction.DEFAULT
 DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "unreadable connection": (errors.CrewConnectionUnreadable("not there, or the vault is away"), AGAIN),
@@ -28,15 +31,16 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "wrong URL": (errors.CrewNotFound("404", status=404), NEVER),
     "unknown run": (errors.CrewUnknownRun("400", status=400), NEVER),
     "no crew": (errors.CrewNotACrew("a page"), NEVER),
-    "quota": (errors.CrewQuotaError("402", status=402), NEVER),
+    "quota": (errors.CrewQuotaError("402", status=402), LATER or NEVER),
     "changed inputs": (errors.CrewChangedInputs("changed"), NEVER),
     "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),
     "auth lost": (errors.CrewRunAuthLost("401", **RUN), AGAIN),
     "unwatchable": (errors.CrewRunUnwatchable("no token", **RUN), AGAIN),
     "stopped": (errors.CrewRunStopped("stopped", **RUN), NEVER),
     "failed": (errors.CrewRunFailed("out of tokens", **RUN), NEVER),
-    "rate limit": (errors.CrewRateLimited("429", status=429), AGAIN),
-    "server": (errors.CrewServerError("503", status=503), AGAIN),
+    "rate limit": (errors.CrewRateLimited("429", status=429), LATER or AGAIN),
+    "waking up": (errors.CrewServerError("503", status=503), LATER or AGAIN),
+    "server": (errors.CrewServerError("500", status=500), AGAIN),
     "no answer": (errors.CrewTransportError("refused", sent=False), AGAIN),
     "too large": (errors.CrewAnswerTooLarge("100 MB"), AGAIN),
     "not fetched": (errors.CrewAnswerNotFetched("it succeeded", **RUN), AGAIN),
@@ -92,6 +96,35 @@ def test_a_rate_limit_is_retried_when_the_server_said_and_within_reason(
     assert CrewRetryPolicy().evaluate(error, 1, 3).retry_delay == delay
 
 
+def test_zero_reschedules_nothing() -> None:
+    policy = CrewRetryPolicy(reschedule_for=timedelta(0))
+    assert policy.evaluate(errors.CrewRateLimited("429", status=429), 1, 3).action is AGAIN
+    assert policy.evaluate(errors.CrewQuotaError("402", status=402), 1, 3).action is NEVER
+
+
+@pytest.mark.skipif(not reschedule, reason="from Airflow 3.4 on")
+def test_a_reschedule_comes_when_the_server_said_and_is_bounded() -> None:
+    error = errors.CrewRateLimited("429", status=429, retry_after="90")
+    decision = CrewRetryPolicy(reschedule_for=timedelta(hours=2)).evaluate(error, 1, 3)
+    assert decision.retry_delay == timedelta(seconds=90)
+    assert decision.reschedule_timeout == timedelta(hours=2)
+
+
+@pytest.mark.parametrize("error", [errors.CrewRunFailed("out of tokens", **RUN), ValueError("a callback")])
+def test_in_a_chain_the_next_policy_is_asked_about_what_this_one_leaves(error: Exception) -> None:
+    assert CrewRetryPolicy(None).evaluate(error, 1, 3).action is AIRFLOWS
+
+
+@pytest.mark.skipif(not reschedule, reason="from Airflow 3.4 on")
+def test_airflows_own_chain_takes_it() -> None:
+    from airflow.sdk import ChainRetryPolicy, ExceptionRetryPolicy, RetryRule
+
+    theirs = ExceptionRetryPolicy([RetryRule(exception=errors.CrewRunFailed, action=AGAIN)])
+    chain = ChainRetryPolicy([CrewRetryPolicy(None), theirs])
+    assert chain.evaluate(errors.CrewRunFailed("out of tokens", **RUN), 1, 3).action is AGAIN
+    assert chain.evaluate(errors.CrewAuthError("401", status=401), 1, 3).action is NEVER
+
+
 def test_a_kickoff_that_may_have_started_is_retried_only_where_the_author_accepts_a_second_run() -> None:
     error = errors.CrewMayHaveStarted("lost", kickoff_id=None)
     error.rerun = True
@@ -105,11 +138,14 @@ def test_what_somebody_has_to_mend_is_retried_only_where_that_costs_nothing(kind
     assert CrewRetryPolicy().evaluate(error, 1, 3).action is NEVER
 
 
-@pytest.mark.parametrize("policy", [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"])])
+@pytest.mark.parametrize(
+    "policy",
+    [CrewRetryPolicy(), CrewRetryPolicy(["rate limit", "ä"]), CrewRetryPolicy(None, reschedule_for=timedelta(hours=1))],
+)
 def test_it_survives_being_stored(policy: CrewRetryPolicy) -> None:
     stored = json.loads(json.dumps(policy.serialize()))
     again: Any = CrewRetryPolicy.deserialize(stored)
-    assert again.retry_failures == policy.retry_failures
+    assert vars(again) == vars(policy)
 
 
 def test_a_task_with_the_policy_survives_the_serialization_of_its_dag() -> None:
