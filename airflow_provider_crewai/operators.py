@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait
 from airflow_provider_crewai.client.killing import OnKill, is_refused
-from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, Rules
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Rules
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
@@ -385,6 +385,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "on_changed_inputs": get_args(OnChangedInputs),
     "on_orphaned_kickoff": get_args(OnOrphanedKickoff),
     "on_clear": get_args(OnClear),
+    "on_output_mismatch": get_args(OnOutputMismatch),
     "on_kill": get_args(OnKill),
 }
 

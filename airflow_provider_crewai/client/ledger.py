@@ -164,7 +164,7 @@ class Record:
         return self.try_number >= claim.try_number and "" != self.dag_run != claim.dag_run != ""
 
     def to_json(self) -> JSONObject:
-        """Return what is stored. People see it in the UI, so it says what it is, and its times are there as texts, too."""
+        """Return what is stored. People see it in the UI, so it says what it is, and gives times as texts, too."""
         return {"about": ABOUT, "version": VERSION, **asdict(self), "kickoff_sent_at": iso(self.at)}
 
     @classmethod
