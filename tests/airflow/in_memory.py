@@ -213,6 +213,7 @@ class TaskInstance:
     """A task instance through all its tries.
 
     :param task: may be replaced between two tries, as when somebody edits the Dag file.
+    :param logical_date: None for a Dag run that an asset or the API started without one (Airflow 3).
     :param start_date: when the present try began; kept over deferrals.
     """
 
@@ -221,6 +222,7 @@ class TaskInstance:
     run_id: str = "manual__1"
     map_index: int = -1
     conf: dict[str, Any] = field(default_factory=dict)
+    logical_date: datetime | None = LOGICAL_DATE
     try_number: int = 0
     max_tries: int = 0
     state: str | None = None
@@ -363,9 +365,9 @@ class TaskInstance:
         return api.DagRun(
             dag_id=self.task.dag_id,
             run_id=self.run_id,
-            logical_date=LOGICAL_DATE,
-            data_interval_start=LOGICAL_DATE,
-            data_interval_end=LOGICAL_DATE,
+            logical_date=self.logical_date,
+            data_interval_start=self.logical_date,
+            data_interval_end=self.logical_date,
             run_after=LOGICAL_DATE,
             start_date=self.dag_run_began,
             clear_number=self.dag_run_clears,

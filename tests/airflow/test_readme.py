@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,18 @@ def test_the_first_dag_runs(
     crew.story("RUNNING", success("A brief on tides."))
     run = deploy("first_dag.py", the("python", "with DAG(").text).test()
     assert str(run.state) == "success"
-    assert crew.kickoffs[0]["inputs"] == {"topic": f"{run.logical_date:%Y-%m-%d}", "audience": "the data team"}
+    assert crew.kickoffs[0]["inputs"] == {"topic": "tides", "audience": "the data team"}
+
+
+@pytest.mark.parametrize("logical_date", [None, LOGICAL_DATE])
+def test_the_first_dag_runs_by_every_kind_of_trigger(
+    airflow: Airflow, crew: ScriptedCrew, logical_date: datetime | None
+) -> None:
+    made: dict[str, Any] = {}
+    exec(the("python", "with DAG(").text.replace("\n):\n", "\n) as dag:\n"), made)  # noqa: S102 - our own README
+    (task,) = made["dag"].tasks
+    assert airflow.task(task, logical_date=logical_date, conf={"topic": "ebb"}).finish().state == "success"
+    assert crew.kickoffs[0]["inputs"]["topic"] == "ebb"
 
 
 def test_airflow_connections_add_adds_a_usable_connection(
