@@ -5,14 +5,14 @@
   text, a link or code: as HTML;
 - any other text as it is, and any other value as JSON writes it.
 
-The source can always be seen instead. Of a long output the beginning is shown.
+The source can always be seen instead. Of a long output the beginning is shown, and less of it where a page has many.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from markupsafe import Markup
@@ -24,6 +24,10 @@ from airflow_provider_crewai.wire.model import JSON
 
 SHOWN = 20_000
 """Characters of an output that the page shows. A link leads to the whole."""
+
+_BRIEF = 1_000
+_PAGE = 300_000
+"""Characters of all outputs on one page, with their HTML. About ten reports of many pages each."""
 
 _LONGEST_JSON = 1_000_000
 _LONG, _MANY_LINES = 2_500, 25
@@ -56,20 +60,36 @@ class Output:
         return len(self.source) > _LONG or self.source.count("\n") > _MANY_LINES
 
 
-def output(value: JSON, id: str) -> Output:
-    """Return how an output is shown.
+class Outputs:
+    """All outputs of one page. The first ones fill it, and of the others it shows a few lines."""
 
-    :param id: what the ids of its elements begin with; no two outputs of a page have the same.
-    """
-    head = beginning(value, SHOWN)
-    source, is_cut = visible(head[:SHOWN]), len(head) > SHOWN
+    def __init__(self) -> None:
+        self._room = _PAGE
+
+    def __call__(self, value: JSON, id: str) -> Output:
+        """Return how an output is shown.
+
+        :param id: what the ids of its elements begin with; no two outputs of a page have the same.
+        """
+        shown = _output(value, id) if self._room > 0 else _text(value, _BRIEF)
+        self._room -= len(shown.source) + len(shown.rendered or "")
+        return shown
+
+
+def _output(value: JSON, id: str) -> Output:
     found = _json(value) if isinstance(value, str) else value
+    plain = _text(value, SHOWN)
     if found and isinstance(found, dict | list):
         rendered, is_whole = json_tree.tree(found, id)
-        return Output("json", source, rendered, is_cut or not is_whole)
-    if _MARKDOWN.search(source) and not markdown.is_costly(source):
-        return Output("markdown", source, markdown.html(source), is_cut)
-    return Output("text", source, is_cut=is_cut)
+        return replace(plain, kind="json", rendered=rendered, is_cut=plain.is_cut or not is_whole)
+    if _MARKDOWN.search(plain.source) and not markdown.is_costly(plain.source):
+        return replace(plain, kind="markdown", rendered=markdown.html(plain.source))
+    return plain
+
+
+def _text(value: JSON, most: int) -> Output:
+    head = beginning(value, most)
+    return Output("text", visible(head[:most]), is_cut=len(head) > most)
 
 
 def _json(text: str) -> JSON:

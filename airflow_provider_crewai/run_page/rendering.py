@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from airflow_provider_crewai.run_page import filters
-from airflow_provider_crewai.run_page.outputs import SHOWN, output
+from airflow_provider_crewai.run_page.outputs import SHOWN, Outputs
 from airflow_provider_crewai.run_page.view import RunView
 from airflow_provider_crewai.wire import times
 from airflow_provider_crewai.wire.beginnings import beginning, whole
 from airflow_provider_crewai.wire.model import JSON
 
 _HERE = Path(__file__).parent
+_MOST_CREW_TASKS = 300
+"""A flow may call a method again and again. The last ones are shown."""
 
 ASSETS = _HERE / "static"
 """The folder of `page.css`, `page.js` and `icon.svg`."""
@@ -57,8 +60,19 @@ def run_html(
     :param every: seconds between two such requests.
     :param texts: the URL below which `whole_text` answers, without a slash at its end.
     """
-    template = environment().get_template("run_page/run.html")
-    return template.render(view=view, assets=assets, now=now, refresh=refresh, every=every, texts=texts)
+    return (
+        environment()
+        .get_template("run_page/run.html")
+        .render(run_variables(view, assets=assets, now=now, refresh=refresh, every=every, texts=texts))
+    )
+
+
+def run_variables(view: RunView, **rest: Any) -> dict[str, Any]:
+    """Return the variables of `run_page/run.html`, for a template that extends it.
+
+    :param rest: the parameters of `run_html`; all of them, since a template has no defaults.
+    """
+    return {"view": view, "first": max(0, len(view.crew_tasks) - _MOST_CREW_TASKS), "outputs": Outputs(), **rest}
 
 
 def whole_text(view: RunView, name: str) -> str:
@@ -100,7 +114,7 @@ def environment(own: Path | None = None) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     of_times = {"ago": times.ago, "duration": times.duration, "moment": times.moment, "until": filters.until}
-    made.filters |= of_times | {"line": filters.line, "size": filters.size, "beginning": beginning, "as_output": output}
+    made.filters |= of_times | {"line": filters.line, "size": filters.size, "beginning": beginning}
     made.tests["safe_url"] = filters.is_safe_url
     made.globals |= {"STATES": filters.STATES, "SHOWN": SHOWN}
     return made

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_crewai.run_page.outputs import output
+from airflow_provider_crewai.run_page.outputs import Outputs
 from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, headers, run_html, whole_text
 from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Link, RunView, StoryLine
 from airflow_provider_crewai.wire.model import JSON, Progress, Question, RunState
@@ -205,7 +205,7 @@ def test_no_two_elements_have_one_id() -> None:
     ],
 )
 def test_an_output_is_shown_as_what_it_looks_like(value: JSON, kind: str) -> None:
-    assert output(value, "x").kind == kind
+    assert Outputs()(value, "x").kind == kind
 
 
 def test_markdown_is_rendered_and_its_source_is_there() -> None:
@@ -348,7 +348,7 @@ def test_a_run_shows_all_that_is_known_of_it() -> None:
     for words in (
         "Run k-1 of https://crew.example Brief on AI Running 1 of 3 done, now outline (Editor)",
         "Deadline in 5 minutes",
-        "Waited for a slot 10 seconds At it for 3 minutes 10 seconds",
+        "Waited to start 10 seconds At it for 3 minutes 10 seconds",
         "Try 2",
         "Total tokens 1,250",
         "It works. A retry takes it up again.",

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from airflow_provider_crewai.run_page.rendering import HEADERS
 from airflow_provider_crewai.server.page.forms import MAX_FORM, MAX_LOGIN, PageRequest, read_form
-from airflow_provider_crewai.server.page.rendering import Renderer
+from airflow_provider_crewai.server.page.responses import Templates
 from airflow_provider_crewai.server.page.sessions import Sessions, is_form_key, is_from_here
 
 Handler = Callable[[PageRequest], Response]
@@ -26,13 +26,13 @@ class Gate:
     """Checks each request before a handler sees it.
 
     :param sessions: the sessions of logged-in browsers.
-    :param renderer: makes the login and error pages.
+    :param templates: makes the login and error pages.
     :param token_hint: a sentence that says where the token is.
     """
 
-    def __init__(self, sessions: Sessions, renderer: Renderer, token_hint: str) -> None:
+    def __init__(self, sessions: Sessions, templates: Templates, token_hint: str) -> None:
         self._sessions = sessions
-        self._renderer = renderer
+        self._templates = templates
         self._token_hint = token_hint
 
     def private(self, handler: Handler) -> Endpoint:
@@ -89,7 +89,7 @@ class Gate:
         is_foreign = request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site"
         shown = {"problem": problem, "hint": self._token_hint, "next": next_page or _inner_path(request.url.path)}
         again = request.url.path if is_foreign and not problem else None
-        response = self._renderer.html("login.html", 401, request, again=again, **shown)
+        response = self._templates.html("login.html", 401, request, again=again, **shown)
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
@@ -99,7 +99,7 @@ class Gate:
                 _check_sender(request)
                 response = await endpoint(request)
             except HTTPException as error:
-                response = self._renderer.html("error.html", error.status_code, request, problem=error.detail)
+                response = self._templates.html("error.html", error.status_code, request, problem=error.detail)
             response.headers.update(HEADERS)
             return response
 

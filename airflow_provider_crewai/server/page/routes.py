@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from airflow_provider_crewai.run_page.rendering import run_variables, whole_text
+from airflow_provider_crewai.run_page.view import RunView
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.launch import MissingInputs
-from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
 from airflow_provider_crewai.server.page.gate import Gate
-from airflow_provider_crewai.server.page.rendering import Renderer, address, icon, static
+from airflow_provider_crewai.server.page.responses import Templates, address, icon, static
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
+from airflow_provider_crewai.server.page.views import progress, run_view
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.records import ListedRun, StoredRun, open_question
 from airflow_provider_crewai.server.runs import Runs
-from airflow_provider_crewai.server.status import progress_of
-from airflow_provider_crewai.wire.beginnings import whole
-from airflow_provider_crewai.wire.model import JSON, JSONObject, Progress
+from airflow_provider_crewai.wire.model import JSONObject, Progress
 
 _TAIL = 16 * 1024
 _WHOLE_LOG = 16 * 1024 * 1024
+_EVERY = 2
 _LISTED, _MOST_LISTED = 50, 1000
 
 
@@ -69,9 +70,9 @@ class Page:
     def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
         self._runs = runs
         self._backend = backend
-        self._renderer = Renderer()
+        self._templates = Templates()
         self._sessions = Sessions(token, database=runs.path)
-        self._gate = Gate(self._sessions, self._renderer, token_hint)
+        self._gate = Gate(self._sessions, self._templates, token_hint)
 
     def ticket(self) -> str:
         """Make a link that logs one browser in, once, within ten minutes. Returns its path and query."""
@@ -112,7 +113,7 @@ class Page:
         form = KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
         shown = {"project": described, "broken": broken, "problem": problem, "form": form}
         listed = self._listed(asked) | {"tasks": _task_names(described)}
-        return self._renderer.html("home.html", status, asked.request, asked.session, **shown, **listed)
+        return self._templates.html("home.html", status, asked.request, asked.session, **shown, **listed)
 
     def _listed(self, asked: PageRequest) -> dict[str, Any]:
         limit = _limit(asked.request.query_params.get("runs"))
@@ -127,23 +128,21 @@ class Page:
         return self._run_with(asked, self._run_of(asked))
 
     def _run_with(self, asked: PageRequest, run: StoredRun, problem: str | None = None, status: int = 200) -> Response:
+        view, here = self._view(run), asked.door + address(run.kickoff_id)
         shown = {
-            "run": run,
+            "kickoff_id": run.kickoff_id,
             "problem": problem,
-            "inputs": self._runs.inputs(run.kickoff_id),
+            "address": here,
             "log": self._backend.log_tail(run.kickoff_id, _TAIL),
         }
-        shown |= self._steps_of(run) | self._questions_of(run)
-        return self._renderer.html("run.html", status, asked.request, asked.session, **shown)
+        refresh = here if view.is_live else None
+        shown |= run_variables(view, refresh=refresh, every=_EVERY, texts=here + "/text") | self._questions_of(run)
+        return self._templates.html("run.html", status, asked.request, asked.session, **shown)
 
-    def _steps_of(self, run: StoredRun) -> dict[str, Any]:
-        is_open, steps = run.state not in FINAL, self._runs.steps(run.kickoff_id)
-        return {
-            "is_open": is_open,
-            "steps": steps,
-            "progress": filters.progress(progress_of(run, steps)),
-            "upcoming": _task_names(self._described()[0])[len(steps) :] if is_open else [],
-        }
+    def _view(self, run: StoredRun) -> RunView:
+        steps = self._runs.steps(run.kickoff_id)
+        upcoming = _task_names(self._described()[0])[len(steps) :] if run.state not in FINAL else []
+        return run_view(run, self._runs.inputs(run.kickoff_id), steps, upcoming, time.time())
 
     def _questions_of(self, run: StoredRun) -> dict[str, Any]:
         questions = self._runs.questions(run.kickoff_id)
@@ -156,21 +155,15 @@ class Page:
         run, what = self._run_of(asked), asked.request.path_params["what"]
         kind, _, which = what.partition("-")
         try:
-            text = whole(self._sources(run, which)[kind]())
-        except (LookupError, ValueError):
+            text = self._text_of(run, what) if kind != "question" else self._output_in_question(which)
+        except LookupError:
             raise HTTPException(404, "There is no such text.") from None
         return PlainTextResponse(utf8(text))
 
-    def _sources(self, run: StoredRun, which: str) -> dict[str, Callable[[], JSON]]:
-        return {
-            "result": lambda: run.answer.get("result"),
-            "json": lambda: run.answer.get("result_json"),
-            "failure": lambda: run.status,
-            "inputs": lambda: self._runs.inputs(run.kickoff_id),
-            "log": lambda: self._backend.log_tail(run.kickoff_id, _WHOLE_LOG),
-            "step": lambda: filters.output(self._runs.steps(run.kickoff_id)[int(which)].output),
-            "question": lambda: self._output_in_question(which),
-        }
+    def _text_of(self, run: StoredRun, what: str) -> str:
+        if what == "log":
+            return self._backend.log_tail(run.kickoff_id, _WHOLE_LOG)
+        return whole_text(self._view(run), what)
 
     # ---- act ----------------------------------------------------------------------------------------
 
@@ -213,7 +206,7 @@ class Page:
     def _progress(self, listed: ListedRun) -> Progress | None:
         # The list shows progress of runs under way alone, so nothing is read for the others.
         run = None if listed.state in (*FINAL, "PENDING") else self._runs.get(listed.kickoff_id)
-        return filters.progress(progress_of(run, self._runs.steps(run.kickoff_id, outputs=False))) if run else None
+        return progress(run, self._runs.steps(run.kickoff_id, outputs=False)) if run else None
 
     def _run_of(self, asked: PageRequest) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])

@@ -1,8 +1,4 @@
-"""The page's HTML and static files, and the headers that every answer to a browser carries.
-
-Everything that a crew writes counts as hostile. The templates escape every value, the Content-Security-Policy runs
-no script but ours, and our script never makes HTML from a string.
-"""
+"""The answers of the page: its HTML, and its static files."""
 
 from __future__ import annotations
 
@@ -17,28 +13,20 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, environment
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
 from airflow_provider_crewai.server.crew_process.storable import utf8
-from airflow_provider_crewai.server.page import filters
 from airflow_provider_crewai.server.page.sessions import door_of, form_key
-from airflow_provider_crewai.wire.beginnings import title
+from airflow_provider_crewai.server.page.views import STATES
 
 _HERE = Path(__file__).parent
-_STATIC = {name: ASSETS / name for name in ("page.css", "page.js", "icon.svg")} | {
-    "door.js": _HERE / "static" / "door.js"
-}
+_STATIC = {file.name: file for folder in (ASSETS, _HERE / "static") for file in folder.iterdir()}
 
 
-class Renderer:
+class Templates:
     """Makes answers from the templates."""
 
     def __init__(self) -> None:
         self._templates = environment(_HERE / "templates")
-        self._templates.filters |= {
-            "title": title,
-            "output": filters.output,
-            "usage": filters.usage,
-            "address": address,
-        }
-        self._templates.globals |= {"STATES": filters.STATES, "CLASSES": filters.CLASSES, "FINAL": FINAL}
+        self._templates.filters["address"] = address
+        self._templates.globals |= {"OF_DATABASE": STATES, "FINAL": FINAL, "assets": "/page", "frame": "base.html"}
 
     def html(self, template: str, status: int, request: Request, session: str | None = None, **shown: Any) -> Response:
         """Render a template.
@@ -48,17 +36,15 @@ class Renderer:
         :param session: the browser's session, whose key goes into each form; None before the login.
         :param shown: the template's variables.
         """
-        key = form_key(session) if session else None
-        html = self._templates.get_template(template).render(shown, now=time.time(), key=key, door=door_of(request))
+        of_all = {"now": time.time(), "key": form_key(session) if session else None, "door": door_of(request)}
+        html = self._templates.get_template(template).render(of_all | shown)
         return Response(utf8(html), status, media_type="text/html; charset=utf-8")
 
 
 def static(request: Request) -> Response:
     """Answer with a file that belongs to the page, or with 404."""
-    name = request.path_params["name"]
-    if name not in _STATIC:
-        return PlainTextResponse("Not Found", 404, HEADERS)
-    return FileResponse(_STATIC[name], headers=HEADERS)
+    file = _STATIC.get(request.path_params["name"])
+    return FileResponse(file, headers=HEADERS) if file else PlainTextResponse("Not Found", 404, HEADERS)
 
 
 def icon(_: Request) -> Response:
