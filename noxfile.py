@@ -23,6 +23,8 @@ from watcher import MARK, new_mark, watch
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
+# A Python that was asked for by name must be there; of all others those are taken that the machine has.
+nox.options.error_on_missing_interpreters = "--python" in sys.argv
 nox.options.sessions = ["lint", "core", "server", "airflow", "system"]
 
 # What the sessions start ends with nox, however nox ends.
