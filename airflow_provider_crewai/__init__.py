@@ -51,6 +51,7 @@ What authors of Dags import:
 `wire` knows the API, and nothing else:
 
     codec, body                   what do the bytes of a request and an answer mean?
+    refusals                      what does a server say when it does not do what we asked?
     model, errors                 which values and errors are there?
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
     times, beginnings             how does a person read times and durations? the beginning of a large value?

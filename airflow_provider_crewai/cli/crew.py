@@ -14,9 +14,9 @@ from airflow_provider_crewai.cli.verbs import TOKEN_VARIABLE
 from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.client.sync import CrewClient
-from airflow_provider_crewai.wire.codec import read_error
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewNotFound
 from airflow_provider_crewai.wire.model import Request, Response
+from airflow_provider_crewai.wire.refusals import read_error
 
 Note = Callable[[str], None]
 

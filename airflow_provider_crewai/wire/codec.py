@@ -1,10 +1,10 @@
-"""Reads and writes the bodies of the AOP API: only this module knows its keys, state words and error shapes.
+"""Reads and writes the bodies of the AOP API: only this module knows its keys and state words.
 
 It reads two dialects: what deployments answer live (crewai 1.15, 2026-10), and what the published reference documents
 (docs.crewai.com/en/api-reference, enterprise-api.en.yaml). Any bytes give a value or a `CrewError`, never another
 exception.
 
-An answer (an id, a result) is never changed. Texts for people (a state, a step, a question, an error) become printable
+An answer (an id, a result) is never changed. Texts for people (a state, a step, a question) become printable
 and short here, once, and our secrets are removed from them after decoding.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from urllib.parse import quote
@@ -33,6 +33,14 @@ from airflow_provider_crewai.wire.model import (
     Run,
     RunState,
 )
+from airflow_provider_crewai.wire.refusals import (
+    api_error,
+    detail_of,
+    is_about_a_run,
+    raise_for_status,
+    unpromised,
+    words_in,
+)
 from airflow_provider_crewai.wire.values import as_json, storable
 
 STATUS_PATHS = ("/status/{id}", "/{id}/status")
@@ -49,22 +57,6 @@ _STATES = {
 }
 _STATE_OF_WORD = {word: state for state, spelt in _STATES.items() for word in spelt.split()}
 
-_STATUS_ERRORS: dict[int, type[errors.CrewApiError]] = {
-    400: errors.CrewInputError,
-    401: errors.CrewAuthError,
-    402: errors.CrewQuotaError,
-    403: errors.CrewAuthError,
-    404: errors.CrewNotFound,
-    405: errors.CrewNotFound,
-    408: errors.CrewServerError,
-    410: errors.CrewNotFound,
-    422: errors.CrewInputError,
-    429: errors.CrewRateLimited,
-    499: errors.CrewServerError,  # a gateway gave the request up after it had passed it on (nginx, gRPC's CANCELLED)
-}
-_QUOTA = re.compile(
-    r"quota|(execution|monthly|plan|usage)s?\W+(\w+\W+)?limit|limit\W+(of|on)\W+(\w+\W+)?execution", re.IGNORECASE
-)
 _OF_A_RUN = frozenset(
     {"state", "result", "result_json", "progress", "usage_metrics", "last_step", "last_executed_task", "current_task"}
 )
@@ -80,12 +72,6 @@ _LINE_BREAKS = "\n\r\x0b\x0c\x85\u2028\u2029"
 
 MAX_ID = 256
 """The most characters of an id. Real ids are UUIDs or have 24 characters; servers refuse a path of some thousand."""
-
-_ERROR_BODY = 16 * 1024
-"""How many bytes of an error's body we read."""
-
-_DETAIL = 500
-"""The most characters that we show of an error."""
 
 _MAX_COUNT = 2**53
 """A larger number is not a count, and differs between programming languages."""
@@ -219,12 +205,12 @@ def read_inputs(response: Response) -> CrewInputs:
     """
     body = _object(response)
     if "inputs" not in body:
-        raise _unpromised(response, "nothing under 'inputs'", errors.CrewNotACrew)
+        raise unpromised(response, "nothing under 'inputs'", errors.CrewNotACrew)
     names = body["inputs"] or []
     if not isinstance(names, list | dict):
-        raise _unpromised(response, "no list under 'inputs'")
+        raise unpromised(response, "no list under 'inputs'")
     cleaned = (words.line(_input_name(item), secrets=response.secrets) for item in names)
-    return CrewInputs(tuple(_unique(filter(None, cleaned))))
+    return CrewInputs(tuple(dict.fromkeys(filter(None, cleaned))))
 
 
 def read_kickoff(response: Response) -> str:
@@ -236,7 +222,7 @@ def read_kickoff(response: Response) -> str:
     """
     kickoff_id = _id(_object(response).get("kickoff_id"))
     if fault := _unsendable(kickoff_id):
-        raise _unpromised(response, f"no usable 'kickoff_id': it {fault}")
+        raise unpromised(response, f"no usable 'kickoff_id': it {fault}")
     return kickoff_id
 
 
@@ -252,8 +238,8 @@ def read_status(kickoff_id: str, response: Response) -> Run:
     :raises CrewAnswerTooLarge: only the beginning was read, and the state is not in it.
     :raises CrewApiError, CrewProtocolError: the answer is an error, or not what the API promises.
     """
-    if response.status in (404, 410) and _is_about_a_run(response):
-        return Run(kickoff_id, RunState.NOT_FOUND, word="NOT FOUND", text=_detail(response))
+    if response.status in (404, 410) and is_about_a_run(response):
+        return Run(kickoff_id, RunState.NOT_FOUND, word="NOT FOUND", text=detail_of(response))
     return _run(kickoff_id, response)
 
 
@@ -277,22 +263,22 @@ def read_stop(response: Response) -> bool:
     """
     if response.status in (400, 409) and (state := _why_not_stopped(response)):
         if state is RunState.NOT_FOUND:
-            raise _api_error(response, errors.CrewUnknownRun, _detail(response))
+            raise api_error(response, errors.CrewUnknownRun, detail_of(response))
         if state.is_final:
             return False
     if response.status in (404, 405):
-        raise _api_error(response, errors.CrewNotFound, _detail(response))
-    _raise_for_status(response)
+        raise api_error(response, errors.CrewNotFound, detail_of(response))
+    raise_for_status(response)
     if response.body.strip():
         body = _object(response)  # a gateway's page with a 200 stopped nothing
         state = parse_state(_text(body.get("status")))
         if body.get("success") is False or body.get("error") or state in (RunState.FAILED, RunState.NOT_FOUND):
-            raise _api_error(response, errors.CrewApiError, _detail(response))
+            raise api_error(response, errors.CrewApiError, detail_of(response))
     return True
 
 
 def _why_not_stopped(response: Response) -> RunState | None:
-    said = re.search(r"cannot stop.*state:\W*(?:\w+\.)?([\w -]+)", _detail(response), re.IGNORECASE)
+    said = re.search(r"cannot stop.*state:\W*(?:\w+\.)?([\w -]+)", detail_of(response), re.IGNORECASE)
     return parse_state(said[1]) if said else None
 
 
@@ -301,7 +287,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
     word = _line(body.get("state"), response) or _line(body.get("status"), response)
     state = parse_state(word or "")
     if not word or (state is RunState.UNKNOWN and not body.keys() & _OF_A_RUN):
-        raise _unpromised(response, "it does not say the state of a run", errors.CrewNotACrew)
+        raise unpromised(response, "it does not say the state of a run", errors.CrewNotACrew)
     run = Run(
         kickoff_id=kickoff_id,
         state=state,
@@ -347,7 +333,7 @@ def _with_reason(run: Run, body: JSONObject, secrets: tuple[str, ...]) -> Run:
     # With a `state`, `status` is a sentence. Without one (the documented shape), `status` is the state itself.
     keys = ("status", "error", "error_message", "result")
     candidates = (body.get(key) for key in (keys if _text(body.get("state")) else keys[1:]))
-    given = [said for said in map(_words, candidates) if said]
+    given = [said for said in map(words_in, candidates) if said]
     if not given:
         return run
     # Some deployments repeat the state here; others give the reason.
@@ -412,20 +398,8 @@ def _id(value: JSON) -> str:
     return value if isinstance(value, str) else _text(value)
 
 
-# ---- errors ---------------------------------------------------------------------------------------
-
-
-def read_error(response: Response) -> errors.CrewApiError | None:
-    """Return the error that the answer of any endpoint holds, or None if it is not an error."""
-    try:
-        _raise_for_status(response)
-    except errors.CrewApiError as error:
-        return error
-    return None
-
-
 def _object(response: Response) -> JSONObject:
-    _raise_for_status(response)
+    raise_for_status(response)
     text = bodies.text_of(response.body)
     if not response.whole:
         return bodies.read_head(text)
@@ -435,96 +409,10 @@ def _object(response: Response) -> JSONObject:
         # A crew may stop in the middle of an object, but it never sends a page.
         broken = text.lstrip("\ufeff \t\r\n").startswith("{")
         kind = errors.CrewProtocolError if broken else errors.CrewNotACrew
-        raise _unpromised(response, "not JSON", kind) from None
+        raise unpromised(response, "not JSON", kind) from None
     if not isinstance(body, dict):
-        raise _unpromised(response, "not a JSON object", errors.CrewNotACrew)
+        raise unpromised(response, "not a JSON object", errors.CrewNotACrew)
     return body
-
-
-def _raise_for_status(response: Response) -> None:
-    status = response.status
-    if 200 <= status < 300:
-        return
-    if 300 <= status < 400:
-        # Never followed: the token would go to the host that the redirect names.
-        where = words.line(response.headers.get("location", ""), secrets=response.secrets) or "nowhere"
-        raise errors.CrewApiError(
-            f"HTTP {status}: redirected to {where}. We do not follow redirects with the token; set the connection's "
-            "host to the crew's own URL.",
-            status=status,
-        )
-    kind = _STATUS_ERRORS.get(status)
-    if kind is None:
-        kind = errors.CrewServerError if status >= 500 else errors.CrewApiError
-    detail = _detail(response)
-    if _speaks_of_quota(status, detail) and not (status == 429 and "retry-after" in response.headers):
-        # A server that says when to come back means a rate limit, whatever its words.
-        kind = errors.CrewQuotaError
-    raise _api_error(response, kind, detail)
-
-
-def _speaks_of_quota(status: int, detail: str) -> bool:
-    # An input may also be named "quota", so an error about missing inputs is not about the plan.
-    return 401 < status < 500 and bool(_QUOTA.search(detail)) and "missing" not in detail.lower()
-
-
-def _api_error(response: Response, kind: type[errors.CrewApiError], detail: str) -> errors.CrewApiError:
-    message = f"HTTP {response.status}: {detail}" if detail else f"HTTP {response.status} without a text"
-    retry_after = response.headers.get("retry-after")
-    if retry_after is not None:
-        retry_after = words.line(retry_after, secrets=response.secrets)
-    return kind(message, status=response.status, detail=detail, retry_after=retry_after)
-
-
-def _unpromised(
-    response: Response, why: str, kind: type[errors.CrewProtocolError] = errors.CrewProtocolError
-) -> errors.CrewProtocolError:
-    if not response.whole:
-        return errors.CrewAnswerTooLarge(
-            f"HTTP {response.status}, but the answer is too long to be read here, and its beginning does not hold what "
-            "we asked for"
-        )
-    said = words.line(_plain(bodies.text_of(response.body)), secrets=response.secrets)
-    return kind(f"HTTP {response.status}, but {why}: {said!r}")
-
-
-def _is_about_a_run(response: Response) -> bool:
-    said = _detail(response).lower()
-    return any(word in said for word in ("execution", "kickoff", "task not found"))
-
-
-def _detail(response: Response) -> str:
-    """Return the server's own words, from any shape that we have seen: detail, error, message, text, HTML, nothing."""
-    text = bodies.text_of(response.body[:_ERROR_BODY])
-    try:
-        said = _complaint(bodies.read(text))
-    except ValueError:
-        said = _complaint(bodies.read_head(text)) or text
-    return words.line(_plain(said), _DETAIL, response.secrets)
-
-
-def _complaint(body: JSON) -> str:
-    if not isinstance(body, dict):
-        return _words(body)
-    parts = [_words(body[key]) for key in ("error", "message", "detail", "details") if body.get(key)]
-    return ": ".join(_unique(filter(None, parts))) or (_words(body) if body else "")
-
-
-def _plain(said: str) -> str:
-    return bodies.words_of_page(said) if said.lstrip().startswith("<") else said
-
-
-def _words(value: JSON) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_words, value)))
-    if isinstance(value, dict) and isinstance(value.get("msg"), str):
-        # FastAPI's validation errors: {"loc": ["body", "executionId"], "msg": "Field required"}
-        where = value.get("loc")
-        path = ".".join(map(str, where)) + ": " if isinstance(where, list) else ""
-        return path + _words(value["msg"])
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _text(value: JSON) -> str:
@@ -537,7 +425,3 @@ def _count(value: JSON) -> int | None:
     if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _MAX_COUNT:
         return None
     return int(value)
-
-
-def _unique(items: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(items)

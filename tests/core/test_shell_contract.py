@@ -50,7 +50,7 @@ from airflow_provider_crewai.client.aio import AsyncCrewClient
 from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire import words
-from airflow_provider_crewai.wire.codec import read_error, read_inputs, read_status, status_request
+from airflow_provider_crewai.wire.codec import read_inputs, read_status, status_request
 from airflow_provider_crewai.wire.errors import (
     CrewAuthError,
     CrewConfigError,
@@ -61,6 +61,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewTransportError,
 )
 from airflow_provider_crewai.wire.model import Kickoff, Request, Response
+from airflow_provider_crewai.wire.refusals import read_error
 
 ASK = Request("GET", "/inputs")
 START = Request("POST", "/kickoff", {"inputs": {"topic": "x"}}, idempotent=False)
