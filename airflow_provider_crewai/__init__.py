@@ -9,6 +9,7 @@ What authors of Dags import:
     decorators                    `@task.crew`: starts a run with the inputs that a function returns
     sensors                       waits for a run that something else started
     triggers                      waits for a run without a worker slot
+    answers                       reads an answer in the next task, typed and from its file
     retries                       decides after a failed try whether the task is tried again (an author may choose it)
 
 `awaiting` is what the operator and the sensor share. `provider_info` is what Airflow reads about this package.
@@ -23,7 +24,10 @@ What authors of Dags import:
     unreadable                    why does Airflow not give a connection?
     dag_arguments                 can Airflow store what the author wrote?
     ledger_store                  where is the record of a task's run kept?
-    xcom                          can the next task be given the answer as it is?
+    xcom                          what is the next task given of the answer?
+    output_type                   is the answer what the author expects?
+    answer_files                  where is an answer kept that is too large for XCom?
+    object_storage                how is a file in object storage replaced in one step?
     metrics                       what is counted about runs?
     link                          where does a task's link "Crew run" lead?
     failing                       may Airflow retry after this error?

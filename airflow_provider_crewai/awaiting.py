@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.client.rendered import as_text
 from airflow_provider_crewai.client.watch import Ending, Patience, Sight, Verdict, Watch
 from airflow_provider_crewai.hooks import CrewHook
+from airflow_provider_crewai.in_airflow.answer_files import check_folder, check_size
 from airflow_provider_crewai.in_airflow.compat import (
     TRIGGER_FAILED,
     AirflowTaskTimeout,
@@ -24,7 +26,7 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
-from airflow_provider_crewai.wire.errors import CrewError
+from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
 from airflow_provider_crewai.wire.model import JSON, Run, RunState
 
 if TYPE_CHECKING:
@@ -91,6 +93,13 @@ class AwaitsRun(BaseOperator):
         ever.
     :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
         `[operators] default_deferrable`.
+    :param output_type: what the answer must be: a pydantic model, a dataclass, a TypedDict or whatever else pydantic's
+        `TypeAdapter` takes. It is read from the crew's `result_json`, else from JSON in its text, whole or in a block
+        of code. The task returns JSON that the type loads again; `answers.read_answer` does that.
+    :param result_path: a folder in object storage, such as `s3://connection@bucket/answers`, for answers above
+        `max_xcom_bytes`. Then the task returns the manifest of a file, and `answers.read_answer` reads the file.
+    :param max_xcom_bytes: how many bytes of JSON an answer may take in XCom. Above that it goes to `result_path`, or
+        the log warns. 0 sends every answer to `result_path`; None allows any size.
     """
 
     operator_extra_links = (CrewRunLink(),)
@@ -108,6 +117,9 @@ class AwaitsRun(BaseOperator):
         max_poll_interval: float | Unset = UNSET,
         unreachable_timeout: float | Unset | None = UNSET,
         deferrable: bool | None = None,
+        output_type: Any = None,
+        result_path: str | None = None,
+        max_xcom_bytes: int | Unset | None = UNSET,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -117,6 +129,10 @@ class AwaitsRun(BaseOperator):
         self.max_poll_interval = chosen("max_poll_interval", max_poll_interval)
         self.unreachable_timeout = chosen("unreachable_timeout", unreachable_timeout)
         check_intervals(self.task_id, self.poll_interval, self.max_poll_interval, self.unreachable_timeout)
+        self.output_type = output_type
+        self.result_path = result_path
+        self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
+        check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
@@ -150,6 +166,23 @@ class AwaitsRun(BaseOperator):
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
         """Return a sentence that says what a retry will do."""
         raise NotImplementedError
+
+    def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:
+        """Note that the answer does not fit `output_type`. Return whether a retry runs the crew again, and say so."""
+        raise NotImplementedError
+
+    def check_answer_options(self) -> None:
+        """Refuse, before money is spent, options by which no answer could be returned.
+
+        :raises CrewConfigError: `output_type` is no type, or `result_path` leads nowhere.
+        """
+        self.result_path = as_text(self.result_path, "result_path")
+        if self.result_path is not None:
+            check_folder(self.result_path)
+        if self.output_type is not None:
+            from airflow_provider_crewai.in_airflow.output_type import adapter_of
+
+            adapter_of(self.output_type)
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - the operator's depend on it
         """Return further arguments for the trigger, besides those that every wait has."""
@@ -343,7 +376,6 @@ class AwaitsRun(BaseOperator):
 
     def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
-        from airflow_provider_crewai.in_airflow.xcom import hand_over
         from airflow_provider_crewai.wire.times import duration
 
         if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
@@ -358,4 +390,36 @@ class AwaitsRun(BaseOperator):
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
         for remark in ending.run.remarks:
             self.log.warning("The answer of run %s %s.", wait.kickoff_id, remark)
-        return hand_over(self, ending.run.answer)
+        return self._answer(ending, ending.run.answer, context)
+
+    def _answer(self, ending: Ending, answer: JSON, context: Context) -> JSON:
+        """Return the answer as the next task gets it. If it cannot be returned so, it is saved: it is paid for."""
+        from airflow_provider_crewai.in_airflow.xcom import CREW_ANSWER, hand_over, save
+
+        try:
+            return hand_over(self, self._typed(answer, ending.kickoff_id), ending.kickoff_id)
+        except (CrewAnswerMismatch, CrewAnswerNotStored) as error:
+            self._push(CREW_ANSWER, save(self, answer, ending.kickoff_id), context)
+            then = self._after_an_unusable_answer(error, ending, context)
+            what = f"Run {ending.kickoff_id} succeeded, but {error}"
+            error.args = (f"{what} The whole answer is in this task's XCom {CREW_ANSWER}. {then}",)
+            self.fail(error)
+
+    def _typed(self, answer: JSON, kickoff_id: str) -> JSON:
+        if self.output_type is None:
+            return answer
+        from airflow_provider_crewai.in_airflow.output_type import typed
+
+        return typed(self.output_type, answer, kickoff_id)
+
+    def _after_an_unusable_answer(
+        self, error: CrewAnswerMismatch | CrewAnswerNotStored, ending: Ending, context: Context
+    ) -> str:
+        """Decide whether the task may be retried, and say what a retry will do."""
+        if isinstance(error, CrewAnswerMismatch):
+            error.rerun, then = self.after_a_mismatch(ending.kickoff_id, context)
+            return then
+        error.retry_helps = bool(self.put_on_record(ending, context))
+        if error.retry_helps:
+            return "A retry reads the answer again and stores it; it starts no new run."
+        return "The task is not retried, because a retry would pay for a second run."

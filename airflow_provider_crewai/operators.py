@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_provider_crewai.awaiting import AwaitsRun, Wait
 from airflow_provider_crewai.client.killing import OnKill, is_refused
-from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Rules
+from airflow_provider_crewai.client.ledger import (
+    OnChangedInputs,
+    OnClear,
+    OnOrphanedKickoff,
+    OnOutputMismatch,
+    Record,
+    Rules,
+)
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
@@ -29,7 +36,7 @@ from airflow_provider_crewai.wire.words import listing
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
-    from airflow_provider_crewai.client.ledger import Claim, Record
+    from airflow_provider_crewai.client.ledger import Claim
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
@@ -66,11 +73,14 @@ class CrewKickoffOperator(AwaitsRun):
         edited them, or a template renders differently on each try.
     :param on_orphaned_kickoff: `fail` or `rerun` if an earlier try may have started a run that nobody can name.
     :param on_clear: `rerun` or `reattach` after a user cleared the task.
+    :param on_output_mismatch: `fail` without a retry, or `rerun` the crew on a retry, if its answer does not fit
+        `output_type`.
     :param on_kill: `stop` or `leave` a run that the task no longer waits for: a user ended or cleared the task, or a
         new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
         on, and the log says so.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
-        `unreachable_timeout` and `deferrable`, and Airflow's `BaseOperator`.
+        `unreachable_timeout`, `deferrable`, `output_type`, `result_path` and `max_xcom_bytes`, and Airflow's
+        `BaseOperator`.
     """
 
     template_fields: Sequence[str] = (
@@ -83,6 +93,7 @@ class CrewKickoffOperator(AwaitsRun):
         "human_input_webhook",
         "webhooks",
         "restore_from_state_id",
+        "result_path",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
     ui_color = "#ffe0d6"
@@ -107,6 +118,7 @@ class CrewKickoffOperator(AwaitsRun):
         on_changed_inputs: OnChangedInputs | Unset = UNSET,
         on_orphaned_kickoff: OnOrphanedKickoff | Unset = UNSET,
         on_clear: OnClear | Unset = UNSET,
+        on_output_mismatch: OnOutputMismatch | Unset = UNSET,
         on_kill: OnKill | Unset = UNSET,
         **kwargs: Any,
     ) -> None:
@@ -128,10 +140,16 @@ class CrewKickoffOperator(AwaitsRun):
             chosen("on_changed_inputs", on_changed_inputs),
             chosen("on_orphaned_kickoff", on_orphaned_kickoff),
             chosen("on_clear", on_clear),
+            chosen("on_output_mismatch", on_output_mismatch),
         )
         self.kill_policy: OnKill = chosen("on_kill", on_kill)
         _check_words(self.task_id, on_kill=self.kill_policy, **asdict(self.rules))
         check_fields(self.task_id, vars(self), self.template_fields)
+        if self.output_type is not None and not wait_for_completion:
+            raise ValueError(
+                f"Task {self.task_id!r}: output_type needs the answer, and wait_for_completion=False does not wait for "
+                "it; give output_type to the CrewStatusSensor that waits."
+            )
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
         self._killed = False
@@ -211,12 +229,28 @@ class CrewKickoffOperator(AwaitsRun):
     def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
         """Wait, and write down that the task returned the answer: only a user starts another try after that."""
         answer = super().await_run(context, wait, client, **seen)
+        self._note(Record.after_its_answer, wait.kickoff_id, context)
+        return answer
+
+    def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:
+        """Write down that the answer does not fit. Return whether a retry runs the crew again, and say what follows."""
+        self._note(Record.left_mismatched, kickoff_id, context)
+        if self.rules.on_output_mismatch == "rerun":
+            return True, "A retry runs the crew again, as on_output_mismatch says."
+        again = (
+            "reads this answer again"
+            if self.rules.on_clear == "reattach"
+            else ("runs the crew again, or reads this answer again if you set on_clear='reattach' first")
+        )
+        return False, f"The task is not retried. Once output_type is right, a clear {again}."
+
+    def _note(self, change: Callable[[Record], Record], kickoff_id: str, context: Context) -> None:
+        """Change the record if it is of this run. It matters less than what the task is about to return or raise."""
         store = self._store(context)
         with suppress(CrewLedgerError):
             record = _record(store)
-            if record is not None and record.kickoff_id == wait.kickoff_id:
-                store.save(record.after_its_answer().to_json())
-        return answer
+            if record is not None and record.kickoff_id == kickoff_id:
+                store.save(change(record).to_json())
 
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
@@ -307,6 +341,7 @@ class CrewKickoffOperator(AwaitsRun):
         limit = self._deadline(context)
         deadline = math.inf if limit is None else limit
         kickoff = self._kickoff(context)
+        self.check_answer_options()
         return Plan(
             kickoff,
             self._claim(kickoff, client.connect(deadline), store, context),
@@ -369,8 +404,6 @@ class CrewKickoffOperator(AwaitsRun):
 
 
 def _record(store: Store) -> Record | None:
-    from airflow_provider_crewai.client.ledger import Record
-
     stored = store.load()
     return None if stored is None else Record.from_json(stored)
 

@@ -38,13 +38,13 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     :param human_input: whether somebody is told when the crew waits for a human. Deployments report such a run as
         unknown. Without this it counts as lost after a minute; with it the sensor waits until the timeout.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
-        `unreachable_timeout` and `deferrable`, and Airflow's `BaseSensorOperator` for `timeout` (seconds),
-        `soft_fail` (skips after the timeout, and when a retry cannot help), `never_fail` (skips after any error)
-        and `silent_fail` (errors that may go away do not end it before the timeout). The sensor sets its pace by the
-        run's age: `mode` and `poke_interval` have no effect.
+        `unreachable_timeout`, `deferrable`, `output_type`, `result_path` and `max_xcom_bytes`, and Airflow's
+        `BaseSensorOperator` for `timeout` (seconds), `soft_fail` (skips after the timeout, and when a retry cannot
+        help), `never_fail` (skips after any error) and `silent_fail` (errors that may go away do not end it before the
+        timeout). The sensor sets its pace by the run's age: `mode` and `poke_interval` have no effect.
     """
 
-    template_fields: Sequence[str] = ("kickoff_id", "crewai_conn_id")
+    template_fields: Sequence[str] = ("kickoff_id", "crewai_conn_id", "result_path")
     ui_color = "#ffe0d6"
     knows_the_start: ClassVar[bool] = False
 
@@ -72,6 +72,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         :return: the crew's answer.
         """
         try:
+            self.check_answer_options()
             wait = self.recall(context)
         except CrewError as error:
             self.fail(error)
@@ -88,6 +89,10 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     def put_on_record(self, ending: Ending, context: Context) -> bool:  # noqa: ARG002 - the operator's depend on them
         """Return True: every retry finds the run, because the kickoff_id is an argument of the sensor."""
         return True
+
+    def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:  # noqa: ARG002 - the operator's
+        """Return False: a retry would read the same answer. Say what follows."""
+        return False, "The sensor is not retried. Once output_type is right, a clear reads the answer again."
 
     def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's
         """Return a sentence that says what a retry will do, or that there is none."""

@@ -14,6 +14,9 @@ MAX_POLL_INTERVAL = 60.0
 UNREACHABLE_TIMEOUT = 900.0
 """Seconds for which the API may fail to answer before a task gives up."""
 
+MAX_XCOM_BYTES = 1_048_576
+"""Bytes of JSON: a larger answer goes to `result_path`, or the task warns of it."""
+
 CALL_PATIENCE = 120.0
 """Seconds for which we try a one-shot call: a sleeping deployment takes a minute to wake."""
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.killing import OnKill
-from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch
 from airflow_provider_crewai.client.watch import CENTURY
 
 T = TypeVar("T")
@@ -28,6 +28,9 @@ class Unset(enum.Enum):
 
 
 UNSET = Unset.UNSET
+
+_LONGEST_SIZE = 18
+"""The most digits of a number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,14 @@ def _limit(text: str) -> float | None:
         raise ValueError(f"{cure}, or none to wait for ever") from None
 
 
+def _bytes(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal() or len(text) > _LONGEST_SIZE:
+        raise ValueError("a number of bytes, or none for any size")
+    return int(text)
+
+
 def _one_of(words: Any) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in get_args(words):
@@ -132,6 +143,16 @@ OPTIONS: dict[str, Option] = {
         "fail",
         "fail or rerun if an earlier try may have started a run that nobody can name.",
         _one_of(OnOrphanedKickoff),
+    ),
+    "on_output_mismatch": Option(
+        "fail",
+        "fail, or rerun the crew on a retry, if its answer is not what output_type says.",
+        _one_of(OnOutputMismatch),
+    ),
+    "max_xcom_bytes": Option(
+        f"{defaults.MAX_XCOM_BYTES}",
+        "Bytes of JSON above which an answer goes to the task's result_path, or a warning says so; none for any size.",
+        _bytes,
     ),
 }
 

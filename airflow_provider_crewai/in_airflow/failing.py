@@ -18,7 +18,12 @@ NEVER_BETTER = (
 )
 """Errors before a run starts that a retry would meet again: somebody has to fix something first."""
 
-FREE_OR_NEVER = (errors.CrewRunAuthLost, errors.CrewRunUnwatchable, errors.CrewAnswerNotFetched)
+FREE_OR_NEVER = (
+    errors.CrewRunAuthLost,
+    errors.CrewRunUnwatchable,
+    errors.CrewAnswerNotFetched,
+    errors.CrewAnswerNotStored,
+)
 """Errors while waiting that somebody may fix between two tries: retried only if the retry finds this run and costs
 nothing, never for a second run."""
 
@@ -26,7 +31,7 @@ nothing, never for a second run."""
 def may_retry(error: errors.CrewError) -> bool:
     """Return whether a retry can help and does no harm."""
     match error:
-        case errors.CrewMayHaveStarted():
+        case errors.CrewMayHaveStarted() | errors.CrewAnswerMismatch():
             return error.rerun
         case errors.CrewRunError() if isinstance(error, FREE_OR_NEVER):
             return error.retry_helps

@@ -9,7 +9,6 @@ import json
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from airflow_provider_crewai.client.shell import NoStore, Store
 from airflow_provider_crewai.in_airflow.compat import (
@@ -19,6 +18,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     conf,
     object_storage_path,
 )
+from airflow_provider_crewai.in_airflow.object_storage import replace
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 
@@ -29,10 +29,6 @@ RECOVERY_IS_OFF = (
     "Recovery is off: this Airflow has no task state store (3.3 and later have one), and [crewai] ledger_path is not "
     "set. If this task is retried, it starts a second run, even if the first one is still going."
 )
-
-
-_RENAMES = ("", "file", "local", "sftp", "ssh")
-"""Protocols of file systems whose rename replaces a file in one step. On an object store, a PUT is one step already."""
 
 
 class TaskStateStore:
@@ -78,10 +74,9 @@ class PathStore:
 
     def __init__(self, folder: str, ti: Any) -> None:
         parts = (ti.dag_id, ti.run_id, ti.task_id, str(getattr(ti, "map_index", -1)))
-        self._path = object_storage_path(folder).joinpath(
-            *(quote(part, safe="").replace(".", "%2E") for part in parts[:-1])
+        self._file = object_storage_path(folder).joinpath(
+            *(quote(part, safe="").replace(".", "%2E") for part in parts[:-1]), f"{parts[-1]}.json"
         )
-        self._file = self._path / f"{parts[-1]}.json"
 
     def load(self) -> JSON:
         """Return the record, or None."""
@@ -100,19 +95,9 @@ class PathStore:
             if record is None:
                 self._file.unlink(missing_ok=True)
             else:
-                self._path.mkdir(parents=True, exist_ok=True)
-                self._replace(json.dumps(record))
+                replace(self._file, json.dumps(record).encode())
         except Exception as error:
             raise _unwritable(str(self._file), error) from error
-
-    def _replace(self, text: str) -> None:
-        """Replace the file in one step, so that a crash leaves either the old record or the new one."""
-        if self._file.protocol not in _RENAMES:
-            self._file.write_text(text)
-            return
-        draft = self._path / f"{self._file.name}.{uuid4().hex}.draft"
-        draft.write_text(text)
-        draft.fs.mv(draft.path, self._file.path)
 
 
 class PathFirst:

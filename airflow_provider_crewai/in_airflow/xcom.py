@@ -1,4 +1,4 @@
-"""Decides whether the next task gets the crew's answer as it is, or only its text.
+"""Decides what the next task gets of the crew's answer: all of it, its text, or the manifest of a file that holds it.
 
 Airflow reads some keys of an XCom as orders to build an object, and its processes, APIs and databases accept less than
 JSON allows. A model wrote the answer: it must not build an object, and must not fail a task whose run is already paid.
@@ -6,11 +6,12 @@ JSON allows. A model wrote the answer: it must not build an object, and must not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from airflow_provider_crewai.client.rendered import is_nothing
+from airflow_provider_crewai.in_airflow.answer_files import MARK, json_text, keep, size_of
+from airflow_provider_crewai.wire.errors import CrewAnswerNotStored
 from airflow_provider_crewai.wire.model import JSON
 from airflow_provider_crewai.wire.values import MAX_DEPTH, cannot_be_stored
 
@@ -38,28 +39,62 @@ KICKOFF_ID = "kickoff_id"
 CREW_RUN = "crew_run"
 """The XCom that says what became of the run; see `client.summary`."""
 
-RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN})
-"""XComs that the task pushes in any case."""
+CREW_ANSWER = "crew_answer"
+"""The XCom that holds the answer of a task that fails although its run succeeded: the answer is paid for."""
+
+RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN, CREW_ANSWER})
+"""XComs that the task itself pushes."""
 
 KEY_LENGTH = 250
 """The most characters of an XCom's key that every database can hold."""
 
 
-def hand_over(task: Any, answer: JSON) -> JSON:
-    """Return the crew's answer, or its text if Airflow cannot keep the answer as JSON.
+def hand_over(task: Any, answer: JSON, kickoff_id: str) -> JSON:
+    """Return what the next task gets: the crew's answer, its text, or the manifest of the file that holds it.
 
     With `multiple_outputs` each value of an object becomes an XCom of its own; if the answer does not allow that, it is
-    returned whole. The task's log says so in both cases.
+    returned whole. The task's log says so in each case.
+
+    :raises CrewAnswerNotStored: the answer is too large for XCom and could not be written to `result_path`.
     """
-    if why := _why_text(answer):
-        task.log.warning("The crew's answer is returned as a text, because it %s. Read it with json.loads().", why)
-        # In a thread, which starts with an empty stack: the answer may be as deep as the decoder could just handle.
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(json.dumps, answer).result()
-    if getattr(task, "multiple_outputs", False) and not _is_in_parts(answer):
+    returned = _in_a_file(task, answer, kickoff_id) or _as_it_can_be(task, answer)
+    if getattr(task, "multiple_outputs", False) and not _is_in_parts(returned):
         task.log.warning("The crew's answer does not fit multiple_outputs, so it is returned whole.")
         task.multiple_outputs = False
+    return returned
+
+
+def save(task: Any, answer: JSON, kickoff_id: str) -> JSON:
+    """Return the XCom that saves the answer of a task that fails: the answer itself, where it cannot go to a file."""
+    try:
+        return _in_a_file(task, answer, kickoff_id) or _as_it_can_be(task, answer)
+    except CrewAnswerNotStored:
+        return _as_it_can_be(task, answer)
+
+
+def _as_it_can_be(task: Any, answer: JSON) -> JSON:
+    """Return the answer, or its text if Airflow cannot keep the answer as JSON."""
+    if why := _why_text(answer):
+        task.log.warning("The crew's answer is returned as a text, because it %s. Read it with json.loads().", why)
+        return json_text(answer)
     return answer
+
+
+def _in_a_file(task: Any, answer: JSON, kickoff_id: str) -> JSON:
+    limit = task.max_xcom_bytes
+    if limit is None or (size := size_of(answer)) <= limit:
+        return None
+    if is_nothing(task.result_path):
+        task.log.warning(
+            "The answer takes %s bytes, which is much for XCom: Airflow's database keeps it. Set result_path to keep "
+            "large answers in object storage, or raise max_xcom_bytes (%s).",
+            f"{size:,}",
+            f"{limit:,}",
+        )
+        return None
+    manifest = keep(str(task.result_path).strip(), answer, kickoff_id)
+    task.log.info("The answer, %s bytes, is in %s. read_answer() reads it.", f"{size:,}", manifest["path"])
+    return manifest
 
 
 def _why_text(answer: JSON) -> str | None:
@@ -88,13 +123,15 @@ def _why(value: JSON, depth: int) -> str | None:
         return "holds a NUL character, or half a character (a lone surrogate)"
     if isinstance(value, dict) and (words := SERIALISERS_WORDS & value.keys()):
         return f"has a key that Airflow uses for its own objects ({', '.join(sorted(words))})"
+    if isinstance(value, dict) and MARK in value:
+        return f"has the key {MARK}, which is for the manifests of large answers"
     if isinstance(value, int | float) and not (LOWEST <= value <= HIGHEST):
         return "holds a number beyond 64 bits"  # PostgreSQL hands 1e20 back as a whole number
     return None
 
 
 def _is_in_parts(answer: JSON) -> bool:
-    return isinstance(answer, dict) and all(map(_is_a_name, answer))
+    return isinstance(answer, dict) and MARK not in answer and all(map(_is_a_name, answer))
 
 
 def _is_a_name(key: str) -> bool:

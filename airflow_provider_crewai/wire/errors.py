@@ -26,6 +26,8 @@ CrewError
     CrewRunAuthLost             our token stopped working; it may go on
     CrewRunUnwatchable          the connection is wrong, or does not lead to a crew; it may go on
     CrewAnswerNotFetched        we saw it end, but could not fetch its answer
+    CrewAnswerMismatch          it succeeded, but its answer is not what the author expects
+    CrewAnswerNotStored         it succeeded, but its answer could not be written to where the author wants it
     CrewMayHaveStarted          we lost the answer to a kickoff, or its record
   CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
@@ -172,6 +174,19 @@ class CrewRunUnwatchable(CrewRunError):
 
 class CrewAnswerNotFetched(CrewRunError):
     """We saw the run end, but could not fetch its answer. The run is over."""
+
+
+class CrewAnswerMismatch(CrewRunError):
+    """The run succeeded, but its answer does not fit the task's `output_type`. The run is over.
+
+    Its attribute `rerun` says whether the author of the Dag wants a new run then.
+    """
+
+    rerun = False
+
+
+class CrewAnswerNotStored(CrewRunError):
+    """The run succeeded, but its answer could not be written to the task's `result_path`. The run is over."""
 
 
 class CrewMayHaveStarted(CrewRunError):

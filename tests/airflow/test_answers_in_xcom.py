@@ -27,6 +27,7 @@ class Task:
 
     log = logging.Logger("silent")  # noqa: LOG001 - nobody listens
     multiple_outputs = False
+    max_xcom_bytes = result_path = None
 
 
 def in_the_next_task(value: Any) -> Any:
@@ -78,14 +79,14 @@ KEYS = st.one_of(WILD_TEXTS, st.sampled_from(sorted(SERIALISERS_WORDS)))
 @example({"total": 1e20})
 @example("a text with a \0")
 def test_any_json_answer_arrives_in_the_next_task_as_that_json_or_as_its_text(answer: Any) -> None:
-    arrived = in_the_next_task(hand_over(Task(), answer))
+    arrived = in_the_next_task(hand_over(Task(), answer, "run-1"))
     assert arrived == answer or json.loads(arrived) == answer
     assert isinstance(arrived, type(answer) | (str if not isinstance(answer, float) else int))
 
 
 def test_an_answer_as_deep_as_a_decoder_bears_arrives_as_its_text() -> None:
     text = "[" * 900 + "]" * 900
-    assert in_the_next_task(hand_over(Task(), json.loads(text))) == text
+    assert in_the_next_task(hand_over(Task(), json.loads(text), "run-1")) == text
 
 
 def test_all_words_of_airflows_serialiser_are_known() -> None:
@@ -95,13 +96,13 @@ def test_all_words_of_airflows_serialiser_are_known() -> None:
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 9.3e18, 1e300])
 def test_a_number_of_any_size_arrives_unaltered(number: float) -> None:
     for answer in (number, [number], {"n": number}):
-        arrived = in_the_next_task(hand_over(Task(), answer))
+        arrived = in_the_next_task(hand_over(Task(), answer, "run-1"))
         assert arrived == answer or arrived == json.dumps(answer)
 
 
 @pytest.mark.parametrize("answer", [None, "", "a text", '{"__type": 1}', 7, 1.5, True, [], {"a": [1, {"b": None}]}])
 def test_what_airflow_keeps_is_handed_over_as_it_is(answer: Any) -> None:
-    assert hand_over(Task(), answer) is answer
+    assert hand_over(Task(), answer, "run-1") is answer
 
 
 def test_a_task_that_was_answered_an_order_succeeds_and_says_how_to_read_it(

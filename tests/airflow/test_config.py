@@ -22,6 +22,8 @@ OTHER = {
     "on_clear": ("reattach", "reattach"),
     "on_changed_inputs": ("fail", "fail"),
     "on_orphaned_kickoff": ("rerun", "rerun"),
+    "on_output_mismatch": ("rerun", "rerun"),
+    "max_xcom_bytes": ("none", None),
 }
 WRONG = {
     "poll_interval": ("soon", "seconds above 0"),
@@ -32,12 +34,15 @@ WRONG = {
     "on_clear": ("", "rerun or reattach"),
     "on_changed_inputs": ("ignore", "rerun or fail"),
     "on_orphaned_kickoff": ("adopt", "fail or rerun"),
+    "on_output_mismatch": ("ignore", "fail or rerun"),
+    "max_xcom_bytes": ("1e6", "a number of bytes, or none for any size"),
 }
 HELD_IN = {
     "on_kill": "kill_policy",
     "on_clear": "rules.on_clear",
     "on_changed_inputs": "rules.on_changed_inputs",
     "on_orphaned_kickoff": "rules.on_orphaned_kickoff",
+    "on_output_mismatch": "rules.on_output_mismatch",
 }
 
 

@@ -14,6 +14,7 @@ from in_memory import LOGICAL_DATE, Airflow
 from scripted_crew import ScriptedCrew, failure
 
 from airflow_provider_crewai.in_airflow.compat import reschedule
+from airflow_provider_crewai.in_airflow.failing import FREE_OR_NEVER
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
@@ -44,6 +45,8 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "no answer": (errors.CrewTransportError("refused", sent=False), AGAIN),
     "too large": (errors.CrewAnswerTooLarge("100 MB"), AGAIN),
     "not fetched": (errors.CrewAnswerNotFetched("it succeeded", **RUN), AGAIN),
+    "not stored": (errors.CrewAnswerNotStored("the bucket is away", **RUN), AGAIN),
+    "mismatch": (errors.CrewAnswerMismatch("title: Field required", **RUN), NEVER),
     "unreachable": (errors.CrewRunUnreachable("silent", **RUN), AGAIN),
     "timed out": (errors.CrewRunTimedOut("late", **RUN), AGAIN),
     "lost": (errors.CrewRunLost("gone", **RUN), AGAIN),
@@ -125,13 +128,14 @@ def test_airflows_own_chain_takes_it() -> None:
     assert chain.evaluate(errors.CrewAuthError("401", status=401), 1, 3).action is NEVER
 
 
-def test_a_kickoff_that_may_have_started_is_retried_only_where_the_author_accepts_a_second_run() -> None:
-    error = errors.CrewMayHaveStarted("lost", kickoff_id=None)
+@pytest.mark.parametrize("kind", [errors.CrewMayHaveStarted, errors.CrewAnswerMismatch])
+def test_what_leads_to_a_second_run_is_retried_only_where_the_author_accepts_it(kind: Any) -> None:
+    error = kind("lost", kickoff_id=None)
     error.rerun = True
     assert CrewRetryPolicy().evaluate(error, 1, 3).action is AGAIN
 
 
-@pytest.mark.parametrize("kind", [errors.CrewRunAuthLost, errors.CrewRunUnwatchable, errors.CrewAnswerNotFetched])
+@pytest.mark.parametrize("kind", FREE_OR_NEVER)
 def test_what_somebody_has_to_mend_is_retried_only_where_that_costs_nothing(kind: type[errors.CrewRunError]) -> None:
     error = kind("no retry finds it", **RUN)
     error.retry_helps = False

@@ -79,6 +79,7 @@ PROVEN = {
     "test_the_place_of_the_record_is_the_options_example": the("ini", "ledger_path"),
     "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
+    "test_the_typed_answer_is_read": the("python", "output_type="),
     "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
     "test_the_crew_on_ones_own_machine_answers_the_command_line": the("sh", "kickoff"),
     "test_the_crew_on_ones_own_machine_is_served": the("sh", "serve example_crew"),
@@ -231,6 +232,17 @@ def test_the_decorated_function_runs(airflow: Airflow, crew: ScriptedCrew) -> No
     assert crew.kickoffs[0]["inputs"] == {"topic": "Tides in Brittany", "audience": "sailors"}
 
 
+def test_the_typed_answer_is_read(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (brief, publish), _ = run_python(the("python", "output_type="), airflow)
+    crew.story(success("A text.", {"title": "Ebb and flow", "text": "…"}))
+    ti = airflow.task(brief)
+    assert ti.finish().state == "success"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        publish.python_callable(ti.answer)
+    assert printed.getvalue() == "Ebb and flow\n"
+
+
 def test_the_task_with_a_retry_policy_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
     (task,), _ = run_python(the("python", "retry_policy="), airflow)
     assert airflow.task(task).finish().state == "success"
@@ -262,7 +274,7 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
 LIVES, AT_SIZE = "test_operator_lives", "test_killing_at_size"
-RENDERED, IN_XCOM = "test_rendered_inputs", "test_answers_in_xcom"
+RENDERED, IN_XCOM, TYPED = "test_rendered_inputs", "test_answers_in_xcom", "test_output_type"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the worker is killed while waiting": (
         f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
@@ -433,6 +445,13 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth",
         f"{TRIES}::test_a_run_that_ended_badly_is_started_again",
     ),
+    "the crew's answer does not fit `output_type`": (
+        f"{TYPED}::test_a_mismatch_names_the_fields_keeps_the_answer_and_is_not_retried",
+        f"{TYPED}::test_the_crew_runs_again_where_the_author_says_so",
+    ),
+    "a large answer cannot be written to `result_path`": (
+        "test_result_path::test_an_answer_that_cannot_be_written_is_kept_and_a_retry_writes_it_without_paying_again",
+    ),
     "the deployment does not know the run, or no longer knows it": (
         f"{ENDINGS}::test_a_run_that_is_out_of_sight_for_a_while_is_waited_for",
         f"{ENDINGS}::test_a_run_that_stays_out_of_sight_is_lost",
@@ -497,6 +516,10 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
         f"{ENDINGS}::test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_its_answer",
     ),
     ("kickoff_id", "", "failed, stopped"): (f"{TRIES}::test_a_run_that_failed_while_nobody_looked_is_started_again",),
+    ("kickoff_id", "its answer did not fit `output_type`", ""): (
+        f"{TYPED}::test_a_retry_policy_sees_the_mismatch_and_pays_no_second_time_by_itself",
+        f"{TYPED}::test_the_crew_runs_again_where_the_author_says_so",
+    ),
     ("kickoff_id", "", "succeeded"): (f"{TRIES}::test_a_run_that_ended_meanwhile_is_returned_at_once",),
     ("kickoff_id", "", "anything else"): (
         f"{TRIES}::test_killed_while_waiting_the_retry_takes_the_same_run_up",
