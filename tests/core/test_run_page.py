@@ -3,115 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from support.html_document import Document
+from support.run_views import HOSTILE, NOW, everywhere
 
 from airflow_provider_crewai.run_page.outputs import Outputs
 from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, headers, run_html, whole_text
 from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Link, RunView, StoryLine
-from airflow_provider_crewai.wire.model import JSON, Progress, Question, RunState
+from airflow_provider_crewai.wire.model import JSON, Progress, RunState
 
-NOW = 1_800_000_000.0
-VOID = {"meta", "link", "input", "rect", "br", "hr"}
-HOSTILE = [
-    "<script>window.pwned = 1</script>",
-    "<img src=x onerror='window.pwned = 1'>",
-    '"><svg onload="window.pwned = 1">',
-    "' autofocus onfocus='window.pwned = 1",
-    "</textarea></pre></title></style><script>window.pwned = 1</script><!--",
-    "{{ 7 * 7 }} {% raw %} &lt;b&gt;",
-    "- [click](javascript:window.pwned=1) ![x](https://evil.example/x.png) <b>",
-    '# <img src=x onerror=window.pwned=1>\n\n```"><script>\nx\n```',
-    "| a | b |\n|:-|-:|\n| <script>alert(1)</script> | [x](data:text/html,<script>1</script>) |",
-    "[a]: javascript:window.pwned=1\n\n[a] [b](vbscript:x) [c](JaVaScRiPt&colon;alert) <javascript:window.pwned=1>",
-    "[a](https://x.example/\"onmouseover=window.pwned=1) **b** <https://x.example/'onclick=1>",
-    '{"<script>window.pwned = 1</script>": ["<img src=x onerror=window.pwned=1>", {"</details>": null}]}',
-]
-TAGS = {
-    *[
-        "html",
-        "head",
-        "meta",
-        "title",
-        "link",
-        "script",
-        "body",
-        "a",
-        "main",
-        "p",
-        "section",
-        "code",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "div",
-        "dl",
-        "dt",
-        "dd",
-        "span",
-        "time",
-        "bdi",
-    ],
-    *[
-        "ol",
-        "ul",
-        "li",
-        "pre",
-        "svg",
-        "rect",
-        "details",
-        "summary",
-        "progress",
-        "fieldset",
-        "legend",
-        "label",
-        "input",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-    ],
-    *["em", "strong", "s", "blockquote", "hr", "br"],
-}
-
-
-class Document(HTMLParser):
-    """The elements of a page, and its text. Refuses what does not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = self.words = ""
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        self.words = " ".join([*self.words.split(), *data.split()])
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+TAGS = re.findall(
+    r"\w+",
+    "html head meta title link script body a main p section code h1 h2 h3 h4 h5 h6 div dl dt dd span time bdi ol ul li pre "
+    "svg rect details summary progress fieldset legend label input table thead tbody tr th td em strong s blockquote hr br",
+)
+"""All elements that a page may have."""
 
 
 def page(view: RunView, **rest: Any) -> Document:
@@ -122,42 +32,11 @@ def shown(answer: JSON) -> Document:
     return page(RunView("brief", RunState.SUCCEEDED, answer=answer))
 
 
-def everywhere(text: str, state: RunState = RunState.FAILED) -> RunView:
-    """A view in which each text is this one."""
-    return RunView(
-        text,
-        state,
-        kickoff_id=text,
-        crew=text,
-        word=text,
-        lines=(text, text),
-        progress=Progress(1, 3, text, text),
-        kicked_off_at=NOW - 60,
-        started_at=NOW - 50,
-        deadline=NOW + 60,
-        facts=(Fact(text, text),),
-        crew_tasks=(
-            CrewTaskView(text, "done", text, NOW - 50, 20, 7, text),
-            CrewTaskView(text, "broken", text, NOW - 30, 30, None, {text: [text]}),
-            CrewTaskView(text, "next"),
-        ),
-        answer=text,
-        answer_json={text: [text, {text: None}]},
-        error=text,
-        question=Question(text, text, text),
-        usage={text: 7},
-        inputs={text: text, "list": [text]},
-        story=(StoryLine(NOW - 60, text),),
-        links=(Link(text, text), Link(text, "javascript:window.pwned=1"), Link("log", "/dags/x?a=b")),
-        is_live=True,
-    )
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("state", RunState)
 def test_nothing_that_a_crew_says_is_more_than_text_and_safe_links(text: str, state: RunState) -> None:
     document = page(everywhere(text, state))
-    assert {tag for tag, _ in document.elements} <= TAGS
+    assert {tag for tag, _ in document.elements} <= {*TAGS}
     attributes = {name for _, each in document.elements for name in each}
     assert not {name for name in attributes if name.startswith("on") or name in ("style", "srcdoc", "formaction")}
     assert [each["src"] for each in document.all("script")] == ["/crew/assets/page.js"]

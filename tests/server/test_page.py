@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from page_server import FLOW, HINT, TOKEN, PageServer
 from receiver import receiving
 from starlette.requests import Request
 from starlette.responses import Response
+from support.html_document import Document
 
 from airflow_provider_crewai.server.page.forms import MAX_FORM
 from airflow_provider_crewai.server.page.sessions import MOST_SESSIONS, SESSION_SECONDS, TICKET_SECONDS, Sessions
@@ -48,44 +48,12 @@ POLICY = (
     "frame-ancestors 'none'",
     "base-uri 'none'",
 )
-VOID = {"meta", "link", "input", "rect"}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PageServer]:
     with PageServer(tmp_path) as one:
         yield one
-
-
-class Document(HTMLParser):
-    """What a page is made of: its elements, and its text by element. Refuses what does not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = self.words = ""
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        self.words = " ".join([*self.words.split(), *data.split()])
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def skeleton(html: str) -> list[tuple[str, list[str]]]:
