@@ -29,6 +29,8 @@ What authors of Dags import:
     answer_files                  where is an answer kept that is too large for XCom?
     object_storage                how is a file in object storage replaced in one step?
     metrics                       what is counted about runs?
+    tracing                       what does the task's span say of its run?
+    lineage                       what does the task's lineage say of its run?
     link                          where does a task's link "Crew run" lead?
     failing                       may Airflow retry after this error?
     killed_in_worker              a worker is told to end: what becomes of the run?

@@ -27,7 +27,7 @@ from airflow_provider_crewai.in_airflow.dag_arguments import checked
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
 from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
-from airflow_provider_crewai.wire.model import JSON, Run, RunState
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
@@ -133,6 +133,7 @@ class AwaitsRun(BaseOperator):
         self.result_path = result_path
         self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
         check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
+        self._ended: tuple[JSONObject, str | None] | None = None
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
@@ -353,13 +354,26 @@ class AwaitsRun(BaseOperator):
         """Push to XCom what became of the run, and count it: after a failure, too."""
         from airflow_provider_crewai.client.summary import crew_run
         from airflow_provider_crewai.in_airflow import metrics
+        from airflow_provider_crewai.in_airflow.tracing import note_ending
         from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
 
         started_at = wait.started_at if self.knows_the_start else None
         ti = context["ti"]
         summary = crew_run(ending, crew=client.crew, started_at=started_at, try_number=ti.try_number)
+        self._ended = summary, ending.run.error if ending.run else None
         self._push(CREW_RUN, summary, context)
         metrics.ended(ending, None if started_at is None else ending.at - started_at)
+        note_ending(summary)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return the lineage: which run of which crew it was, and what became of it. OpenLineage's provider asks."""
+        if self._ended is None:
+            return None
+        from airflow_provider_crewai.in_airflow.lineage import lineage_of
+
+        return lineage_of(*self._ended)
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def _show_page(self, page: str | None, context: Context) -> None:
         """Let the task's link lead to the run's page, from before the wait on."""

@@ -215,6 +215,7 @@ class TaskInstance:
     :param task: may be replaced between two tries, as when somebody edits the Dag file.
     :param logical_date: None for a Dag run that an asset or the API started without one (Airflow 3).
     :param start_date: when the present try began; kept over deferrals.
+    :param ran: the task as it ran last: listeners are given that one.
     """
 
     airflow: Airflow
@@ -230,6 +231,7 @@ class TaskInstance:
     dag_run_began: datetime = LOGICAL_DATE
     dag_run_clears: int = 0
     outcome: Outcome | None = None
+    ran: Any = None
 
     def __post_init__(self) -> None:
         self._adopt(self.task)
@@ -329,7 +331,7 @@ class TaskInstance:
                 state, message, error = task_runner.run(ti, context, structlog.get_logger("task"))
         finally:
             signal.signal(signal.SIGTERM, handler)
-        self.state = state.value
+        self.state, self.ran = state.value, ti.task
         self.outcome = Outcome(state.value, message, error, tuple(str(line["event"]) for line in written))
         return self.outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from jsonschema import Draft202012Validator
 from scripted_crew import ScriptedCrew, error, failure, success
 
 from airflow_provider_crewai.client.watch import Verdict
+from airflow_provider_crewai.in_airflow import metrics
 from airflow_provider_crewai.wire.model import RunState
 
 if TYPE_CHECKING:
@@ -197,6 +199,13 @@ def test_a_run_that_goes_on_has_no_seconds_and_no_tokens_yet(
     found = ours(counts)
     assert found["crewai.runs.ended.timed_out"] == 1
     assert not {"crewai.runs.seconds", "crewai.runs.tokens"} & found.keys()
+
+
+def test_the_readme_names_each_metric() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    ours = {name for name in vars(metrics).values() if isinstance(name, str) and name.startswith("crewai.")}
+    said = set(re.findall(r"`(crewai\.(?:runs|looks)[.\w]*)(?:<ending>)?`", readme))
+    assert {name.rstrip(".") for name in said} == ours
 
 
 class Broken(Counts):

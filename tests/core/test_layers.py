@@ -23,7 +23,7 @@ FLOORS: dict[str, tuple[str, str]] = {
     "run_page": ("wire", "jinja2 markupsafe markdown_it"),
     "server/crew_process": ("", "crewai"),
     "server": ("wire run_page server/crew_process", "starlette uvicorn aiohttp yarl"),
-    "in_airflow": ("wire client", "airflow flask_appbuilder wtforms pydantic"),
+    "in_airflow": ("wire client", "airflow flask_appbuilder wtforms pydantic attrs openlineage"),
     "answers": ("wire in_airflow", ""),
     "provider_info": ("__init__ in_airflow", ""),
     "hooks": ("wire client in_airflow", ""),
@@ -44,6 +44,8 @@ ONLY_IN = {
     "urllib3": {"client/sync_sockets.py"},
     "aiohttp": {"client/aio.py", "server/outbox.py"},
     "pendulum": {"wire/times.py"},
+    "pydantic": {"in_airflow/output_type.py"},
+    "openlineage": {"in_airflow/lineage.py"},
     "markdown_it": {"run_page/markdown.py"},
     "crewai": {f"server/crew_process/{name}.py" for name in ("crew_run", "flow_run", "human", "listeners")},
 }
