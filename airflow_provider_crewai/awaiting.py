@@ -6,8 +6,9 @@ The operator and the sensor both wait through this one class, so they always beh
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.client import defaults
@@ -24,12 +25,16 @@ from airflow_provider_crewai.in_airflow.compat import (
 )
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import checked
+from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
-from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
+from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
+from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
 
 if TYPE_CHECKING:
+    from airflow_provider_crewai.client.ledger import Record
+    from airflow_provider_crewai.client.summary import Try
     from airflow_provider_crewai.client.sync import CrewClient
 
 MAX_DEFERRALS = 5
@@ -109,6 +114,9 @@ class AwaitsRun(BaseOperator):
     knows_the_start: ClassVar[bool] = True
     """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
 
+    without_a_run: ClassVar[str] = "The crew was not started"
+    """What an error says of a task that has no run to wait for."""
+
     def __init__(
         self,
         *,
@@ -160,12 +168,23 @@ class AwaitsRun(BaseOperator):
         """Raise the error in the form that tells Airflow what to do next."""
         raise NotImplementedError
 
+    def after_no_run(self, error: CrewError) -> str:
+        """Return what a retry and a clear will do after an error that left no run to wait for."""
+        raise NotImplementedError
+
     def put_on_record(self, ending: Ending, context: Context) -> bool | None:
         """Record what a retry must know of the run. Return whether it will find the run; None if recovery is off."""
         raise NotImplementedError
 
-    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
-        """Return a sentence that says what a retry will do."""
+    def retry_text(self, ending: Ending | None, *, on_record: bool | None) -> str:
+        """Return a sentence that says what a retry and a clear will do.
+
+        :param ending: how the waiting ended, or None while it goes on.
+        """
+        raise NotImplementedError
+
+    def finds_again(self, context: Context) -> bool | None:
+        """Return whether a retry finds the run that the task begins to wait for; None if recovery is off."""
         raise NotImplementedError
 
     def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:
@@ -217,15 +236,14 @@ class AwaitsRun(BaseOperator):
             self._awaited = client, wait.kickoff_id, context
             ending = self._ending(client, watch, wait, context)
         except CrewError as error:  # the kickoff_id is not valid, so we cannot ask for it
-            self.fail(error)
+            self.fail_without_a_run(error, context, client)
         except AirflowTaskTimeout:
             # The last look took longer than the time we keep for it. Without this, Airflow would count it as a kill.
             ending = watch.cut_short(time.time())
         finally:
             # A kill after this point has no wait to end (3.3.2: listeners and callbacks that take too long).
             self._awaited = None
-        self._leave_behind(ending, wait, client, context)
-        return self._conclude(ending, wait, context)
+        return self._conclude(ending, wait, client, context)
 
     def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
@@ -239,6 +257,7 @@ class AwaitsRun(BaseOperator):
         self._show_page(client.page_of(watch.run or Run(wait.kickoff_id, RunState.UNKNOWN)), context)
         if isinstance(step, Ending):
             return step
+        self._leave_behind_meanwhile(watch, wait, client, context)
         # The same goes for a run that was seen to end, and only its answer is missing: a trigger would fire at once.
         if not watch.ended and wait.deferrals < MAX_DEFERRALS and self._may_defer(wait, context):
             self.before_deferral(client, wait.kickoff_id, context)
@@ -263,8 +282,11 @@ class AwaitsRun(BaseOperator):
 
         :return: the crew's answer.
         """
+        from airflow_provider_crewai.client.messages import back
+
         event = event or {}
         known = self._carried(wait, context).told(event)
+        self.log.info("%s", back(known.kickoff_id, event, time.time() - known.started_at))
         since = event.get("since")
         match event.get("ending"):
             case Verdict.UNREACHABLE:
@@ -296,9 +318,12 @@ class AwaitsRun(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Come back from a deferral. If the trigger itself failed, read the run instead of failing, too."""
-        if next_method != TRIGGER_FAILED:
-            return super().resume_execution(next_method, next_kwargs, context)
-        failure = next_kwargs or {}
+        with Briefly():
+            if next_method != TRIGGER_FAILED:
+                return super().resume_execution(next_method, next_kwargs, context)
+            return self._without_an_event(next_kwargs or {}, context)
+
+    def _without_an_event(self, failure: dict[str, Any], context: Context) -> JSON:
         self.log.warning(
             "The trigger ended without an event (%s). We read the run again; if it is still going, this task waits for "
             "it in the worker.\n%s",
@@ -308,7 +333,7 @@ class AwaitsRun(BaseOperator):
         try:
             wait = self.recall(context)
         except CrewError as error:
-            self.fail(error)
+            self.fail_without_a_run(error, context)
         return self.await_run(context, replace(wait, deferrals=MAX_DEFERRALS))
 
     def _watch(self, wait: Wait, **seen: float | None) -> Watch:
@@ -350,21 +375,6 @@ class AwaitsRun(BaseOperator):
             trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop(wait.deadline)
         )
 
-    def _leave_behind(self, ending: Ending, wait: Wait, client: CrewClient, context: Context) -> None:
-        """Push to XCom what became of the run, and count it: after a failure, too."""
-        from airflow_provider_crewai.client.summary import crew_run
-        from airflow_provider_crewai.in_airflow import metrics
-        from airflow_provider_crewai.in_airflow.tracing import note_ending
-        from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
-
-        started_at = wait.started_at if self.knows_the_start else None
-        ti = context["ti"]
-        summary = crew_run(ending, crew=client.crew, started_at=started_at, try_number=ti.try_number)
-        self._ended = summary, ending.run.error if ending.run else None
-        self._push(CREW_RUN, summary, context)
-        metrics.ended(ending, None if started_at is None else ending.at - started_at)
-        note_ending(summary)
-
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
         """Return the lineage: which run of which crew it was, and what became of it. OpenLineage's provider asks."""
         if self._ended is None:
@@ -375,49 +385,127 @@ class AwaitsRun(BaseOperator):
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
+    def _leave_behind_meanwhile(self, watch: Watch, wait: Wait, client: CrewClient, context: Context) -> None:
+        """Push to XCom what is known of the run while the task waits for it."""
+        from airflow_provider_crewai.client.messages import waiting
+        from airflow_provider_crewai.client.summary import while_it_waits
+
+        def left() -> JSON:
+            run = watch.run or Run(wait.kickoff_id, watch.last.state if watch.last else RunState.UNKNOWN)
+            after = self.retry_text(None, on_record=self.finds_again(context))
+            look = self._look(wait, context)
+            said = waiting(run, now=time.time(), started_at=self._start(wait), after=after, look=look)
+            return while_it_waits(self._try(wait, client, context), run, said)
+
+        self._push(CREW_RUN, left, context)
+
+    def _left(
+        self, ending: Ending, wait: Wait, said: tuple[str, ...], client: CrewClient, context: Context
+    ) -> JSONObject:
+        from airflow_provider_crewai.client.summary import at_its_end
+        from airflow_provider_crewai.in_airflow.tracing import note_ending
+
+        summary = at_its_end(self._try(wait, client, context), ending, said)
+        self._ended = summary, ending.run.error if ending.run else None
+        note_ending(summary)
+        return summary
+
+    def _try(self, wait: Wait, client: CrewClient, context: Context) -> Try:
+        from airflow_provider_crewai.client.summary import Try
+
+        return Try(client.crew, context["ti"].try_number, self._start(wait), wait.deadline)
+
+    def _start(self, wait: Wait) -> float | None:
+        return wait.started_at if self.knows_the_start else None
+
+    def _look(self, wait: Wait, context: Context, *, fetch: bool = False) -> tuple[str, ...]:
+        from airflow_provider_crewai.client.messages import look_at
+
+        return look_at(self.page_url(context), wait.kickoff_id, self.connection_name, fetch=fetch)
+
+    @property
+    def connection_name(self) -> str:
+        """The connection's id, for a command. Native rendering turns an id of digits into a number."""
+        return str(self.crewai_conn_id).strip()
+
+    def page_url(self, context: Context) -> str | None:  # noqa: ARG002 - PLUGIN
+        """Return the URL of a page about the task's run, or None."""
+        return self.run_page or None
+
     def _show_page(self, page: str | None, context: Context) -> None:
         """Let the task's link lead to the run's page, from before the wait on."""
         if page is not None and page != self.run_page:
             self.run_page = page
-            self._push(CrewRunLink().xcom_key, page, context)
+            self._push(CrewRunLink().xcom_key, lambda: page, context)
 
-    def _push(self, key: str, value: JSON, context: Context) -> None:
+    def _push(self, key: str, make: Callable[[], JSON], context: Context) -> None:
         """Push an XCom beside the answer. If that fails, the run and its ending matter more."""
         try:
-            context["ti"].xcom_push(key=key, value=value)
+            context["ti"].xcom_push(key=key, value=make())
         except Exception as error:  # noqa: BLE001 - for the reason above
             self.log.warning("The XCom %s could not be pushed; the run is not affected: %r", key, error)
 
-    def _conclude(self, ending: Ending, wait: Wait, context: Context) -> JSON:
+    def _conclude(self, ending: Ending, wait: Wait, client: CrewClient, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
-        from airflow_provider_crewai.wire.times import duration
+        from airflow_provider_crewai.in_airflow import metrics
 
-        if ending.verdict is not Verdict.SUCCEEDED or ending.run is None:
-            where = f"connection {self.crewai_conn_id!r}"
-            started_at = wait.started_at if self.knows_the_start else None
-            on_record = self.put_on_record(ending, context)
-            retry = self.retry_text(ending, on_record=on_record)
-            error = error_of(ending, where=where, started_at=started_at, retry=retry)
+        run = ending.run if ending.verdict is Verdict.SUCCEEDED else None
+        on_record = self.finds_again(context) if run else self.put_on_record(ending, context)
+        said = partial(self._said, ending, wait, context, on_record=on_record)
+        self._push(CREW_RUN, lambda: self._left(ending, wait, said(), client, context), context)
+        metrics.ended(ending, ending.at - wait.started_at if self.knows_the_start else None)
+        if run is None:
+            error = error_of(ending, where=f"connection {self.crewai_conn_id!r}", lines=said())
             error.retry_helps = bool(on_record) and not ending.leads_to_no_crew
             self.fail(error)
+        self._praise(ending, run, wait)
+        return self._answer(ending, run, wait, client, context)
+
+    def _said(self, ending: Ending, wait: Wait, context: Context, *, on_record: bool | None) -> tuple[str, ...]:
+        from airflow_provider_crewai.client.messages import said
+
+        after = self.retry_text(ending, on_record=on_record)
+        look = self._look(wait, context, fetch=ending.needs_a_hand)
+        return said(ending, started_at=self._start(wait), after=after, look=look)
+
+    def _praise(self, ending: Ending, run: Run, wait: Wait) -> None:
+        from airflow_provider_crewai.wire.times import duration
+
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
         self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
-        for remark in ending.run.remarks:
+        for remark in run.remarks:
             self.log.warning("The answer of run %s %s.", wait.kickoff_id, remark)
-        return self._answer(ending, ending.run.answer, context)
 
-    def _answer(self, ending: Ending, answer: JSON, context: Context) -> JSON:
+    def _answer(self, ending: Ending, run: Run, wait: Wait, client: CrewClient, context: Context) -> JSON:
         """Return the answer as the next task gets it. If it cannot be returned so, it is saved: it is paid for."""
         from airflow_provider_crewai.in_airflow.xcom import CREW_ANSWER, hand_over, save
 
+        kickoff_id = ending.kickoff_id
         try:
-            return hand_over(self, self._typed(answer, ending.kickoff_id), ending.kickoff_id)
+            return hand_over(self, self._typed(run.answer, kickoff_id), kickoff_id)
         except (CrewAnswerMismatch, CrewAnswerNotStored) as error:
-            self._push(CREW_ANSWER, save(self, answer, ending.kickoff_id), context)
-            then = self._after_an_unusable_answer(error, ending, context)
-            what = f"Run {ending.kickoff_id} succeeded, but {error}"
-            error.args = (f"{what} The whole answer is in this task's XCom {CREW_ANSWER}. {then}",)
+            self._push(CREW_ANSWER, lambda: save(self, run.answer, kickoff_id), context)
+            self._explain(error, ending, wait, client, context)
             self.fail(error)
+
+    def _explain(
+        self,
+        error: CrewAnswerMismatch | CrewAnswerNotStored,
+        ending: Ending,
+        wait: Wait,
+        client: CrewClient,
+        context: Context,
+    ) -> None:
+        from airflow_provider_crewai.client.messages import unusable
+        from airflow_provider_crewai.in_airflow.xcom import CREW_ANSWER
+
+        then = self._after_an_unusable_answer(error, ending, context)
+        after = f"The whole answer is in this task's XCom {CREW_ANSWER}. {then}"
+        look = self._look(wait, context)
+        error.said = unusable(error, ending, started_at=self._start(wait), after=after, look=look)
+        where = f"connection {self.crewai_conn_id!r}"
+        error.args = (f"Run {ending.kickoff_id} succeeded, but its answer cannot be returned ({where}).",)
+        self._push(CREW_RUN, lambda: self._left(ending, wait, error.said, client, context), context)
 
     def _typed(self, answer: JSON, kickoff_id: str) -> JSON:
         if self.output_type is None:
@@ -437,3 +525,24 @@ class AwaitsRun(BaseOperator):
         if error.retry_helps:
             return "A retry reads the answer again and stores it; it starts no new run."
         return "The task is not retried, because a retry would pay for a second run."
+
+    def fail_without_a_run(
+        self, error: CrewError, context: Context, client: CrewClient | None = None, earlier: Record | None = None
+    ) -> NoReturn:
+        """Say and leave behind why there is no run to wait for, or none that can be named, and raise the error.
+
+        :param earlier: what an earlier try has left on record, if nobody has looked at that run.
+        """
+        if isinstance(error, CrewTaskKilled):  # Airflow knows why, and its process has five seconds left
+            self.fail(error)
+        from airflow_provider_crewai.client.messages import look_at_crew, no_run, no_run_in_short
+        from airflow_provider_crewai.client.summary import Try, without_a_run
+
+        look = look_at_crew(self.page_url(context), self.connection_name)
+        error.said = no_run(error, after=self.after_no_run(error), look=look, earlier=earlier)
+        where = f"connection {self.crewai_conn_id!r}, task {self.task_id!r}"
+        error.args = (f"{no_run_in_short(error, self.without_a_run)} ({where}).",)
+        this = Try(client.crew if client else None, context["ti"].try_number)
+        went_on = earlier is not None
+        self._push(CREW_RUN, lambda: without_a_run(this, error, error.said, time.time(), earlier=went_on), context)
+        self.fail(error)

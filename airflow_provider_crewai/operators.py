@@ -25,7 +25,7 @@ from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
-from airflow_provider_crewai.in_airflow.failing import fail, may_retry
+from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
@@ -165,6 +165,10 @@ class CrewKickoffOperator(AwaitsRun):
 
         :return: the crew's answer, or the kickoff_id where `wait_for_completion` is False.
         """
+        with Briefly():
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> JSON:
         deadline = self._deadline(context)  # first, since it may raise: no money is spent yet
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=KICKOFF_ID, value=begun.kickoff_id)
@@ -281,20 +285,28 @@ class CrewKickoffOperator(AwaitsRun):
             return False
         return record is not None and record.kickoff_id == ending.kickoff_id
 
-    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:
-        """Say what a retry will do."""
+    def finds_again(self, context: Context) -> bool | None:
+        """Return True where the run is recorded, else None."""
+        return self._store(context).durable or None
+
+    def retry_text(self, ending: Ending | None, *, on_record: bool | None) -> str:
+        """Say what a retry and a clear will do."""
         from airflow_provider_crewai.client.messages import retry_text
 
-        return retry_text(
-            ending, self.crewai_conn_id, on_record=on_record, on_clear=self.rules.on_clear, on_kill=self.kill_policy
-        )
+        return retry_text(ending, on_record=on_record, on_clear=self.rules.on_clear, on_kill=self.kill_policy)
+
+    def after_no_run(self, error: CrewError) -> str:
+        """Say what a retry and a clear will do."""
+        from airflow_provider_crewai.client.messages import after_no_run
+
+        return after_no_run(error, retried=may_retry(error))
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
         if self._settling is not None:
             # The thread writes to the log; the process ends after this.
             self._settling.join(LAST_WORDS)
-        fail(error, has_retry_policy=getattr(self, "retry_policy", None) is not None)
+        fail(error, self.log, has_retry_policy=getattr(self, "retry_policy", None) is not None)
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
@@ -311,7 +323,9 @@ class CrewKickoffOperator(AwaitsRun):
             self._awaited = client, begun.kickoff_id, context
         except CrewError as error:
             # Without a plan nobody has read the record yet: the run that it names goes on, and nobody watches it.
-            self._fail_without_a_run(error, earlier=None if plan else _record(store))
+            if isinstance(error, CrewMayHaveStarted):
+                error.rerun = self.rules.on_orphaned_kickoff == "rerun"
+            self.fail_without_a_run(error, context, client, earlier=None if plan else _record(store))
         finally:
             self._beginning = None
         metrics.begun(adopted=begun.adopted)
@@ -323,15 +337,6 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _store(self, context: Context) -> Store:
         return store_for(context, durable=self.durable)
-
-    def _fail_without_a_run(self, error: CrewError, earlier: Record | None) -> NoReturn:
-        from airflow_provider_crewai.client.messages import no_run
-
-        if isinstance(error, CrewMayHaveStarted):
-            error.rerun = self.rules.on_orphaned_kickoff == "rerun"
-        where = f"connection {self.crewai_conn_id!r} (task {self.task_id!r})"
-        error.args = (no_run(error, where=where, retried=may_retry(error), earlier=earlier),)
-        self.fail(error)
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan

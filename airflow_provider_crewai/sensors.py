@@ -16,7 +16,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     Context,
 )
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
-from airflow_provider_crewai.in_airflow.failing import fail, may_retry
+from airflow_provider_crewai.in_airflow.failing import Briefly, fail, fail_as, may_retry
 from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
@@ -26,6 +26,8 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunTimedOut,
 )
 from airflow_provider_crewai.wire.model import JSON
+
+SAME_RUN = "A retry looks at the same run again; the sensor starts no run itself."
 
 
 class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
@@ -47,6 +49,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     template_fields: Sequence[str] = ("kickoff_id", "crewai_conn_id", "result_path")
     ui_color = "#ffe0d6"
     knows_the_start: ClassVar[bool] = False
+    without_a_run: ClassVar[str] = "There is no run to wait for"
 
     def __init__(self, *, kickoff_id: str, human_input: bool = False, **kwargs: Any) -> None:
         # Checked before Airflow makes a timedelta of it, whose error would not name the argument.
@@ -71,12 +74,13 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
 
         :return: the crew's answer.
         """
-        try:
-            self.check_answer_options()
-            wait = self.recall(context)
-        except CrewError as error:
-            self.fail(error)
-        return self.await_run(context, wait)
+        with Briefly():
+            try:
+                self.check_answer_options()
+                wait = self.recall(context)
+            except CrewError as error:
+                self.fail_without_a_run(error, context)
+            return self.await_run(context, wait)
 
     def recall(self, context: Context) -> Wait:
         """Return the run to wait for. Its age counts from the sensor's start, because the sensor knows no other time.
@@ -94,8 +98,18 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         """Return False: a retry would read the same answer. Say what follows."""
         return False, "The sensor is not retried. Once output_type is right, a clear reads the answer again."
 
-    def retry_text(self, ending: Ending, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's
+    def finds_again(self, context: Context) -> bool:  # noqa: ARG002 - the operator's depends on it
+        """Return True, for the same reason."""
+        return True
+
+    def after_no_run(self, error: CrewError) -> str:  # noqa: ARG002 - the operator's depends on it
+        """Return nothing: the errors say it themselves."""
+        return ""
+
+    def retry_text(self, ending: Ending | None, *, on_record: bool | None) -> str:  # noqa: ARG002 - the operator's
         """Return a sentence that says what a retry will do, or that there is none."""
+        if ending is None or ending.verdict is Verdict.SUCCEEDED:
+            return SAME_RUN
         over = ending.verdict in (Verdict.TIMED_OUT, Verdict.FAILED, Verdict.STOPPED) or ending.leads_to_no_crew
         if self.never_fail or (self.soft_fail and over):
             option = "never_fail" if self.never_fail else "soft_fail"
@@ -108,7 +122,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
             case Verdict.UNWATCHABLE if ending.leads_to_no_crew and not self._has_retry_policy:
                 return "The sensor is not retried; fix the connection, then clear the sensor to look again."
             case _:
-                return "A retry looks at the same run again; the sensor starts no run itself."
+                return SAME_RUN
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next.
@@ -120,13 +134,14 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         # A retry of the operator starts another run; a retry of the sensor would find the same ended run.
         for_good = isinstance(error, CrewRunFailed | CrewRunStopped) or not may_retry(error)
         if self.never_fail or (self.soft_fail and (timed_out or for_good)):
-            self.log.warning("%s", error)
+            for said in error.said:
+                self.log.warning("%s", said)
             raise AirflowSkipException(str(error)) from error
         if timed_out:
-            raise AirflowSensorTimeout(str(error)) from error
+            fail_as(AirflowSensorTimeout, error, self.log)
         if for_good and not self._has_retry_policy:
-            raise AirflowFailException(str(error)) from error
-        fail(error, has_retry_policy=self._has_retry_policy)
+            fail_as(AirflowFailException, error, self.log)
+        fail(error, self.log, has_retry_policy=self._has_retry_policy)
 
     @property
     def _has_retry_policy(self) -> bool:

@@ -19,7 +19,7 @@ from airflow_provider_crewai.hooks import AsyncCrewHook
 from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
 from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
 from airflow_provider_crewai.in_airflow.metrics import counting
-from airflow_provider_crewai.wire.model import JSONObject
+from airflow_provider_crewai.wire.model import JSONObject, Progress
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -145,8 +145,12 @@ class CrewStatusTrigger(BaseTrigger):
 
 
 def event_of(ending: Ending) -> JSONObject:
-    """Return the event that wakes the worker: our verdict, since when, and what we last saw of the run, and when."""
+    """Return the event that wakes the worker: our verdict, since when, and what we last saw of the run, and when.
+
+    Numbers and known words only: Airflow logs it.
+    """
     last = ending.last
+    progress = (ending.run and ending.run.progress) or Progress()
     return {
         "kickoff_id": ending.kickoff_id,
         "ending": ending.verdict.value,
@@ -154,4 +158,7 @@ def event_of(ending: Ending) -> JSONObject:
         "seen_alive": ending.seen_alive,
         "state": last.state.value if last else None,
         "at": last.at if last else None,
+        "crew_tasks_done": progress.completed,
+        "crew_tasks_total": progress.total,
+        "tokens": ending.run.usage.get("total_tokens") if ending.run else None,
     }

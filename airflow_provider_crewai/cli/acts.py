@@ -14,7 +14,7 @@ from airflow_provider_crewai.cli.outcome import Exit, Outcome, exit_of_ending, e
 from airflow_provider_crewai.cli.screen import LiveLine, Screen
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
-from airflow_provider_crewai.client.messages import error_of, progress
+from airflow_provider_crewai.client.messages import progress, said
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
 from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumption, Run
@@ -166,11 +166,11 @@ def _ended(ending: Ending, crew: Crew, started_at: float | None) -> Outcome:
     code, kickoff_id, run = exit_of_ending(ending), ending.kickoff_id, ending.run
     if run is not None and ending.verdict is Verdict.SUCCEEDED:
         after = "" if started_at is None else f", {duration(ending.at - started_at)} after it was started"
-        said = [f"Run {kickoff_id} succeeded{after}.", *(f"The answer {remark}." for remark in run.remarks)]
-        return Outcome(code, "\n".join(said), run.answer, kickoff_id, run)
-    again = "" if code is Exit.RUN_FAILED else f"Look again: {crew.command('status', kickoff_id, '--wait')}"
-    error = error_of(ending, where=crew.where, started_at=started_at, retry=again)
-    return Outcome(code, str(error), kickoff_id=kickoff_id, run=run)
+        remarks = [f"The answer {remark}." for remark in run.remarks]
+        return Outcome(code, "\n".join([f"Run {kickoff_id} succeeded{after}.", *remarks]), run.answer, kickoff_id, run)
+    again = () if code is Exit.RUN_FAILED else (f"Look again: {crew.command('status', kickoff_id, '--wait')}",)
+    lines = said(ending, started_at=started_at, after="", look=(f"Asked: {crew.where}", *again), whole=True)
+    return Outcome(code, "\n".join(lines), kickoff_id=kickoff_id, run=run)
 
 
 def _interrupted(watch: Watch, crew: Crew) -> Outcome:

@@ -186,9 +186,8 @@ def _refusal(record: Record, decision: Decision, rules: Rules) -> CrewError:
             f"refuses again; {way_out} to start a new run."
         )
     return CrewMayHaveStarted(
-        f"Try {record.try_number} sent a kickoff to {record.crew} at {when} and ended before it knew which run that "
-        "started. A paid run may be going on whose kickoff_id is not known. Look for it on the crew's page, among the "
-        "runs started at that time. Nothing was sent now. To start a new run anyway, clear the task or set "
-        "on_orphaned_kickoff='rerun'.",
+        f"Try {record.try_number} sent a kickoff at {when} and ended before it knew which run that started. A paid run "
+        "may be going on whose kickoff_id is not known. Nothing was sent now. Look for it on the page of the crew "
+        f"{record.crew}, among the runs started at that time.",
         kickoff_id=None,
     )

@@ -1,15 +1,26 @@
-"""The words that people read about a run and its endings, in one place."""
+"""The words that people read about a run and its endings, in one place.
+
+Everything about an ending is told in a few short lines: what happened, in the crew's own words; whether it still costs
+money; what a retry and a clear will do; where to look. The log, the XCom `crew_run` and the run's page show the same.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import OnClear, Record
 from airflow_provider_crewai.client.policy import out_of_reach
-from airflow_provider_crewai.client.watch import Ending, Verdict
+from airflow_provider_crewai.client.watch import Ending, Sight, Verdict
 from airflow_provider_crewai.wire.errors import (
     CrewAnswerNotFetched,
     CrewAuthError,
     CrewChangedInputs,
+    CrewConfigError,
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
@@ -24,9 +35,12 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunUnreachable,
     CrewRunUnwatchable,
 )
-from airflow_provider_crewai.wire.model import Run, RunState
+from airflow_provider_crewai.wire.model import Progress, Run, RunState
 from airflow_provider_crewai.wire.times import duration, moment
 from airflow_provider_crewai.wire.words import line
+
+WIDTH = 109
+"""The most characters of a line: a log viewer on a laptop shows as many beside its own time and level."""
 
 _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.STOPPED: CrewRunStopped,
@@ -38,8 +52,24 @@ _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.TOO_LARGE: CrewRunUnwatchable,
 }
 _HOW_IT_ENDED = {RunState.SUCCEEDED: "succeed", RunState.FAILED: "fail", RunState.STOPPED: "be stopped"}
+_IN_SHORT = {
+    Verdict.SUCCEEDED: "succeeded",
+    Verdict.FAILED: "failed",
+    Verdict.STOPPED: "was stopped before it ended",
+    Verdict.TIMED_OUT: "did not end in time",
+    Verdict.LOST: "is unknown to the deployment",
+}
 OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
+
+INDENT = "  "
+LONGEST_TROUBLE = 200
+"""The most characters of what kept us from looking: the log has told it before, when it began."""
+
+_SENTENCES = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+
+
+# ---- while a run goes on ---------------------------------------------------------------------------
 
 
 def sight(seen: Run | CrewError) -> str:
@@ -66,42 +96,133 @@ def trying_again(error: CrewError, seconds: float, until: float) -> str:
     return f"{what} ({str(error).rstrip('.')}). Trying again in {duration(seconds)}, until {moment(until)}."
 
 
-def error_of(ending: Ending, *, where: str, started_at: float | None, retry: str) -> CrewRunError:
-    """Make the error for an ending that is not a success.
+def waiting(run: Run, *, now: float, started_at: float | None, after: str, look: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines about a run that a task waits for.
+
+    :param now: the epoch second.
+    :param started_at: when the run was kicked off, epoch seconds, or None if that is not known.
+    :param after: what a retry and a clear will do.
+    :param look: where to look, a line each.
+    """
+    cost = _counted("It costs money while it goes on", run, started_at, now, so_far=True)
+    return (*_fill(f"Run {run.kickoff_id} is {progress(run)}.", cost, after), *look)
+
+
+# ---- at the end of the waiting ---------------------------------------------------------------------
+
+
+def said(
+    ending: Ending, *, started_at: float | None, after: str, look: tuple[str, ...], whole: bool = False
+) -> tuple[str, ...]:
+    """Return the lines about an ending, each of at most `WIDTH` characters; only `look` may be longer.
+
+    :param started_at: when the run was kicked off, epoch seconds, or None if that is not known.
+    :param after: what a retry and a clear will do.
+    :param look: where to look, a line each.
+    :param whole: whether the crew's own words are not cut.
+    """
+    words = [f"The crew says: {ending.run.error}"] if whole and ending.run and ending.run.error else None
+    told = [*_fill(_what(ending)), *(words or _fill(*_details(ending)))]
+    return (*told, *_fill(_cost(ending, started_at), after), *look)
+
+
+def unusable(
+    error: CrewError, ending: Ending, *, started_at: float | None, after: str, look: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the lines about a run that succeeded, and whose answer cannot be returned; see `said`.
+
+    :param error: says what is wrong with the answer.
+    """
+    what = f"Run {ending.kickoff_id} succeeded, but {error}"
+    return (*_fill(what, _cost(ending, started_at), after), *look)
+
+
+def error_of(ending: Ending, *, where: str, lines: tuple[str, ...] = ()) -> CrewRunError:
+    """Make the error for an ending that is not a success. Its own text is one line.
 
     :param where: the connection, in words.
-    :param started_at: when the run was kicked off, epoch seconds, or None if unknown.
-    :param retry: what a retry will do, as a sentence; may be empty.
+    :param lines: what `said` returned.
     """
-    seen = f"We {'looked' if ending.run else 'tried to look'} at it over {where}."
-    if started_at is not None:
-        age = duration(ending.at - started_at)
-        seen = f"It was started at {moment(started_at)}, {age} ago, over {where}."
-    text = f"Run {ending.kickoff_id} {_what(ending).rstrip('.')}. {seen} {_still(ending)} {retry}".rstrip()
+    text = f"Run {ending.kickoff_id} {_in_short(ending)} ({where})."
     if ending.verdict is Verdict.FAILED:
-        return CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=ending.run.reason if ending.run else None)
-    kind = CrewAnswerNotFetched if ending.is_unread else _ERRORS[ending.verdict]
-    return kind(text, kickoff_id=ending.kickoff_id)
+        reason = ending.run.reason if ending.run else None
+        error: CrewRunError = CrewRunFailed(text, kickoff_id=ending.kickoff_id, reason=reason)
+    else:
+        kind = CrewAnswerNotFetched if ending.is_unread else _ERRORS[ending.verdict]
+        error = kind(text, kickoff_id=ending.kickoff_id)
+    error.said = lines
+    return error
+
+
+def _in_short(ending: Ending) -> str:
+    if ending.is_unread and ending.last:
+        return f"was seen to {_HOW_IT_ENDED[ending.last.state]}, but its answer could not be fetched"
+    unseen = "could not be watched any longer" if ending.seen_alive else "could not be looked at"
+    return _IN_SHORT.get(ending.verdict, unseen)
 
 
 def _what(ending: Ending) -> str:
-    said = ending.run.error if ending.run else None
+    run = f"Run {ending.kickoff_id}"
     if ending.is_unread and ending.last:
-        how, when = _HOW_IT_ENDED[ending.last.state], moment(ending.last.at)
-        return f"was seen to {how} at {when}; only its answer could not be fetched: {_why_unread(ending)}"
+        return f"{run} was seen to {_HOW_IT_ENDED[ending.last.state]} at {moment(ending.last.at)}."
     match ending.verdict:
-        case Verdict.FAILED:
-            return f"failed: {said or 'the crew gave no reason'}"
-        case Verdict.STOPPED:
-            return "was stopped before it ended" + (f": {said}" if said else "")
+        case Verdict.FAILED | Verdict.STOPPED if _crew_task(ending.run):
+            how = f"{run} {'failed' if ending.verdict is Verdict.FAILED else 'was stopped'}"
+            return f"{how} {_crew_task(ending.run, WIDTH - len(how) - 2)}."
         case Verdict.TIMED_OUT:
-            outage = f", and {_trouble(ending)}" if ending.error else ""
-            return f"did not end in time{outage}; we stopped waiting"
+            return f"{run} did not end in time; we stopped waiting."
         case Verdict.LOST:
-            return f"has been unknown to the deployment{_since(ending)}{_why_lost(ending)}"
+            return f"{run} has been unknown to the deployment{_since(ending)}."
         case _:
-            seen = "could not be watched any longer" if ending.seen_alive else "could not be looked at"
-            return f"{seen}: {_trouble(ending)}"
+            return f"{run} {_in_short(ending)}."
+
+
+def _crew_task(run: Run | None, room: int = WIDTH) -> str:
+    """Return in which crew task a run is or ended: which of how many, its name, its agent."""
+    at = run.progress if run else None
+    if at is None or at.current is None:
+        return f"after {_done(at)} crew tasks" if at and at.completed is not None else ""
+    place = f"in crew task {_place(at)}: "
+    who = f" ({line(at.current_agent, 30)})" if at.current_agent else ""
+    return f"{place}{line(at.current, max(20, room - len(place) - len(who)))}{who}"
+
+
+def _place(at: Progress) -> str:
+    number = "?" if at.completed is None else str(at.completed + 1)
+    return number if at.total is None else f"{number} of {at.total}"
+
+
+def _done(at: Progress) -> str:
+    return f"{at.completed}" if at.total is None else f"{at.completed} of {at.total}"
+
+
+def _details(ending: Ending) -> Iterator[str]:
+    """Yield what explains the first line."""
+    match ending.verdict:
+        case _ if ending.is_unread:
+            yield f"Its answer could not be fetched: {_why_unread(ending)}."
+            return
+        case Verdict.FAILED | Verdict.STOPPED:
+            yield from _crews_words(ending)
+            return
+        case Verdict.LOST:
+            yield _why_lost(ending)
+        case _ if ending.error:
+            yield f"{_sentence(_trouble(ending))}."
+    yield from _last_seen(ending.run, ending.last)
+
+
+def _crews_words(ending: Ending) -> Iterator[str]:
+    run = ending.run
+    if run is None or not run.error:
+        if ending.verdict is Verdict.FAILED:
+            yield "The crew gave no reason."
+        return
+    # What went wrong stands at the end of a traceback.
+    text = (run.reason or run.error).rstrip().splitlines()[-1] if run.error.startswith("Traceback") else run.error
+    whole = line(f"The crew says: {text}", 10 * WIDTH)
+    pointer = " (whole: XCom crew_run)"
+    yield whole if len(whole) <= WIDTH and text == run.error else line(whole, WIDTH - len(pointer)) + pointer
 
 
 def _why_unread(ending: Ending) -> str:
@@ -115,6 +236,8 @@ def _why_unread(ending: Ending) -> str:
 def _trouble(ending: Ending) -> str:
     """Return what kept us from looking at the run."""
     error = str(ending.error).rstrip(".")
+    if not isinstance(ending.error, CrewConfigError):  # which says what to do about it
+        error = line(error, LONGEST_TROUBLE)
     match ending.error:
         case CrewAuthError():
             broken = (
@@ -136,46 +259,94 @@ def _since(ending: Ending, word: str = "since") -> str:
 
 def _why_lost(ending: Ending) -> str:
     if ending.seen_alive:
-        return (
-            ". It was known before. Either it waits for a human (then set human_input_webhook, so that somebody is "
-            "told), or the deployment was replaced, or it has forgotten the run"
-        )
-    return ", at every look. The connection names another deployment, or the kickoff_id is wrong"
+        why = "it waits for a human (set human_input_webhook), is forgotten, or its deployment is new"
+        return f"It was known before: {why}."
+    return "No look ever showed it: the connection names another deployment, or the kickoff_id is wrong."
 
 
-def _still(ending: Ending) -> str:
+def _last_seen(run: Run | None, last: Sight | None) -> Iterator[str]:
+    if run and run.state.is_alive and (where := _crew_task(run, WIDTH - 40)):
+        yield f"It was last seen {run.state}, {where}."
+    elif run and run.state.is_alive:
+        yield f"It was last seen {progress(run)}."
+    elif last and last.state.is_alive:
+        yield f"It was last seen {last.state} at {moment(last.at)}."
+
+
+def _cost(ending: Ending, started_at: float | None) -> str:
+    """Return whether the run still costs money, since when it has, and its tokens."""
     if ending.verdict in OVER or ending.is_unread:
-        return "The run is over."
+        return _counted("The run is over", ending.run, started_at, ending.at)
     if ending.verdict is Verdict.LOST or not ending.seen_alive:
-        return "It is not known whether the run goes on."
-    return f"The run is probably still going, and still costing money.{_last_seen(ending)}"
+        return _counted("It is not known whether the run goes on", ending.run, started_at, ending.at, so_far=True)
+    return _counted("It probably goes on, and costs money", ending.run, started_at, ending.at, so_far=True)
 
 
-def _last_seen(ending: Ending) -> str:
-    if ending.run:
-        return f" It was last seen {progress(ending.run)}."
-    if ending.last and ending.last.state.is_alive:
-        return f" It was last seen {ending.last.state} at {moment(ending.last.at)}."
-    return ""
+def _counted(state: str, run: Run | None, started_at: float | None, now: float, *, so_far: bool = False) -> str:
+    counts = []
+    if run and (tokens := run.usage.get("total_tokens")):
+        counts.append(f"{tokens:,} tokens{' so far' if so_far else ''}")
+    if started_at is not None:
+        counts.append(f"{duration(now - started_at)} since {moment(started_at)}")
+    return f"{': '.join(filter(None, [state, ', '.join(counts)]))}."
 
 
-def no_run(error: CrewError, *, where: str, retried: bool, earlier: Record | None = None) -> str:
-    """Return the message for a task that has no run to wait for, or none whose kickoff_id is known.
+# ---- without a run ---------------------------------------------------------------------------------
 
-    :param where: the connection, in words.
-    :param retried: whether Airflow will retry the task, if it has retries left.
+
+def no_run(error: CrewError, *, after: str, look: tuple[str, ...], earlier: Record | None = None) -> tuple[str, ...]:
+    """Return the lines for a task that has no run to wait for, or cannot name it.
+
+    :param after: what a retry and a clear will do; see `after_no_run`.
+    :param look: where to look, a line each.
     :param earlier: what an earlier try has left on record, if nobody has looked at that run.
     """
-    if isinstance(error, CrewMayHaveStarted):
-        never = "The task is not retried; clear it to start another run."
-        after = "A retry starts another run." if retried else never
-        return f"{str(error).rstrip('.')} (over {where}). {after}"
-    if isinstance(error, CrewLedgerError | CrewChangedInputs):
-        return f"{str(error).rstrip('.')} (over {where})."
-    after = (
-        "A retry tries again." if retried else "The task is not retried, because a retry would fail in the same way."
+    return (*_fill(advice(error), *_left_behind(error, earlier), after), *look)
+
+
+def no_run_in_short(error: CrewError, otherwise: str) -> str:
+    """Return in a few words what became of a kickoff.
+
+    :param otherwise: what to say where the kind of the error says nothing.
+    """
+    match error:
+        case CrewMayHaveStarted():
+            return "A paid run may have started whose kickoff_id is not known"
+        case CrewLedgerError():
+            return "The record of this task's run cannot be used"
+        case CrewChangedInputs():
+            return "The crew or its inputs changed since the earlier run began"
+        case _:
+            return otherwise
+
+
+def after_no_run(error: CrewError, *, retried: bool) -> str:
+    """Return what a retry and a clear will do where no run was started, or none that can be named.
+
+    :param retried: whether Airflow will retry the task, if it has retries left.
+    """
+    match error:
+        case CrewMayHaveStarted():
+            never = "The task is not retried. To start another run, clear it or set on_orphaned_kickoff='rerun'."
+            return "A retry or a clear starts another run." if retried else never
+        case CrewLedgerError() | CrewChangedInputs():
+            return ""  # they say it themselves: it depends on what happened
+    again = (
+        "A retry or a clear tries again."
+        if retried
+        else ("The task is not retried, because a retry would fail in the same way.")
     )
-    return f"The crew was not started over {where}: {advice(error).rstrip('.')}. {after}{_left_behind(earlier)}"
+    return f"No run was started. {again}"
+
+
+def look_at_crew(url: str | None, conn_id: str) -> tuple[str, ...]:
+    """Return the line that says where to look where there is no run.
+
+    :param url: a page about the task's run, or None.
+    """
+    return (
+        f"Look: {url}" if url else f"Check the connection: python -m airflow_provider_crewai inputs{_flag(conn_id)}",
+    )
 
 
 def advice(error: CrewError) -> str:
@@ -186,56 +357,124 @@ def advice(error: CrewError) -> str:
         case CrewNotFound() | CrewNotACrew():
             return f"Something answers there, but it is not a crew ({error}). Set the host to the crew's own URL."
         case _:
-            return str(error)
+            return f"{_sentence(str(error).rstrip('.'))}."
 
 
-def _left_behind(earlier: Record | None) -> str:
-    if earlier is None:
-        return ""
+def _left_behind(error: CrewError, earlier: Record | None) -> Iterator[str]:
+    if earlier is None or isinstance(error, CrewLedgerError | CrewChangedInputs | CrewMayHaveStarted):
+        return
     run = f"Run {earlier.kickoff_id}" if earlier.kickoff_id else "A run whose kickoff_id we do not know"
-    return f" {run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
+    yield f"{run}, started by try {earlier.try_number} at {moment(earlier.at)}, may still be going on."
 
 
-def retry_text(ending: Ending, conn_id: str, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
+# ---- what comes next -------------------------------------------------------------------------------
+
+
+def retry_text(ending: Ending | None, *, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
     """Return what a retry of the task that started the run will do, and what a clear will do.
 
+    :param ending: how the waiting ended, or None while it goes on.
     :param on_record: whether the run is on record; None if nothing is recorded.
     """
-    if ending.verdict in OVER:
-        return "A retry starts a new run."
-    if ending.is_unread or ending.verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE, Verdict.TOO_LARGE):
-        command = f"`python -m airflow_provider_crewai status {ending.kickoff_id} --wait --conn-id {conn_id}`"
-        return _after_mending(ending, command, on_record, on_clear, on_kill)
+    if ending and ending.verdict in OVER:
+        return _after_the_end(ending, on_record, on_clear)
+    if ending and ending.needs_a_hand:
+        return _after_mending(ending, on_record, on_clear, on_kill)
     if on_record is None:
         return "Recovery is off, so a retry or a clear starts a second run beside this one: stop this one first."
     if not on_record:
-        return (
-            f"Run {ending.kickoff_id} is not on record, so a retry cannot take it up: check it on the crew's page "
-            "before you clear the task."
-        )
-    lost = ending.verdict is Verdict.LOST
+        return "It is not on record, so a retry cannot take it up: check the crew's page before you clear the task."
+    lost = ending is not None and ending.verdict is Verdict.LOST
     if on_clear == "reattach":
         # Nothing else leads to a new run.
-        other = "; to start a new one, delete the record `crewai_run`" if lost else ""
-        return f"A retry or a clear {_takes_up(lost)} and starts no new one{other}."
-    return f"A retry {_takes_up(lost)} and starts no new one; a clear {_cleared(on_clear, on_kill)}."
+        other = "; for a new one, delete the record `crewai_run`" if lost else ""
+        return f"A retry or a clear {_takes_up(lost)} and starts {'none' if lost else 'no new one'}{other}."
+    return f"A retry {_takes_up(lost)} and starts no new one; a clear {_cleared(on_kill)}."
 
 
-def _after_mending(ending: Ending, command: str, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
+def _after_the_end(ending: Ending, on_record: bool | None, on_clear: OnClear) -> str:
+    if ending.verdict is not Verdict.SUCCEEDED:
+        return "A retry or a clear starts a new run."
+    return f"A clear {'returns this answer again' if on_record and on_clear == 'reattach' else 'starts a new run'}."
+
+
+def _after_mending(ending: Ending, on_record: bool | None, on_clear: OnClear, on_kill: OnKill) -> str:
     if not on_record:
-        never = "The task is not retried, because a retry would pay for a second run"
-        return f"{never}; {command} fetches this run's answer."
+        return "The task is not retried, because a retry would pay for a second run; so would a clear."
+    who = "a retry or a clear" if on_clear == "reattach" else "a retry"
     if ending.is_unread:
-        return f"A retry fetches the answer and starts no new run. To fetch it yourself, run {command}."
-    clears = f"a clear {_cleared(on_clear, on_kill)}"
-    return f"Fix the connection: a retry then {_takes_up()} and starts no new one; {clears}; {command} shows the run."
+        clears = "" if on_clear == "reattach" else "; a clear starts a new run"
+        return f"{who.capitalize()} fetches the answer and starts no new run{clears}."
+    clears = "" if on_clear == "reattach" else f"; a clear {_cleared(on_kill)}"
+    return f"Fix the connection: {who} then {_takes_up()} and starts none{clears}."
 
 
 def _takes_up(lost: bool = False) -> str:
     return "looks for this run again" if lost else "takes this run up again"
 
 
-def _cleared(on_clear: OnClear, on_kill: OnKill) -> str:
-    if on_clear == "reattach":
-        return f"{_takes_up()} and starts no new one"
+def _cleared(on_kill: OnKill) -> str:
     return "stops this run and starts a new one" if on_kill == "stop" else "starts a new run beside this one"
+
+
+def look_at(url: str | None, kickoff_id: str, conn_id: str, *, fetch: bool) -> tuple[str, ...]:
+    """Return the lines that say where to look at a run.
+
+    :param url: a page about the run, or None.
+    :param fetch: whether the command that fetches the answer is told, too.
+    """
+    command = f"python -m airflow_provider_crewai status {shlex.quote(kickoff_id)}{_flag(conn_id)}"
+    page = (f"Look: {url}",) if url else ()
+    if fetch:
+        return (*page, f"Fetch its answer: {command} --wait")
+    return page or (f"Look: {command}",)
+
+
+def _flag(conn_id: str) -> str:
+    return "" if conn_id == defaults.CONN_ID else f" --conn-id {shlex.quote(conn_id)}"
+
+
+# ---- on coming back --------------------------------------------------------------------------------
+
+
+def back(kickoff_id: str, event: Mapping[str, object], waited: float) -> str:
+    """Return the line that repeats in the worker what the trigger saw.
+
+    :param event: the trigger's; it may come from an older or a newer version.
+    :param waited: seconds since the run was kicked off, or since the waiting began.
+    """
+    state = event.get("state")
+    seen = [f"it was seen {state}"] if state in tuple(RunState) else []
+    done, total, tokens = (_count(event.get(name)) for name in ("crew_tasks_done", "crew_tasks_total", "tokens"))
+    if done is not None:
+        seen.append(f"{_done(Progress(done, total))} crew tasks done")
+    if tokens:
+        seen.append(f"{tokens:,} tokens")
+    told = ", ".join(seen) or "it was not seen"
+    return f"Run {kickoff_id}: back from the triggerer after {duration(waited)}; {told}."
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _fill(*texts: str) -> list[str]:
+    """Return texts in lines of at most `WIDTH` characters, each from a new line on."""
+    return [piece for text in texts for piece in _filled(text)]
+
+
+def _filled(text: str) -> list[str]:
+    """Return a text in lines. All but the first are indented, so that nothing in it can look like a line of ours."""
+    lines: list[str] = []
+    for sentence in _SENTENCES.split(text):
+        if lines and len(lines[-1]) + 1 + len(sentence) <= WIDTH:
+            lines[-1] += f" {sentence}"
+        else:
+            indent = INDENT if lines else ""
+            lines += wrap(sentence, WIDTH, initial_indent=indent, subsequent_indent=INDENT, break_on_hyphens=False)
+    return lines
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital at its head, unless that is the name of an argument."""
+    return text[:1].upper() + text[1:] if text.startswith(("the ", "no ", "a ")) else text

@@ -129,6 +129,11 @@ class Ending:
         return self.is_unread and self.last is not None and self.last.state is not RunState.SUCCEEDED
 
     @property
+    def needs_a_hand(self) -> bool:
+        """Return whether somebody has to mend something before the run can be read."""
+        return self.is_unread or self.verdict in (Verdict.AUTH_LOST, Verdict.UNWATCHABLE, Verdict.TOO_LARGE)
+
+    @property
     def leads_to_no_crew(self) -> bool:
         """Return whether the connection leads elsewhere: no answer from there was ever about the run."""
         return self.verdict is Verdict.UNWATCHABLE and isinstance(self.error, _NO_CREW)

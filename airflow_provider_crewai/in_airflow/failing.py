@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from airflow_provider_crewai.in_airflow.compat import AirflowFailException
 from airflow_provider_crewai.wire import errors
@@ -42,15 +42,38 @@ def may_retry(error: errors.CrewError) -> bool:
             return not isinstance(error, NEVER_BETTER)
 
 
-def fail(error: errors.CrewError, *, has_retry_policy: bool) -> NoReturn:
-    """Raise the error in the form that makes Airflow retry the task, or not.
+def fail(error: errors.CrewError, log: Any, *, has_retry_policy: bool) -> NoReturn:
+    """Raise the error in the form that makes Airflow retry the task, or not, once the log says what it is about.
 
-    A task with a retry policy (Airflow 3.3+) gets the typed error, because Airflow asks no policy about an
+    A task with a retry policy (Airflow 3.3+) gets the error as it is, because Airflow asks no policy about an
     `AirflowFailException`.
 
-    :raises AirflowFailException: a retry cannot help; the typed error is its cause.
-    :raises CrewError: otherwise.
+    :raises CrewError: an `AirflowFailException`, too, where a retry cannot help.
     """
-    if has_retry_policy or may_retry(error):
-        raise error
-    raise AirflowFailException(str(error)) from error
+    fail_as(None if has_retry_policy or may_retry(error) else AirflowFailException, error, log)
+
+
+def fail_as(airflows: type[Exception] | None, error: errors.CrewError, log: Any) -> NoReturn:
+    """Log an error line by line, and raise it.
+
+    :param airflows: Airflow's own kind of error that it is to be, too.
+    """
+    for said in error.said:
+        log.error("%s", said)
+    if airflows:
+        # Not as the cause of one of Airflow's: then the log would show two tracebacks and the same text twice.
+        kind = type(error)
+        error.__class__ = type(kind.__name__, (kind, airflows), {"__module__": kind.__module__})
+    # What caused it stands in its lines.
+    raise error from None
+
+
+class Briefly:
+    """Keeps our own frames out of the traceback of an error whose lines say it all. A bug keeps its traceback."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, errors.CrewError):
+            error.__traceback__ = None

@@ -37,7 +37,12 @@ from __future__ import annotations
 
 
 class CrewError(Exception):
-    """Base of all errors of this package. It does not derive from an Airflow error, because the core has no Airflow."""
+    """Base of all errors of this package. It does not derive from an Airflow error, because the core has no Airflow.
+
+    A task that fails sets `said`: the lines that its log shows, for callbacks and notifications, too.
+    """
+
+    said: tuple[str, ...] = ()
 
 
 class CrewConfigError(CrewError):

@@ -11,7 +11,7 @@ import asyncio
 import json
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -195,12 +195,19 @@ class Outcome:
     :param state: the word that the database would hold.
     :param message: what the supervisor was told at the end.
     :param log: what the task wrote.
+    :param verdict: the errors among it.
     """
 
     state: str
     message: Any
     error: BaseException | None
     log: tuple[str, ...]
+    verdict: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """What a user reads of its end: the lines of errors in the log, and the exception."""
+        return " ".join([*map(str.strip, self.verdict), str(self.error or "")])
 
     @property
     def text(self) -> str:
@@ -332,7 +339,9 @@ class TaskInstance:
         finally:
             signal.signal(signal.SIGTERM, handler)
         self.state, self.ran = state.value, ti.task
-        self.outcome = Outcome(state.value, message, error, tuple(str(line["event"]) for line in written))
+        lines = tuple(str(line["event"]) for line in written)
+        verdict = tuple(str(line["event"]) for line in written if is_ours(line))
+        self.outcome = Outcome(state.value, message, error, lines, verdict)
         return self.outcome
 
     def _runtime(self, **server_says: Any) -> Any:
@@ -380,6 +389,11 @@ class TaskInstance:
             consumed_asset_events=[],
             partition_key=None,
         )
+
+
+def is_ours(line: Mapping[str, Any]) -> bool:
+    """Return whether a line of the log is an error, and no traceback of Airflow's."""
+    return line.get("log_level") == "error" and "exc_info" not in line
 
 
 async def only_event(trigger: Any) -> Any:

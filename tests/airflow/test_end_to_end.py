@@ -52,7 +52,7 @@ def test_a_real_crew_is_run_and_its_answer_returned(real: Airflow) -> None:
 def test_a_real_crew_refuses_missing_inputs_before_it_costs_anything(real: Airflow) -> None:
     outcome = real.task(brief(inputs={"topic": "Tides"}, retries=2)).finish()
     assert outcome.state == "failed"
-    assert "Missing inputs: audience" in str(outcome.error)
+    assert "Missing inputs: audience" in outcome.told
 
 
 def test_a_killed_task_stops_a_real_crew(real: Airflow, example_crew: Server) -> None:

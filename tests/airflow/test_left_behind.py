@@ -56,15 +56,19 @@ def test_a_task_leaves_behind_what_became_of_its_run(
     ti.finish()
     value = left(ti)
     assert value["duration"] >= 0
-    assert value["started_at"] <= value["ended_at"]
-    assert value | {"duration": 0, "started_at": "", "ended_at": ""} == {
+    assert value["started_at"] <= value["ended_at"] < value["deadline"]
+    assert value["said"]
+    assert value | {"duration": 0, "started_at": "", "ended_at": "", "deadline": "", "said": []} == {
         "kickoff_id": "run-1",
         "crew": crew.url,
         "ending": ending,
         "state": ending,
         "is_over": True,
+        "said": [],
+        "error": {"failed": "the model said no"}.get(ending),
         "started_at": "",
         "ended_at": "",
+        "deadline": "",
         "duration": 0,
         "crew_tasks_done": 2,
         "crew_tasks_total": 3,
@@ -94,13 +98,13 @@ def test_a_run_that_was_seen_to_end_stays_over_when_the_deployment_has_forgotten
     event = ti.fire()
     crew.now("run-1", "NOT FOUND")
     outcome = ti.resume(event)
-    assert "The run is over." in str(outcome.error)
+    assert "The run is over: " in outcome.told
     value = left(ti)
     assert (value["state"], value["is_over"]) == ("succeeded", True)
 
 
 def test_the_schema_names_each_ending_and_each_state() -> None:
-    assert set(SCHEMA["properties"]["ending"]["enum"]) == set(Verdict)
+    assert set(SCHEMA["properties"]["ending"]["enum"]) == {*Verdict, "may_have_started", "not_started", None}
     assert set(SCHEMA["properties"]["state"]["enum"]) == set(RunState)
 
 
@@ -146,7 +150,7 @@ def test_an_xcom_that_cannot_be_pushed_hides_no_ending(airflow: Airflow, crew: S
 
     airflow.before = break_down
     outcome = ti.run()
-    assert "Run run-1 failed: the model said no" in str(outcome.error)
+    assert "The crew says: the model said no" in outcome.told
     assert "The XCom crew_run could not be pushed; the run is not affected" in outcome.text
 
 

@@ -58,7 +58,8 @@ def test_sync_and_deferrable_leave_the_same_behind(crew: ScriptedCrew) -> None:
         airflow = Airflow({"crewai_default": crew.connection})
         outcome = airflow.task(brief(deferrable=deferrable)).finish()
         xcoms = {name: value for (_, name), value in airflow.xcoms.items()}
-        crew_run = xcoms["crew_run"] | dict.fromkeys(("kickoff_id", "started_at", "ended_at", "duration"))
+        own = ("kickoff_id", "started_at", "ended_at", "deadline", "duration", "said")
+        crew_run = xcoms["crew_run"] | dict.fromkeys(own)
         left.append((outcome.state, xcoms | {"kickoff_id": "some run", "crew_run": crew_run}))
     assert left[0] == left[1]
 

@@ -70,17 +70,18 @@ def falls_silent(crew: ScriptedCrew, _: Airflow) -> None:
     crew.always("/status", error(502, "Bad Gateway"))
 
 
-NEW_RUN = "The run is over. A retry starts a new run."
-GOES_ON = "The run is probably still going, and still costing money."
+OVER = "The run is over: "
+NEW_RUN = "A retry or a clear starts a new run."
+GOES_ON = "It probably goes on, and costs money"
 TAKEN_UP = "A retry takes this run up again and starts no new one; a clear stops this run and starts a new one."
 AFTER_MENDING = (
-    "Fix the connection: a retry then takes this run up again and starts no new one; a clear stops this run and starts a "
-    "new one; `python -m airflow_provider_crewai status run-1 --wait --conn-id crewai_default` shows the run."
+    "Fix the connection: a retry then takes this run up again and starts none; a clear stops this run and starts a new "
+    "one. Fetch its answer: python -m airflow_provider_crewai status run-1 --wait"
 )
 BAD = {
     "failed": Bad(
         errors.CrewRunFailed,
-        ("failed: ValueError: no tides on Mars. It was started", NEW_RUN),
+        ("Run run-1 failed (", "The crew says: ValueError: no tides on Mars.", OVER, NEW_RUN),
         retried=True,
         retried_by_policy=False,
         stages=tells("RUNNING", "RUNNING", failure("ValueError: no tides on Mars.")),
@@ -88,7 +89,7 @@ BAD = {
     ),
     "stopped": Bad(
         errors.CrewRunStopped,
-        ("was stopped before it ended", NEW_RUN),
+        ("was stopped before it ended", OVER, NEW_RUN),
         retried=True,
         retried_by_policy=False,
         stages=tells("RUNNING", "RUNNING", {"state": "REVOKED", "status": None}),
@@ -105,7 +106,13 @@ BAD = {
     ),
     "unreachable": Bad(
         errors.CrewRunUnreachable,
-        ("the API has not answered since", "HTTP 502: Bad Gateway", GOES_ON, TAKEN_UP),
+        (
+            "could not be watched any longer",
+            "The API has not answered since",
+            "HTTP 502: Bad Gateway",
+            GOES_ON,
+            TAKEN_UP,
+        ),
         retried=True,
         retried_by_policy=True,
         stages=falls_silent,
@@ -126,19 +133,20 @@ def test_a_run_that_does_not_succeed_fails_the_task_with_the_whole_truth(
     outcome = ti.finish()
     retried = bad.retried_by_policy if policy else bad.retried
     assert outcome.state == ("up_for_retry" if retried else "failed")
-    typed = typed_error(outcome, wrapped=not (policy or bad.retried))
-    assert type(typed) is bad.error
+    typed = typed_error(outcome, final=not (policy or bad.retried))
+    assert isinstance(typed, bad.error)
     assert typed.kickoff_id == "run-1"
-    for words in ("Run run-1 ", " ago, over connection 'crewai_default'", *bad.says):
-        assert words in str(outcome.error)
+    for words in ("Run run-1 ", " since 20", "(connection 'crewai_default')", *bad.says):
+        assert words in outcome.told
     assert TOKEN not in outcome.text
     assert len(crew.kickoffs) == 1
     assert ti.answer is None
 
 
-def typed_error(outcome: Outcome, *, wrapped: bool) -> Any:
-    assert isinstance(outcome.error, AirflowFailException) is wrapped
-    return outcome.error.__cause__ if wrapped and outcome.error else outcome.error
+def typed_error(outcome: Outcome, *, final: bool) -> Any:
+    """Return the error, once it is seen to be one that Airflow retries, or not."""
+    assert isinstance(outcome.error, AirflowFailException) is final
+    return outcome.error
 
 
 # ---- a login that is lost, and an answer that is not fetched ---------------------------------------------
@@ -181,8 +189,8 @@ def test_a_token_that_is_refused_for_a_minute_fails_the_task_and_the_retry_takes
     outcome = ti.resume({"ending": "auth_lost", **LONG_SINCE})
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunAuthLost)
-    for words in ("the connection stopped working at ", "HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING):
-        assert words in str(outcome.error)
+    for words in ("The connection stopped working at ", "HTTP 401: Not authenticated", GOES_ON, AFTER_MENDING):
+        assert words in outcome.told
     assert TOKEN not in outcome.text
     crew.always("/status", None)
     crew.now("run-1", success())
@@ -220,7 +228,7 @@ def test_a_connection_that_was_broken_meanwhile_fails_the_task_and_the_retry_tak
     outcome = ti.resume({"ending": "unwatchable", "seen_alive": True})
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunUnwatchable)
-    assert AFTER_MENDING in str(outcome.error)
+    assert AFTER_MENDING in outcome.told
     airflow.connections["crewai_default"] = crew.connection
     crew.now("run-1", success())
     assert ti.finish().state == "success"
@@ -252,13 +260,15 @@ def test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_i
     outcome = ti.resume(event)
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
-    said = str(outcome.error)
-    assert f"Run run-1 was seen to {how} at 20" in said
-    assert "; only its answer could not be fetched: " in said
-    assert (
-        "The run is over. A retry fetches the answer and starts no new run. To fetch it yourself, run `python -m airflow_provider_crewai"
-        in said
-    )
+    said = outcome.told
+    for words in (
+        f"Run run-1 was seen to {how} at 20",
+        "Its answer could not be fetched: ",
+        OVER,
+        "A retry fetches the answer and starts no new run; a clear starts a new run.",
+        "Fetch its answer: python -m airflow_provider_crewai status run-1 --wait",
+    ):
+        assert words in said
     assert GOES_ON not in said
     assert ".." not in said
     airflow.connections["crewai_default"] = crew.connection
@@ -268,7 +278,7 @@ def test_a_run_that_was_seen_to_end_is_never_said_to_go_on_and_a_retry_fetches_i
     if state == "succeeded":
         assert (mended.state, ti.answer) == ("success", "A brief on tides.")
     else:
-        assert isinstance(typed_error(mended, wrapped=False), errors.CrewRunFailed | errors.CrewRunStopped)
+        assert isinstance(typed_error(mended, final=False), errors.CrewRunFailed | errors.CrewRunStopped)
 
 
 @SPOILT
@@ -279,8 +289,9 @@ def test_an_answer_that_no_retry_would_find_is_not_retried(
     spoil(airflow, crew)
     outcome = ti.resume({"ending": "succeeded", "state": "succeeded", "at": time.time(), "seen_alive": True})
     assert outcome.state == "failed"
-    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAnswerNotFetched)
-    assert "The task is not retried, because a retry would pay for a second run; `python -m " in str(outcome.error)
+    assert isinstance(typed_error(outcome, final=True), errors.CrewAnswerNotFetched)
+    assert "The task is not retried, because a retry would pay for a second run; so would a clear." in outcome.told
+    assert "Fetch its answer: python -m airflow_provider_crewai status run-1 --wait" in outcome.told
 
 
 def test_an_answer_that_cannot_be_fetched_is_not_waited_for_in_the_triggerer(
@@ -315,7 +326,7 @@ def test_what_the_trigger_last_saw_is_told_where_the_worker_sees_nothing(airflow
     event = {"ending": "unreachable", **LONG_SINCE, "state": "paused", "at": 1.8e9}
     outcome = ti.resume(event)
     assert isinstance(outcome.error, errors.CrewRunUnreachable)
-    assert "It was last seen paused at 2027-01-15 08:00:00 UTC." in str(outcome.error)
+    assert "It was last seen paused at 2027-01-15 08:00:00 UTC." in outcome.told
 
 
 def test_what_an_earlier_look_of_this_try_saw_is_not_lost(airflow: Airflow, crew: ScriptedCrew, clock: Clock) -> None:
@@ -327,7 +338,7 @@ def test_what_an_earlier_look_of_this_try_saw_is_not_lost(airflow: Airflow, crew
     ti.task.timeout = None
     outcome = ti.run()
     assert isinstance(outcome.error, errors.CrewAnswerNotFetched)
-    assert "was seen to succeed at" in str(outcome.error)
+    assert "was seen to succeed at" in outcome.told
 
 
 def test_answers_that_are_too_large_for_a_triggerer_are_waited_for_in_the_worker(
@@ -360,7 +371,7 @@ def test_what_a_newer_version_carries_over_a_deferral_is_left_out_and_said(
 def test_where_the_run_was_last_seen_is_told(airflow: Airflow, crew: ScriptedCrew) -> None:
     falls_silent(crew, airflow)
     outcome = airflow.task(brief(unreachable_timeout=0.01)).run()
-    assert "It was last seen running, 1 of 2 done." in str(outcome.error)
+    assert "It was last seen running, after 1 of 2 crew tasks." in outcome.told
 
 
 def test_a_failed_run_may_be_retried_by_what_its_error_says(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -374,7 +385,7 @@ def test_a_failed_run_may_be_retried_by_what_its_error_says(airflow: Airflow, cr
 
 def test_a_failure_without_words_still_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story({"state": "FAILED", "status": None, "result": None})
-    assert "Run run-1 failed: the crew gave no reason. It was started" in str(airflow.task(brief()).finish().error)
+    assert "Run run-1 failed. The crew gave no reason. The run is over" in airflow.task(brief()).finish().told
 
 
 def test_the_age_of_the_run_is_told_in_words(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -384,7 +395,7 @@ def test_the_age_of_the_run_is_told_in_words(airflow: Airflow, crew: ScriptedCre
     deferral = ti.outcome.message.next_kwargs  # type: ignore[union-attr]  # it has run
     deferral["started_at"] -= 3722
     crew.now("run-1", failure("out of tokens"))
-    assert "1 hour 2 minutes " in str(ti.resume({"ending": "failed"}).error)
+    assert "1 hour 2 minutes " in ti.resume({"ending": "failed"}).told
 
 
 # ---- the deadline ----------------------------------------------------------------------------------
@@ -448,7 +459,7 @@ def test_a_deadline_that_airflow_enforces_while_a_look_hangs_leaves_the_run_goin
     outcome = airflow.task(brief(execution_timeout=timedelta(seconds=0.5), retries=1)).run()
     assert crew.stops == []
     assert isinstance(outcome.error, errors.CrewRunTimedOut)
-    assert TAKEN_UP in str(outcome.error)
+    assert TAKEN_UP in outcome.told
 
 
 def test_the_deadline_is_kept_over_deferrals(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -466,7 +477,7 @@ def test_a_deadline_that_passed_while_deferred_is_noticed_on_coming_back(airflow
     assert event["ending"] == "timed_out"
     outcome = ti.resume(event)
     assert isinstance(outcome.error, errors.CrewRunTimedOut)
-    assert TAKEN_UP in str(outcome.error)
+    assert TAKEN_UP in outcome.told
 
 
 def test_a_run_that_ended_after_the_trigger_gave_up_is_a_success(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -541,7 +552,7 @@ def test_an_api_that_gives_none_for_longer_fails_the_task_and_not_the_run(
     outcome = airflow.task(brief(deferrable=deferrable, unreachable_timeout=0.01, retries=1)).finish()
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunUnreachable)
-    assert GOES_ON in str(outcome.error)
+    assert GOES_ON in outcome.told
     assert len(crew.kickoffs) == 1
 
 
@@ -605,10 +616,10 @@ def test_a_run_that_stays_out_of_sight_is_lost(
     for words in (
         "Run run-1 has been unknown to the deployment since",
         "human_input_webhook",
-        "It is not known whether the run goes on.",
+        "It is not known whether the run goes on: ",
         "A retry looks for this run again and starts no new one; a clear stops this run and starts a new one.",
     ):
-        assert words in str(outcome.error)
+        assert words in outcome.told
 
 
 def test_a_run_out_of_sight_that_may_wait_for_a_human_is_waited_for(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -689,20 +700,20 @@ def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
     ti = airflow.task(brief(retries=2, retry_policy=policy))
     outcome = ti.finish()
     assert outcome.state == ("up_for_retry" if refusal.retried else "failed")
-    typed = typed_error(outcome, wrapped=not (policy or refusal.retried))
-    assert type(typed) is refusal.error
+    typed = typed_error(outcome, final=not (policy or refusal.retried))
+    assert isinstance(typed, refusal.error)
     after = (
-        "A retry tries again."
+        "No run was started. A retry or a clear tries again."
         if refusal.retried
-        else "The task is not retried, because a retry would fail in the same way."
+        else "No run was started. The task is not retried, because a retry would fail in the same way."
     )
-    for words in ("The crew was not started over connection 'crewai_default' (task 'brief'): ", *refusal.says, after):
-        assert words in str(outcome.error)
+    for words in ("The crew was not started (connection 'crewai_default', task 'brief').", *refusal.says, after):
+        assert words in outcome.told
     assert TOKEN not in outcome.text
     assert ti.record is None
     if refusal.connection is not None:
         assert crew.asked == []
-        assert "Nothing was sent" in str(outcome.error)
+        assert "Nothing was sent" in outcome.told
 
 
 def stage(refusal: Refusal, airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -746,8 +757,8 @@ def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_b
     assert outcome.state == "up_for_retry"
     kinds = errors.CrewTransportError | errors.CrewServerError | errors.CrewConnectionUnreadable
     assert isinstance(outcome.error, kinds)
-    assert "The crew was not started over connection 'crewai_default' (task 'brief'): " in str(outcome.error)
-    assert "A retry tries again." in str(outcome.error)
+    assert "The crew was not started (connection 'crewai_default', task 'brief')." in outcome.told
+    assert "A retry or a clear tries again." in outcome.told
     told = [line for line in outcome.log if "Trying again in " in line]
     assert len(told) > 5
     assert all(line.startswith("The c") and ", until 20" in line for line in told)
@@ -777,7 +788,7 @@ def test_a_bare_503_to_the_kickoff_may_have_started_a_run_and_is_not_sent_again(
     ti = airflow.task(brief(retries=2))
     outcome = ti.finish()
     assert outcome.state == "failed"
-    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewMayHaveStarted)
+    assert isinstance(typed_error(outcome, final=True), errors.CrewMayHaveStarted)
     assert len(crew.kickoffs) == 1
     assert ti.record["kickoff_id"] is None
 
@@ -800,9 +811,9 @@ def test_a_url_that_is_no_crews_is_that_at_once_and_before_the_kickoff(
         crew.always(path, answer)
     outcome = airflow.task(brief(retries=2, retry_policy=policy)).finish()
     assert outcome.state == "failed"
-    assert isinstance(typed_error(outcome, wrapped=policy is None), errors.CrewNotACrew)
+    assert isinstance(typed_error(outcome, final=policy is None), errors.CrewNotACrew)
     for words in ("Something answers there, but it is not a crew", "The task is not retried"):
-        assert words in str(outcome.error)
+        assert words in outcome.told
     assert (crew.kickoffs, clock.slept) == ([], 0)
 
 
@@ -813,8 +824,8 @@ def test_a_server_that_knows_no_kickoff_is_no_crew(airflow: Airflow, crew: Scrip
     ti = airflow.task(brief(retries=2))
     outcome = ti.finish()
     assert outcome.state == "failed"
-    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewNotFound)
-    assert "Something answers there, but it is not a crew" in str(outcome.error)
+    assert isinstance(typed_error(outcome, final=True), errors.CrewNotFound)
+    assert "Something answers there, but it is not a crew" in outcome.told
     assert ti.record is None
 
 
@@ -822,7 +833,7 @@ def test_a_refused_token_ends_it_before_the_kickoff(airflow: Airflow, crew: Scri
     crew.always("/inputs", error(401, "Not authenticated"))
     outcome = airflow.task(brief(retries=2)).finish()
     assert outcome.state == "failed"
-    assert isinstance(typed_error(outcome, wrapped=True), errors.CrewAuthError)
+    assert isinstance(typed_error(outcome, final=True), errors.CrewAuthError)
     assert crew.kickoffs == []
 
 
@@ -920,7 +931,7 @@ def test_a_limit_that_somebody_sets_after_the_dag_was_parsed_is_refused_before_m
     task = brief(deferrable=True)
     task.timeout = timeout
     outcome = airflow.task(task).run()
-    assert f"Task 'brief': timeout is {timeout!r}" in str(outcome.error)
+    assert f"Task 'brief': timeout is {timeout!r}" in outcome.told
     assert crew.asked == []
 
 
@@ -935,8 +946,8 @@ def test_no_kickoff_is_sent_after_the_deadline_and_a_retry_tries_again(
     outcome = ti.run(started=timedelta(seconds=61))
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewTooLate)
-    for words in ("The crew was not started over", "the deadline passed at", "A retry tries again."):
-        assert words in str(outcome.error)
+    for words in ("The crew was not started (", "The deadline passed at", "A retry or a clear tries again."):
+        assert words in outcome.told
     assert (crew.kickoffs, ti.record) == ([], None)
     assert ti.finish().state == "success"
 

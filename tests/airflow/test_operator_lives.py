@@ -127,7 +127,7 @@ def check(crew: ScriptedCrew, ti: TaskInstance, outcome: Outcome, reaper: Reaper
     """Either the run's own answer, or that one may have started, where the record says no more."""
     if orphaned(ti):
         assert (outcome.state, len(crew.kickoffs) <= 1) == ("failed", True), reaper.met
-        cause = outcome.error.__cause__ if outcome.error else None
+        cause = outcome.error
         assert isinstance(cause, errors.CrewMayHaveStarted), reaper.met
         return
     assert (outcome.state, ti.answer, len(crew.kickoffs)) == ("success", "The answer.", 1), reaper.met

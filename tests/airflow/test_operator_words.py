@@ -105,5 +105,5 @@ def test_a_kickoff_id_is_as_it_came_or_the_run_is_told_of_as_one_that_nobody_can
         assert payload.isprintable()
         assert len(payload) <= 256
     else:
-        assert "paid run may have started" in str(outcome.error)
+        assert "paid run may have started" in outcome.told
         check(outcome)

@@ -35,10 +35,12 @@ def event_of(airflow: Airflow, **arguments: Any) -> dict[str, Any]:
 def test_it_fires_one_event_when_the_run_has_ended(
     airflow: Airflow, crew: ScriptedCrew, ended: dict[str, Any], ending: str
 ) -> None:
-    crew.now("run-1", "PENDING", "RUNNING", ended)
+    told = {"progress": {"completed": 2, "total": 3, "current": "write"}, "usage_metrics": {"total_tokens": 1234}}
+    crew.now("run-1", "PENDING", "RUNNING", ended | told)
     event = event_of(airflow)
     assert abs(time.time() - event.pop("at")) < 60
     known = {"kickoff_id": "run-1", "since": None, "seen_alive": True}
+    known |= {"crew_tasks_done": 2, "crew_tasks_total": 3, "tokens": 1234}
     assert event == {**known, "ending": ending, "state": ending}
 
 

@@ -352,7 +352,7 @@ def test_what_a_crew_says_gives_no_orders_to_a_terminal(name: str) -> None:
     with crew(running(1, said), asks, {"state": said}, {"state": "FAILED", "status": said}) as server:
         _, shown = on_a_terminal(server, *KICKOFF, *WAIT)
     lines = shown.replace("\r\n", "\n").replace("\r", "\n")
-    assert "Run run-1 failed: " in lines
+    assert "The crew says: " in lines
     assert not [*faults(lines)]
     assert len(lines) < 6_000
 
@@ -401,16 +401,20 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
     [
         (KICKOFF, {"kickoff": reset}, ["paid run may have started", "before you start another"]),
         (KICKOFF, {"kickoff": MISSING}, ["was not started", "Missing inputs: audience"]),
-        (("status", "run-1", *WAIT), {"states": [FAILED]}, ["run-1 failed: the model said no", "The run is over."]),
+        (
+            ("status", "run-1", *WAIT),
+            {"states": [FAILED]},
+            ["run-1 failed.", "The crew says: the model said no", "The run is over"],
+        ),
         (
             ("status", "run-1", *WAIT),
             {"states": [NO_PATH]},
-            ["no crew answers there", "not known whether the run goes on"],
+            ["No crew answers there", "not known whether the run goes on"],
         ),
         (
             ("status", "run-1", "--wait-timeout", "0.1"),
             {"states": [running()]},
-            ["run-1 did not end", "probably still going"],
+            ["run-1 did not end", "probably goes on"],
         ),
         (("status", "run-1"), {"states": [DENIED]}, ["run-1 could not be looked at", "may go on"]),
         (("status", "run-1"), {"states": [UNKNOWN]}, ["run-1 is not known", "It is not known whether it goes on"]),
@@ -439,9 +443,7 @@ def test_a_token_that_is_refused_for_a_minute_of_a_wait_ends_it_and_not_the_run(
     with crew(running(), DENIED) as server:
         done = call("status", "run-1", *WAIT, url=server.url, launch=with_quick_clocks())
     assert (done.code, done.out) == (4, "")
-    assert all(words in done.err for words in (server.url, "run-1", "stopped working", "probably still going")), (
-        done.err
-    )
+    assert all(words in done.err for words in (server.url, "run-1", "stopped working", "probably goes on")), done.err
 
 
 def test_the_command_that_a_message_names_can_be_given(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from support.stories import (
 )
 
 from airflow_provider_crewai.client.flows import Dialect, Pause, Renew, wait
-from airflow_provider_crewai.client.messages import error_of
+from airflow_provider_crewai.client.messages import WIDTH, error_of, said
 from airflow_provider_crewai.client.watch import GRACE, LOGIN_GRACE, PACE, Again, Ending, Sight, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewAnswerNotFetched, CrewAnswerTooLarge, CrewError, CrewServerError
 from airflow_provider_crewai.wire.model import Request, Run, RunState
@@ -310,8 +310,9 @@ def every_look_is_observed_once_and_in_order(seen: Watched) -> None:
 def what_is_said_ends_each_sentence_once(seen: Watched) -> None:
     assert seen.ending is not None
     if seen.ending.verdict is not Verdict.SUCCEEDED:
-        said = str(error_of(seen.ending, where="connection 'crew'", started_at=None, retry="A retry looks again."))
-        assert ".." not in said
+        lines = said(seen.ending, started_at=None, after="A retry looks again.", look=())
+        assert ".." not in " ".join(lines)
+        assert all(len(line) <= WIDTH for line in lines)
 
 
 ALWAYS = (
@@ -549,14 +550,15 @@ def test_whatever_the_worker_cannot_see_it_never_contradicts_what_the_trigger_sa
         return
     if ending.verdict in VERDICTS.values():
         return
-    error = error_of(ending, where="connection 'crew'", started_at=None, retry="")
+    error = error_of(ending, where="connection 'crew'")
+    lines = said(ending, started_at=None, after="", look=())
     alive_since = any(act in ALIVE for act in telling.acts)
     ended = VERDICTS.get(_word(sight)) and not alive_since
     assert isinstance(error, CrewAnswerNotFetched) is bool(ended)
     if ended:
-        assert f"was seen to {HOW[_word(sight)]} at 2026-01-01 " in str(error)
-        assert "The run is over." in str(error)
-        assert "goes on" not in str(error)
+        assert f"was seen to {HOW[_word(sight)]} at 2026-01-01 " in lines[0]
+        assert "The run is over." in lines
+        assert not any("goes on" in line for line in lines)
 
 
 def _word(ending: Ending) -> str:

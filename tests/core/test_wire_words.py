@@ -16,7 +16,7 @@ from support.hostile import PAYLOADS, TOKEN, faults, places, with_text
 from test_wire_laws import HEADERS, READERS, STATUSES, bodies
 
 from airflow_provider_crewai.client.journal import Journal
-from airflow_provider_crewai.client.messages import error_of, no_run
+from airflow_provider_crewai.client.messages import WIDTH, error_of, no_run, said
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire import codec
 from airflow_provider_crewai.wire.errors import CrewApiError, CrewError, CrewRunFailed
@@ -75,9 +75,13 @@ def said_of(seen: Run | CrewError) -> str:
     ending = watch.cut_short(2.0) if isinstance(step, Again) else step
     if ending.verdict is Verdict.SUCCEEDED:
         return out.getvalue()
-    error = error_of(ending, where="connection 'crewai_default'", started_at=0.0, retry="A retry looks again.")
-    assert len(str(error)) < 4_000
-    return f"{out.getvalue()}{error}"
+    lines = said(ending, started_at=0.0, after="A retry looks again.", look=())
+    assert all(len(line) <= WIDTH for line in lines), lines
+    assert len(lines) < 10, lines
+    whole = said(ending, started_at=0.0, after="", look=(), whole=True)
+    error = error_of(ending, where="connection 'crewai_default'")
+    assert len(str(error)) < 150
+    return "\n".join([out.getvalue(), *lines, *whole, str(error)])
 
 
 def read(name: str, response: Response) -> Any:
@@ -92,9 +96,11 @@ def check(name: str, response: Response) -> None:
     words = told(value)
     if isinstance(value, CrewError):
         assert len(str(value)) < 800
-        words += no_run(value, where="connection 'crewai_default'", retried=False)
+        lines = no_run(value, after="", look=())
+        assert all(len(line) <= WIDTH for line in lines), lines
+        words += "\n".join(lines)
     if isinstance(value, Run) and value.question:
-        words = words.replace(value.question.task_id, "")  # an id, too
+        words = words.replace("\n  ", " ").replace(value.question.task_id, "")  # an id, too
     assert not [*faults(words)]
 
 
@@ -133,9 +139,9 @@ def test_a_failed_runs_whole_words_stay_within_reach() -> None:
     )
     ending = Watch("run-1", Patience(), started_at=0.0).saw(run, 1.0, 0.0)
     assert isinstance(ending, Ending)
-    error = error_of(ending, where="x", started_at=None, retry="")
+    error = error_of(ending, where="x")
     assert isinstance(error, CrewRunFailed)
-    assert len(str(error)) < 2_500
+    assert len(str(error)) < 100
     assert error.reason is not None
     assert error.reason.endswith("a line\nwith *** at the end")
     assert len(error.reason.splitlines()) == 100_002

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
 from airflow_provider_crewai.client.flows import Dialect, Step, wait
 from airflow_provider_crewai.client.ledger import Claim, Rules
-from airflow_provider_crewai.client.messages import error_of
+from airflow_provider_crewai.client.messages import error_of, said
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewAnswerNotFetched, CrewError, CrewLedgerError, CrewTransportError
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
@@ -353,8 +353,8 @@ class World:
     def _check_what_is_said(self, ending: Ending, run: RemoteRun) -> None:
         if ending.verdict is Verdict.SUCCEEDED:
             return
-        error = error_of(ending, where="the crew", started_at=None, retry="")
-        over = "the run goes on" not in str(error)
+        error = error_of(ending, where="the crew")
+        over = "goes on" not in " ".join(said(ending, started_at=None, after="", look=()))
         self.law(over or not ending.is_unread, "a run that was seen to end is said to go on")
         unread = isinstance(error, CrewAnswerNotFetched)
         self.law(not unread or not run.alive, "a run that goes on is said to have been seen to end")
