@@ -92,6 +92,10 @@ CORE, IN_CORE = environment("env-core", core_requirements(), ["--no-deps", "--ed
 CREW, IN_CREW = environment("env-crew", [*example_crew(), "crewai-tools"])
 OLDEST = oldest_crewai()
 OLDEST_CREW, IN_OLDEST_CREW = environment("env-crew-oldest", [f"crewai=={OLDEST}", f"crewai-tools=={OLDEST}"])
+# CI sets it, and so does `scripts/test --long`.
+LONG = os.environ.get("CI", "false") not in ("", "false")
+CREWS = {"CREW_PYTHON": IN_CREW} | ({"CREW_PYTHON_OLDEST": IN_OLDEST_CREW} if LONG else {})
+CREW_ENVIRONMENTS = [CREW, OLDEST_CREW] if LONG else [CREW]
 
 # ---- parts -----------------------------------------------------------------------------------------------------
 
@@ -129,12 +133,11 @@ def core(session: nox.Session) -> None:
     pytest(session, IN_CORE, *WAITING, "worksteal", "tests/core")
 
 
-@nox.session(venv_backend="none", requires=[AIRFLOW, CREW, OLDEST_CREW])
+@nox.session(venv_backend="none", requires=[AIRFLOW, *CREW_ENVIRONMENTS])
 def server(session: nox.Session) -> None:
-    """Test the local server, with the newest crewai and the oldest that it promises to serve."""
-    crews = {"CREW_PYTHON": IN_CREW, "CREW_PYTHON_OLDEST": IN_OLDEST_CREW}
+    """Test the local server, with the newest crewai, and with --long also with the oldest that it promises to serve."""
     # In the files' own order, since the one with the fewest tests takes longest and would come last.
-    pytest(session, IN_AIRFLOW, *PARALLEL, "loadfile", "--no-loadscope-reorder", "tests/server", **crews)
+    pytest(session, IN_AIRFLOW, *PARALLEL, "loadfile", "--no-loadscope-reorder", "tests/server", **CREWS)
 
 
 @nox.session(venv_backend="none", requires=[AIRFLOW, CREW])
@@ -160,7 +163,7 @@ def fast(session: nox.Session) -> None:
     """Run what is worth waiting for before each commit."""
 
 
-@nox.session(venv_backend="none", requires=[AIRFLOW, CORE, CREW, OLDEST_CREW])
+@nox.session(venv_backend="none", requires=[AIRFLOW, CORE, *CREW_ENVIRONMENTS])
 def coverage(session: nox.Session) -> None:
     """Show which lines no test runs, except those that pyproject.toml leaves out."""
     run(session, IN_AIRFLOW, "-m", "coverage", "erase")

@@ -65,7 +65,7 @@ def python(request: pytest.FixtureRequest) -> str:
         return found
     if request.param == "CREW_PYTHON":
         pytest.fail("CREW_PYTHON must name a Python interpreter that has crewai: these tests load real crews")
-    pytest.skip("CREW_PYTHON_OLDEST names no interpreter with the oldest crewai")
+    pytest.skip("the oldest crewai is taken with scripts/test --long")
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ Serve = Callable[[str], Server]
 def python(request: pytest.FixtureRequest) -> str:
     found = os.environ.get(request.param)
     if not found:
-        pytest.skip(f"{request.param} names no interpreter that has crewai")
+        pytest.skip(f"{request.param} is not set: the oldest crewai is taken with scripts/test --long")
     return found
 
 
