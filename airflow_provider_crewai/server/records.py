@@ -50,12 +50,17 @@ class ListedRun:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A crew task or flow method that a run has begun. `output` is its output, or None if there is none yet."""
+    """A crew task or flow method that a run has begun.
+
+    :param tokens: the tokens that its models' calls used, or None if nobody counted them.
+    :param output: its output, or None if there is none yet.
+    """
 
     name: str
     agent: str | None
     started_at: float
     ended_at: float | None
+    tokens: int | None
     output: JSONObject | None = field(repr=False)
 
 

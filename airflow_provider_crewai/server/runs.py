@@ -91,7 +91,8 @@ class Runs:
         :param outputs: whether to read their outputs, which may be large.
         """
         output = "output" if outputs else "NULL AS output"
-        query = f"SELECT name, agent, started_at, ended_at, {output} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
+        fields = f"name, agent, started_at, ended_at, tokens, {output}"
+        query = f"SELECT {fields} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
         return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
 
     def questions(self, kickoff_id: str) -> list[StoredQuestion]:
@@ -237,7 +238,10 @@ class Runs:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _catch_up(self) -> None:
-        # Earlier versions of the server kept the whole request in one column, and no title.
+        # Earlier versions of the server counted no tokens of steps,
+        if "tokens" not in {row["name"] for row in self._all("PRAGMA table_info(steps)")}:
+            self._db.execute("ALTER TABLE steps ADD COLUMN tokens INTEGER")
+        # and kept the whole request in one column, and no title.
         if "title" not in {row["name"] for row in self._all("PRAGMA table_info(runs)")}:
             self._db.execute("ALTER TABLE runs ADD COLUMN title TEXT")
         for row in self._all("SELECT kickoff_id FROM runs WHERE title IS NULL"):

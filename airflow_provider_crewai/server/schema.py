@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS steps (
     started_at REAL NOT NULL,
     ended_at REAL,
     output TEXT,
+    tokens INTEGER,
     PRIMARY KEY (kickoff_id, position)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS questions (

@@ -74,7 +74,10 @@ class Run:
         ended = begun + times.get("took", 3) if output is not None else None
         said = None if output is None else json.dumps({"name": name, "output": output})
         values = (self.kickoff_id, position, name, agent, begun, ended, said)
-        self._write("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+        self._write(
+            "INSERT OR REPLACE INTO steps (kickoff_id, position, name, agent, started_at, ended_at, output) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *values,
+        )
 
     def ask(
         self, question_id: str, kind: str, message: str, output: str = "", options: list[str] | None = None

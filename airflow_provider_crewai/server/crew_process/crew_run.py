@@ -10,6 +10,7 @@ from .human import Humans, approves, set_provider
 from .listeners import agent_of, listen_to_crew, name_of
 from .loading import Loaded
 from .report import AskedQuestion, Report
+from .usage import Usage
 
 
 def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None:
@@ -21,16 +22,18 @@ def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None
     humans = Humans(report, positions, hooks.human_input)
     set_provider(humans)
     _resume(crew, report, humans)
-    listen_to_crew(report, positions, hooks)
+    usage = Usage(report, crew.calculate_usage_metrics)
+    listen_to_crew(report, positions, hooks, usage)
     report.running("task", len(crew.tasks))
     crew.stream = False  # a streaming crew returns chunks instead of its result
-    output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
+    with usage.kept():
+        output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
-    _report_success(output, report, hooks)
+    _report_success(output, report, hooks, usage.so_far())
 
 
-def _report_success(output: Any, report: Report, hooks: Webhooks) -> None:
-    usage, result_json = output.token_usage.model_dump(), output.to_dict() or None
+def _report_success(output: Any, report: Report, hooks: Webhooks, usage: dict[str, int]) -> None:
+    result_json = output.to_dict() or None
     report.succeeded(
         lambda: hooks.crew(output.raw, result_json, usage),
         result=output.raw,

@@ -10,6 +10,7 @@ from .listeners import flow_answer, listen_to_flow
 from .loading import Loaded
 from .report import AskedQuestion, Report
 from .run_settings import RunSettings
+from .usage import Calls, Usage
 
 
 def keep_flows_in(path: str) -> None:
@@ -28,15 +29,18 @@ def run_flow(flow: Any, settings: RunSettings, loaded: Loaded, report: Report, h
     from crewai.flow.async_feedback.types import HumanFeedbackPending
 
     _connect_humans(report, hooks)
-    listen_to_flow(report, hooks)
+    calls = Calls()
+    usage = Usage(report, calls.used)
+    listen_to_flow(report, hooks, calls, usage)
     report.running("method", None)
     flow.stream = False
-    result = _result_of_flow(flow, loaded, report)
+    with usage.kept():
+        result = _result_of_flow(flow, loaded, report)
     hooks.flush()
     if isinstance(result, HumanFeedbackPending):
         _pause(settings, loaded, result.context, report, hooks, flow)
     else:
-        _report_success(flow, result, report, hooks)
+        _report_success(result, report, hooks, usage.so_far())
 
 
 def _connect_humans(report: Report, hooks: Webhooks) -> None:
@@ -47,9 +51,8 @@ def _connect_humans(report: Report, hooks: Webhooks) -> None:
     set_provider(Humans(report, {}, hooks.human_input))
 
 
-def _report_success(flow: Any, result: Any, report: Report, hooks: Webhooks) -> None:
+def _report_success(result: Any, report: Report, hooks: Webhooks, usage: dict[str, int]) -> None:
     said, result_json = flow_answer(result)
-    usage = flow.usage_metrics.model_dump()
     report.succeeded(
         lambda: hooks.crew(said, result_json, usage),
         result=said,

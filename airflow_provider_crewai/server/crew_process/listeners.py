@@ -8,14 +8,16 @@ from typing import Any
 from .events import Webhooks, step_fields, task_fields
 from .report import Report
 from .storable import json_text
+from .usage import Calls, Usage, used_by
 
 
 class _CrewListener:
     """Reports the tasks of one crew. A crew may kick off another crew, whose tasks do not count."""
 
-    def __init__(self, report: Report, positions: dict[str, int]) -> None:
+    def __init__(self, report: Report, positions: dict[str, int], usage: Usage) -> None:
         self._report = report
         self._positions = positions
+        self._usage = usage
 
     def started(self, _: Any, event: Any) -> None:
         task, at = event.task, event.timestamp.timestamp()
@@ -29,16 +31,24 @@ class _CrewListener:
             kept = {**fields, "output_format": event.output.output_format.value}
             self._report.step_ended(position, name_of(task), fields["agent"], at, kept)
             self._report.note(last_executed_task=self._report.signed(fields))
+            self._usage.note()
+
+    def model_called(self, _: Any, event: Any) -> None:
+        position, used = self._positions.get(event.task_id), used_by(event)
+        if position is not None and used:
+            self._report.step_used(position, event.task_name, event.timestamp.timestamp(), used.total_tokens)
+        self._usage.note()
 
 
-def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -> None:
+def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks, usage: Usage) -> None:
     """Report a crew's tasks.
 
     :param positions: the position of each task, by its id.
     """
-    from crewai.events import TaskCompletedEvent, TaskStartedEvent, crewai_event_bus
+    from crewai.events import LLMCallCompletedEvent, TaskCompletedEvent, TaskStartedEvent, crewai_event_bus
 
-    listener = _CrewListener(report, positions)
+    listener = _CrewListener(report, positions, usage)
+    crewai_event_bus.on(LLMCallCompletedEvent)(listener.model_called)
     crewai_event_bus.on(TaskStartedEvent)(listener.started)
     crewai_event_bus.on(TaskCompletedEvent)(listener.completed)
     listen_to_tools(report)
@@ -48,8 +58,10 @@ def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks) -
 class _FlowListener:
     """Reports a flow's methods. Their positions are the order in which they begin; events come on several threads."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, calls: Calls, usage: Usage) -> None:
         self._report = report
+        self._calls = calls
+        self._usage = usage
         self._lock = threading.Lock()
 
     def started(self, _: Any, event: Any) -> None:
@@ -68,18 +80,23 @@ class _FlowListener:
     def task_completed(self, _: Any, event: Any) -> None:
         self._report.note(last_executed_task=self._report.signed(task_fields(event.output)))
 
+    def model_called(self, _: Any, event: Any) -> None:
+        self._calls.add(event)
+        self._usage.note()
+
     def input_received(self, _: Any, event: Any) -> None:
         if event.response is None:
             self._report.give_up(event.message)
 
 
-def listen_to_flow(report: Report, hooks: Webhooks) -> None:
+def listen_to_flow(report: Report, hooks: Webhooks, calls: Calls, usage: Usage) -> None:
     """Report a flow's methods, and the tasks of the crews in it."""
     from crewai import events
     from crewai.events.types.flow_events import FlowInputReceivedEvent
 
-    listener, bus = _FlowListener(report), events.crewai_event_bus
+    listener, bus = _FlowListener(report, calls, usage), events.crewai_event_bus
     bus.on(FlowInputReceivedEvent)(listener.input_received)
+    bus.on(events.LLMCallCompletedEvent)(listener.model_called)
     bus.on(events.MethodExecutionStartedEvent)(listener.started)
     bus.on(events.MethodExecutionFinishedEvent)(listener.finished)
     bus.on(events.TaskStartedEvent)(listener.task_started)

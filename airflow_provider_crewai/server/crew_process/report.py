@@ -133,6 +133,14 @@ class Report:
         query = f"UPDATE runs SET state = ?, status = ?, ended_at = ? WHERE kickoff_id = ? AND state IN {_OPEN}"  # noqa: S608 - a constant
         return self._keep(lambda: self._change(query, state, status, time.time())) == 1
 
+    def usage(self) -> dict[str, int]:
+        """Return the counts of tokens and requests that are kept of this run."""
+        (row,) = self._all(
+            "SELECT coalesce(json_extract(answer, '$.usage_metrics'), '{}') FROM runs WHERE kickoff_id = ?"
+        )
+        counts: dict[str, int] = json.loads(row[0])
+        return counts
+
     # ---- steps ------------------------------------------------------------------------------------
 
     def step_started(self, position: int, name: str, agent: str | None, at: float) -> None:
@@ -151,6 +159,14 @@ class Report:
             "VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET ended_at = ?4, output = ?5"
         )
         self._keep(lambda: self._change(query, position, name, agent, at, json_text(output)))
+
+    def step_used(self, position: int, name: str, at: float, tokens: int) -> None:
+        """Add tokens to those of a step, which may not have been noted yet."""
+        query = (
+            "INSERT INTO steps (position, name, started_at, tokens, kickoff_id) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET tokens = coalesce(tokens, 0) + excluded.tokens"
+        )
+        self._change(query, position, name, at, tokens)
 
     def finished_steps(self) -> dict[int, dict[str, Any]]:
         """Return the outputs of the steps that earlier processes of this run have finished, by position."""

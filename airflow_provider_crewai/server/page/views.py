@@ -76,7 +76,7 @@ def usage(answer: JSONObject) -> dict[str, int]:
 def _crew_task(step: Step, run: StoredRun, now: float) -> CrewTaskView:
     mark = "done" if step.ended_at else _UNFINISHED.get(run.state, "now")
     seconds = (step.ended_at or run.ended_at or now) - step.started_at
-    return CrewTaskView(step.name, mark, step.agent, step.started_at, seconds, None, _output(step.output))
+    return CrewTaskView(step.name, mark, step.agent, step.started_at, seconds, step.tokens, _output(step.output))
 
 
 def _output(step: JSONObject | None) -> JSON:

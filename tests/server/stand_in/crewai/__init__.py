@@ -68,10 +68,6 @@ class Output:
     def to_dict(self) -> dict[str, Any]:
         return {}
 
-    @property
-    def token_usage(self) -> Usage:
-        return Usage()
-
 
 class Usage:
     """What it cost."""
@@ -91,6 +87,9 @@ class Crew:
         texts = [text for task in self.tasks for text in (task.description, task.expected_output)]
         texts += [text for agent in self.agents for text in (agent.role, agent.goal, agent.backstory)]
         return set(re.findall(r"{(.+?)}", "".join(texts)))
+
+    def calculate_usage_metrics(self) -> Usage:
+        return Usage()
 
     def kickoff(self, inputs: dict[str, Any]) -> Output:
         for task in self.tasks:

@@ -22,6 +22,10 @@ class TaskCompletedEvent:
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
+class LLMCallCompletedEvent:
+    """No model tells of its calls."""
+
+
 class ToolUsageFinishedEvent:
     """No tool is ever used."""
 
