@@ -63,7 +63,9 @@ class CrewKickoffOperator(AwaitsRun):
         before the kickoff, and takes the whole URL from its host, and a token from its password, or a login and its
         password.
     :param webhooks: streaming events: an object with `events`, `url`, `realtime`, `authentication`.
-    :param restore_from_state_id: the kickoff_id of an earlier flow run. The new run starts from its state.
+    :param restore_from_state_id: the kickoff_id of an earlier flow run. The new run starts from its state. If the
+        deployment no longer has that state, the flow silently starts from its defaults: check its answer. The task
+        warns if the deployment does not know the run.
     :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
     :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
     :param timeout: seconds or timedelta, counted from the start of the try. Then the task stops waiting; the run goes
@@ -352,6 +354,7 @@ class CrewKickoffOperator(AwaitsRun):
             self._claim(kickoff, client.connect(deadline), store, context),
             self.rules,
             stop_replaced=self.kill_policy == "stop",
+            warn=self.log.warning,
             check=partial(self._validate, kickoff) if self.validate_inputs else None,
             confirm=partial(self._refuse_an_ended_task, context),
             seal=partial(with_connections, read=endpoint),

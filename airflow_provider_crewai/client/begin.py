@@ -21,7 +21,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewMayHaveStarted,
     CrewTooLate,
 )
-from airflow_provider_crewai.wire.model import Kickoff, Run
+from airflow_provider_crewai.wire.model import Kickoff, Run, RunState
 from airflow_provider_crewai.wire.times import moment
 
 Seal = Callable[[Kickoff], Kickoff]
@@ -36,6 +36,7 @@ class Plan:
     """What to start, and what to do with the record of an earlier try.
 
     :param stop_replaced: whether to stop the run of an earlier try before a new one takes its place.
+    :param warn: called with a sentence if the state that the run shall begin with may be gone.
     :param check: gets the inputs that the crew lists, before a new run is started; raises to refuse it.
     :param confirm: called last before a kickoff; raises if nobody wants the run any more.
     :param patience: seconds for which we try one call.
@@ -48,6 +49,7 @@ class Plan:
     claim: Claim
     rules: Rules
     stop_replaced: bool = False
+    warn: flows.Say | None = None
     check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
     patience: float = defaults.CALL_PATIENCE
@@ -85,7 +87,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begu
     last = yield from _last(record, dialect)
     decision = ledger.decide(record, plan.claim, plan.rules, last.state if last else None)
     if decision.move is Move.START:
-        return (yield from _start(plan, record, decision, say))
+        return (yield from _start(plan, record, decision, dialect, say))
     assert record is not None  # noqa: S101 - only START needs no record
     if decision.move is Move.ADOPT and record.kickoff_id is not None:
         return (yield from _adopt(plan, record, record.kickoff_id, decision, last, say))
@@ -102,9 +104,12 @@ def _adopt(
     return Begun(kickoff_id, record.at, adopted=True, decision=decision, last=last)
 
 
-def _start(plan: Plan, earlier: Record | None, decision: Decision, say: flows.Say) -> flows.Flow[Begun]:
+def _start(
+    plan: Plan, earlier: Record | None, decision: Decision, dialect: flows.Dialect, say: flows.Say
+) -> flows.Flow[Begun]:
     yield from _in_time(plan)
     yield from flows.wake(plan.check, plan.patience, plan.deadline)
+    yield from _look_for_the_state(plan, dialect)
     yield from _in_time(plan)
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
@@ -122,6 +127,24 @@ def _start(plan: Plan, earlier: Record | None, decision: Decision, say: flows.Sa
         # The run exists and we know its id: to fail now would be worse than to go on without the record.
         say(f"Run {kickoff_id} was started, but this could not be recorded yet ({error}).")
     return Begun(kickoff_id, intent.at, adopted=False, decision=decision)
+
+
+def _look_for_the_state(plan: Plan, dialect: flows.Dialect) -> flows.Flow[None]:
+    """Warn if the deployment does not know the run whose state the new one shall begin with.
+
+    It accepts any id: without the state the flow silently begins with its defaults, and no answer of the API says so
+    (vendor's guide on `restore_from_state_id`; crewai 1.15).
+    """
+    earlier = plan.kickoff.restore_from_state_id
+    if earlier is None or plan.warn is None:
+        return
+    seen, _ = yield from flows.look(earlier, dialect)
+    if isinstance(seen, Run) and seen.state is RunState.NOT_FOUND:
+        plan.warn(
+            f"The deployment does not know run {earlier}, with whose state the new run shall begin. It may still have "
+            "that state, because it forgets runs sooner. If not, the flow begins with its defaults and nobody says so: "
+            "compare its answer with the earlier one."
+        )
 
 
 def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow[str]:

@@ -18,17 +18,24 @@ from processes import Family, is_alive, outer_environment, send
 
 
 class CrewServer:
-    """`python -m airflow_provider_crewai serve example_crew` on a free port, with a token made up here.
+    """`python -m airflow_provider_crewai serve PROJECT` on a free port, with a token made up here.
 
     `variables` come on top of this process's environment; `slots` are the runs that it carries out at once.
     """
 
-    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None, slots: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variables: Mapping[str, str] | None = None,
+        slots: int = 2,
+        project: Path = CHECKOUT / "example_crew",
+    ) -> None:
         self.token = secrets.token_urlsafe(24)
         self.log = folder / "crew-server.log"
         self._state = folder / "crew-server"
         self._variables = variables or {}
         self._slots = slots
+        self._project = project
         self._family = Family()
         self.url = ""
 
@@ -77,7 +84,7 @@ class CrewServer:
         variables = {**outer_environment(), **self._variables, "CREWAI_SERVER_TOKEN": self.token}
         with self.log.open("w") as log:
             server = subprocess.Popen(
-                (sys.executable, "-m", "airflow_provider_crewai", "serve", str(CHECKOUT / "example_crew"), *options),
+                (sys.executable, "-m", "airflow_provider_crewai", "serve", str(self._project), *options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -69,7 +69,9 @@ def test_every_error_of_ours_is_decided_here() -> None:
 
     abstract = {errors.CrewError, errors.CrewApiError, errors.CrewRunError, errors.CrewProtocolError}
     decided = {type(error) for error, _ in DECISIONS.values()}
-    assert subclasses(errors.CrewError) - abstract <= decided
+    # A test before this one may have left behind what `failing` makes: an error that is also one of Airflow's.
+    ours = {kind for kind in subclasses(errors.CrewError) if vars(errors)[kind.__name__] is kind}
+    assert ours - abstract <= decided
 
 
 @pytest.mark.parametrize(

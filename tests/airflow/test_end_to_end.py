@@ -26,6 +26,11 @@ from airflow_provider_crewai.operators import CrewKickoffOperator
 with DAG("deferring", schedule=None):
     CrewKickoffOperator(task_id="brief", deferrable=True, poll_interval=0.01, max_poll_interval=0.01)
 """
+ANSWERS: dict[str, tuple[Any, ...]] = {
+    "crewai_structured_answer": ("A text.", {"title": "Tides", "headings": ["Ebb"], "words": 300}),
+    "crewai_yesterdays_flow": ("1",),
+}
+"""What the crew of an example Dag answers, where its next task needs more than some text."""
 Connect = Callable[[dict[str, Any]], None]
 
 
@@ -74,13 +79,33 @@ def test_a_killed_task_stops_a_real_crew(real: Airflow, example_crew: Server) ->
 
 @pytest.mark.parametrize("file", EXAMPLE_DAGS, ids=lambda file: file.stem)
 def test_every_example_dag_succeeds(
-    file: Path, crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
+    file: Path,
+    crew: ScriptedCrew,
+    default_connection: Connect,
+    deploy: Callable[[str, str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     default_connection(crew.connection)
-    crew.story(success("A brief."))
+    monkeypatch.setenv("AIRFLOW_VAR_CREWAI_ANSWERS", f"file://{tmp_path}")
+    crew.story(success(*ANSWERS.get(file.stem, ("A brief.",))))
     dag = deploy(file.name, file.read_text())
     assert str(dag.test().state) == "success"
     assert crew.kickoffs
+
+
+def test_yesterdays_flow_is_gone_on_with_and_a_lost_state_is_told(
+    crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
+) -> None:
+    default_connection(crew.connection)
+    (file,) = [file for file in EXAMPLE_DAGS if file.stem == "crewai_yesterdays_flow"]
+    dag = deploy("yesterday.py", file.read_text().replace("crewai_yesterdays_flow", "yesterday"))
+    states = []
+    for times in ("1", "2", "1"):
+        crew.story(success(times))
+        states.append(str(dag.test().state))
+    assert states == ["success", "success", "failed"]
+    assert [kickoff.get("restoreFromStateId") for kickoff in crew.kickoffs] == [None, "run-1", "run-2"]
 
 
 def test_an_example_dag_with_a_schedule_starts_nothing_by_itself_when_examples_are_loaded(

@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from crew_tasks import FAST, brief
 from in_memory import LOGICAL_DATE, Airflow
-from scripted_crew import INPUTS, ScriptedCrew, error
+from scripted_crew import INPUTS, ScriptedCrew, error, success
 
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewInputError
@@ -221,3 +221,29 @@ def test_inputs_that_the_crew_refuses_cost_nothing_and_are_not_retried(airflow: 
     assert isinstance(outcome.error, CrewInputError)
     assert "Missing inputs: audience" in outcome.told
     assert ti.record is None
+
+
+# ---- the state that a flow begins with -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("known", "warned"), [(True, False), (False, True)])
+def test_a_deployment_that_does_not_know_the_run_to_go_on_from_is_told_of_and_kicked_off_all_the_same(
+    airflow: Airflow, crew: ScriptedCrew, known: bool, warned: bool
+) -> None:
+    if known:
+        crew.now("yesterday", success("1"))
+    ti = airflow.task(brief(restore_from_state_id="yesterday"))
+    outcome = ti.finish()
+    assert outcome.state == "success"
+    assert crew.kickoffs[0]["restoreFromStateId"] == "yesterday"
+    assert (
+        "The deployment does not know run yesterday, with whose state the new run shall begin" in outcome.text
+    ) is warned
+
+
+def test_a_look_at_the_run_to_go_on_from_that_fails_keeps_nothing_from_being_started(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.once("/status", error(500, "away"))
+    assert airflow.task(brief(restore_from_state_id="yesterday")).finish().state == "success"
+    assert len(crew.kickoffs) == 1

@@ -8,16 +8,17 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from airflow.exceptions import AirflowFailException
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
-from crew_tasks import brief, sensor
+from crew_tasks import FAST, brief, sensor
 from in_memory import Airflow
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 from scripted_crew import ScriptedCrew, success
 from typing_extensions import TypedDict
 
 from airflow_provider_crewai.answers import read_answer
+from airflow_provider_crewai.decorators import crew_task
 from airflow_provider_crewai.in_airflow.output_type import typed
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.retries import CrewRetryPolicy
@@ -284,9 +285,20 @@ def test_each_value_of_a_typed_answer_can_be_an_xcom_of_its_own(airflow: Airflow
     assert ti.xcom("sections") == [{"heading": "Ebb", "pages": 1}]
 
 
+def test_mapped_and_decorated_tasks_read_the_type_too(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story(success(json.dumps(ANSWER)))
+    with DAG("d", schedule=None):
+        mapped = CrewKickoffOperator.partial(task_id="mapped", output_type=Brief, **FAST).expand(inputs=[{"a": 1}])
+        decorated = crew_task(task_id="decorated", output_type=Brief, **FAST)(lambda: {"a": 1})().operator
+    for task, index in ((mapped, 0), (decorated, -1)):
+        ti = airflow.task(task, map_index=index)
+        assert ti.finish().state == "success"
+        assert ti.answer == TYPED
+
+
 def test_a_dag_with_types_is_stored_the_same_each_time_and_without_them() -> None:
     def stored() -> str:
-        with DAG("d", schedule=None) as dag:
+        with DAG("d", schedule=None, default_args={"output_type": Brief}) as dag:
             brief(task_id="a", output_type=Brief, result_path="file:///x/{{ ds }}")
             for name, kind in {"b": Brief, "c": list[Brief], "d": Annotated[str, AfterValidator(loud)]}.items():
                 CrewKickoffOperator.partial(task_id=name, output_type=kind).expand(inputs=[{"a": 1}])

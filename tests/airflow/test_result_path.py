@@ -74,6 +74,12 @@ def test_any_json_comes_back_from_its_file(tmp_path_factory: pytest.TempPathFact
     assert read_answer(keep(folder, answer, "../run/1")) == answer
 
 
+def test_an_object_store_keeps_it_in_one_step_without_a_draft() -> None:
+    manifest = keep("memory://answers", LARGE, "run-1")
+    assert manifest["path"] == "memory://answers/run-1.json"
+    assert read_answer(manifest) == LARGE
+
+
 def test_writing_twice_is_the_same_as_once(tmp_path: Path) -> None:
     assert keep(str(tmp_path), LARGE, "../run/1") == keep(str(tmp_path), LARGE, "../run/1")
     assert [path.name for path in tmp_path.iterdir()] == ["..%2Frun%2F1.json"]

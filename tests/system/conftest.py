@@ -13,6 +13,27 @@ from airflow_home import PrivateAirflow
 from checkout import EXAMPLE_DAGS
 from crew_server import CrewServer
 
+COUNTING = """
+import time
+
+from crewai.flow import Flow, persist, start
+from pydantic import BaseModel
+
+
+class Count(BaseModel):
+    times: int = 0
+
+
+@persist()
+class CountingFlow(Flow[Count]):
+    @start()
+    def count(self) -> int:
+        time.sleep(4)
+        self.state.times += 1
+        return self.state.times
+"""
+"""The flow of the example Dag that goes on with yesterday's. As slow as the crew below, and for the same reason."""
+
 DAG_IDS = sorted(path.stem for path in EXAMPLE_DAGS.glob("[!_]*.py"))
 
 
@@ -25,9 +46,21 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow(crew: CrewServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAirflow]:
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
+    folder = tmp_path_factory.mktemp("flow")
+    project = folder / "counting"
+    project.mkdir()
+    (project / "main.py").write_text(COUNTING)
+    with CrewServer(folder, project=project) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(crew: CrewServer, flow: CrewServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAirflow]:
     home = tmp_path_factory.mktemp("airflow")
-    with PrivateAirflow(home, EXAMPLE_DAGS, {"crewai_default": crew.connection}) as running:
+    connections = {"crewai_default": crew.connection, "crewai_flow": flow.connection}
+    with PrivateAirflow(home, EXAMPLE_DAGS, connections) as running:
+        running.api.call("POST", "/api/v2/variables", {"key": "crewai_answers", "value": f"file://{home}/answers"})
         yield running
 
 

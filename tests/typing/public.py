@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
+from pydantic import BaseModel
+
+from airflow_provider_crewai.answers import read_answer
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
 from airflow_provider_crewai.operators import CrewKickoffOperator
@@ -12,6 +15,13 @@ from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.sensors import CrewStatusSensor
 from airflow_provider_crewai.triggers import CrewStatusTrigger
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, Kickoff, Resumed, Resumption, Run, RunState
+
+
+class Brief(BaseModel):
+    """What a crew answers."""
+
+    title: str
+
 
 operator = CrewKickoffOperator(
     task_id="brief",
@@ -25,6 +35,10 @@ operator = CrewKickoffOperator(
     on_orphaned_kickoff="rerun",
     on_clear="reattach",
     on_kill="leave",
+    output_type=Brief,
+    on_output_mismatch="rerun",
+    result_path="s3://lake@answers/{{ ds }}",
+    max_xcom_bytes=None,
     poll_interval=0.5,
     deferrable=True,
     retries=3,
@@ -34,7 +48,15 @@ CrewKickoffOperator(task_id="no_inputs")
 CrewKickoffOperator(task_id="a_template", inputs="{{ ti.xcom_pull('rows') | tojson }}", timeout=None)
 CrewKickoffOperator(task_id="a_word", on_kill="pause")  # type: ignore[arg-type]
 CrewStatusSensor(task_id="wait", kickoff_id="{{ ti.xcom_pull('brief', key='kickoff_id') }}", human_input=True)
+CrewStatusSensor(task_id="typed", kickoff_id="run-1", output_type=list[Brief], max_xcom_bytes=0)
 CrewStatusSensor(task_id="what")  # type: ignore[call-arg]
+
+
+def reading(xcom: object) -> None:
+    assert_type(read_answer(xcom), JSON)
+    assert_type(read_answer(xcom, Brief), Brief)
+    assert_type(read_answer(xcom, list[Brief]), list[Brief])
+    read_answer(xcom, Brief | None)
 
 
 def blocking(hook: CrewHook) -> None:
