@@ -11,9 +11,14 @@ from typing import Any
 from airflow_api import DagRun, eventually
 from crew_server import CrewServer
 
+CHANGES = "Say where the tides come in."
+OVER = ("succeeded", "failed", "stopped")
+
 
 class Answering(threading.Thread):
-    """Waits beside a Dag run until its crew asks something, says so, and approves it by itself where that is wanted.
+    """Waits beside a Dag run until its crew asks something, and says so, each time that it asks.
+
+    Where nobody looks on, it asks for changes once, and then approves.
 
     :param task_id: the task whose crew asks.
     :param say: told what happens.
@@ -26,17 +31,41 @@ class Answering(threading.Thread):
         self._task_id = task_id
         self._say = say
         self._alone = alone
+        self._asked = 0
 
     def run(self) -> None:
-        """Wait, say, and answer."""
+        """Wait, say, and answer, as often as the crew asks."""
         kickoff_id = eventually(self._kickoff_id, "the kickoff_id", patience=300)
-        asked = eventually(lambda: self._ask("status", kickoff_id)["question"], "the crew to ask", patience=300)
-        self._say(f"the crew asks: {asked['message']}")
-        if self._alone:
-            self._say("nobody looks on, so the command line approves")
-            self._ask("resume", kickoff_id, "--task", asked["task_id"], "--approve")
+        answered = ""
+        while question := self._question(kickoff_id, answered):
+            answered = question["task_id"]
+            self._say(f"the crew asks: {question['message']}")
+            self._say(f"its draft: {json.loads(question['output'])['text']}")
+            self._answer(kickoff_id, answered)
+
+    def _question(self, kickoff_id: str, answered: str) -> dict[str, Any] | None:
+        """Wait for the next question; None if the run ends first."""
+
+        def asked() -> tuple[dict[str, Any] | None] | None:
+            status = self._ask("status", kickoff_id)
+            question = status["question"]
+            if question and question["task_id"] != answered:
+                return (question,)
+            return (None,) if status["state"] in OVER else None
+
+        return eventually(asked, "the crew to ask", patience=3600)[0]
+
+    def _answer(self, kickoff_id: str, question_id: str) -> None:
+        self._asked += 1
+        if not self._alone:
+            self._say(f"answer it at {self._crew.page_of(kickoff_id)}")
+            self._say("approve it, or ask for changes and see the next draft")
+        elif self._asked == 1:
+            self._say(f"nobody looks on, so the command line asks for changes: {CHANGES}")
+            self._ask("resume", kickoff_id, "--task", question_id, "--feedback", CHANGES)
         else:
-            self._say(f"answer it at {self._crew.page}")
+            self._say("the command line approves")
+            self._ask("resume", kickoff_id, "--task", question_id, "--approve")
 
     def _kickoff_id(self) -> str | None:
         xcoms: dict[str, Any] = self._dag_run.xcoms(self._task_id)

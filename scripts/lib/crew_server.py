@@ -33,17 +33,17 @@ class CrewServer:
         self.token = secrets.token_urlsafe(24)
         self.log = folder / "crew-server.log"
         self._state = folder / "crew-server"
+        self.token_file = folder / "crew-token"
         self._variables = variables or {}
         self._slots = slots
         self._project = project
         self._family = Family()
         self.url = ""
 
-    @property
-    def page(self) -> str:
-        """Answer with the link that opens the server's page in a browser, once."""
+    def page_of(self, kickoff_id: str) -> str:
+        """Answer with the link that opens a run's page, once; where one is logged in, again and again."""
         found = re.search(r"open its page in a browser[^:]*: (http://\S+)", self.log.read_text())
-        return found[1] if found else self.url
+        return f"{found[1]}&next=/runs/{kickoff_id}" if found else f"{self.url}/runs/{kickoff_id}"
 
     @property
     def connection(self) -> dict[str, object]:
@@ -79,9 +79,11 @@ class CrewServer:
             str(self._state),
             "--python",
             os.environ["CREW_PYTHON"],
+            "--token-file",
+            str(self.token_file),
         )
-        # The token goes by the environment: every user of a machine can read the arguments of a process.
-        variables = {**outer_environment(), **self._variables, "CREWAI_SERVER_TOKEN": self.token}
+        self._keep_token()
+        variables = {**outer_environment(), **self._variables}
         with self.log.open("w") as log:
             server = subprocess.Popen(
                 (sys.executable, "-m", "airflow_provider_crewai", "serve", str(self._project), *options),
@@ -92,6 +94,12 @@ class CrewServer:
                 start_new_session=True,  # Ctrl-C is for whoever started us, who stops all in order
             )
         return eventually(lambda: self._address(psutil.Process(server.pid)), f"{self.log} to say where it serves")
+
+    def _keep_token(self) -> None:
+        """Write the token where only we read it: every user of a machine can read the arguments of a process."""
+        self.token_file.unlink(missing_ok=True)
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(self.token)
 
     def _address(self, server: psutil.Process) -> str | None:
         """Answer with the address that the server has printed, if it has."""

@@ -33,7 +33,7 @@ def main() -> int:
     serve_on = not options.exit
     stop_in_order()
     FOLDER.mkdir(exist_ok=True)
-    with alone(), CrewServer(FOLDER, SLOWLY | (ASKING if options.ask else {})) as crew:
+    with alone(), told(), CrewServer(FOLDER, SLOWLY | (ASKING if options.ask else {})) as crew:
         say(f"the example crew is served at {crew.url}")
         airflow = PrivateAirflow(FOLDER / "airflow", EXAMPLE_DAGS, {"crewai_default": crew.connection})
         say(f"Airflow starts in {airflow.home}")
@@ -42,12 +42,10 @@ def main() -> int:
             if options.ask:
                 Answering(crew, run, TASK_ID, say, alone=options.exit).start()
             succeeded = show(run, airflow.url)
-            print(f"The crew's own page: {crew.page}", flush=True)
+            show_page(crew, run)
             if serve_on:
                 print("\nCtrl-C stops everything.", flush=True)
                 signal.pause()
-            say("stopping")
-    say("all stopped")
     return 0 if succeeded else 1
 
 
@@ -77,6 +75,13 @@ def show_answer(run: DagRun) -> None:
     print(f"\nThe crew's answer:\n\n{text}\n\nkickoff_id: {run.xcom(TASK_ID, 'kickoff_id')}", flush=True)
 
 
+def show_page(crew: CrewServer, run: DagRun) -> None:
+    """Print the link to the page of the crew's run, and how one gets in later."""
+    if kickoff_id := run.xcoms(TASK_ID).get("kickoff_id"):
+        print(f"The crew's run: {crew.page_of(kickoff_id)}", flush=True)
+        print(f"That link logs a browser in once, within ten minutes. The token is in {crew.token_file}", flush=True)
+
+
 def show_failure(run: DagRun, lines: int = 40) -> None:
     """Print the end of the log of every task that failed."""
     for task in run.tasks():
@@ -88,6 +93,15 @@ def show_failure(run: DagRun, lines: int = 40) -> None:
 def say(what: str) -> None:
     """Print a line of progress, with the seconds since the start."""
     print(f"{time.time() - STARTED:6.1f} s  {what}", flush=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say when everything has stopped, whatever made it stop."""
+    try:
+        yield
+    finally:
+        say("all stopped")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Being asked to stop: by Ctrl-C, by `kill`, by the terminal that is closed."""
 
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -17,4 +18,6 @@ def _leave(number: int, _: object) -> NoReturn:
     """Be asked once; impatience while that goes on changes nothing."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    # Not by `print`, which may be in the middle of a line.
+    os.write(sys.stdout.fileno(), b"\nStopping everything. This takes some seconds.\n")
     sys.exit(128 + number)

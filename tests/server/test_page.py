@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from page_server import FLOW, HINT, TOKEN, PageServer
@@ -89,6 +90,23 @@ def test_a_ticket_lets_in_once(server: PageServer) -> None:
     again = server.ask("GET", ticket, cookie="")
     assert (again.status, again.headers["Set-Cookie"]) == (401, None)
     assert "has been used" in again.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "page"),
+    [
+        ("/runs/x", "/runs/x"),
+        ("//evil.example/x", "/x"),
+        ("https://evil.example/x", "/x"),
+        ("", "/"),
+        ("javascript:x", "/x"),
+    ],
+)
+def test_a_ticket_leads_to_a_page_of_this_server(server: PageServer, wanted: str, page: str) -> None:
+    link = f"{server.page.ticket()}&next={quote(wanted)}"
+    assert DOOR.sub("", server.ask("GET", link, cookie="").headers["Location"]) == page
+    again = server.ask("GET", link, cookie="")
+    assert {"type": "hidden", "name": "next", "value": page} in Document(again.text).all("input")
 
 
 def test_a_made_up_ticket_lets_nobody_in(server: PageServer) -> None:

@@ -62,6 +62,20 @@ def test_a_link_logs_in_once(browser: Any, server: PageServer, options: dict[str
         assert "has been used" in window.page.get_by_role("alert").inner_text()
 
 
+def test_a_link_that_was_used_leads_a_live_session_on_and_ends_none(window: Window, server: PageServer) -> None:
+    run = server.run(topic="AI agents")
+    link = f"{server.page.ticket()}&next=/runs/{run.kickoff_id}"
+    window.go(link)
+    tab = window.context.new_page()
+    for _ in range(2):
+        tab.goto(server.url + link)
+        tab.get_by_role("heading", name="topic: AI agents").wait_for()
+    tab.goto(f"{server.url}{server.page.ticket()}&next=/runs/{run.kickoff_id}")
+    tab.get_by_role("heading", name="topic: AI agents").wait_for()
+    window.page.reload()
+    assert window.page.get_by_role("heading", name="topic: AI agents").is_visible(), "two sessions live side by side"
+
+
 @BOTH
 def test_the_token_logs_in_and_leads_where_one_wanted_to_go(
     browser: Any, server: PageServer, options: dict[str, Any]

@@ -58,13 +58,17 @@ class Gate:
         return self._guarded(admitted)
 
     def log_in_by_ticket(self, asked: PageRequest) -> Response:
-        """Answer `GET /login`: with a good ticket log the browser in, else show the login."""
-        ticket = asked.request.query_params.get("ticket")
+        """Answer `GET /login`: with a good ticket log the browser in, else show the login.
+
+        Our script takes a browser with a live session on to the page that the link names, instead of the login.
+        """
+        query = asked.request.query_params
+        ticket, next_page = query.get("ticket"), _inner_path(query.get("next", "/"))
         if ticket is None or asked.request.method == "HEAD":
-            return self._login(asked.request, next_page="/")
+            return self._login(asked.request, next_page=next_page)
         if not self._sessions.redeem(ticket):
-            return self._login(asked.request, "That link has been used, or is older than ten minutes.", "/")
-        return self._logged_in("/")
+            return self._login(asked.request, "That link has been used, or is older than ten minutes.", next_page)
+        return self._logged_in(next_page)
 
     def log_in_by_token(self, asked: PageRequest) -> Response:
         """Answer the login's form."""

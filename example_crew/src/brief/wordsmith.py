@@ -1,4 +1,4 @@
-"""The crew's model. It is deterministic, works offline, and uses nothing but its prompt."""
+"""The crew's model. It is deterministic, works offline, and uses nothing but its prompt, and a human's feedback."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class Wordsmith(BaseLLM):
     def call(self, messages: str | list[Any], *_: object, **__: object) -> str:
         """Answer a task's prompt.
 
-        :param messages: the conversation; its last message is the task.
+        :param messages: the conversation: the task, and after a refusal what should be better.
         :raises ValueError: the task asks for something other than to survey, outline or write.
         """
         time.sleep(float(os.environ.get(SECONDS_PER_TASK, "0")))
-        prompt = messages if isinstance(messages, str) else str(messages[-1]["content"])
+        said = [messages] if isinstance(messages, str) else [str(each["content"]) for each in messages]
+        prompt = "\n".join(said)
         answer = _answer(prompt)
         self._track_token_usage_internal(
             {"prompt_tokens": len(prompt.split()), "completion_tokens": len(answer.split())}
@@ -80,6 +81,7 @@ def _write(prompt: str) -> str:
         f"Addressed to {audience}, it spells {sum(map(_vowels, headings))} vowels in "
         f"{sum(map(_syllables, headings))} syllables."
     )
+    text += "".join(f" Reworked as you asked: {said}" for said in _feedback(prompt))
     brief = {"title": f"{topic} for {audience}", "audience": audience, "headings": headings, "text": text}
     return json.dumps(brief | {"words": len(text.split())}, ensure_ascii=False)
 
@@ -87,6 +89,12 @@ def _write(prompt: str) -> str:
 def _field(prompt: str, name: str) -> str:
     found = re.search(rf"^{name}: (.*)$", prompt, re.MULTILINE)
     return found[1].strip() if found else ""
+
+
+def _feedback(prompt: str) -> list[str]:
+    """Return what a human wanted to be better, each time on one line. crewai writes it between these words."""
+    said = re.findall(r"^User feedback: (.*?)\nInstructions: ", prompt, re.MULTILINE | re.DOTALL)
+    return [" ".join(each.split()) for each in said]
 
 
 def _vowels(word: str) -> int:

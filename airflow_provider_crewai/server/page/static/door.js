@@ -11,7 +11,11 @@ function findDoor() {
   else if (here && here === known) localStorage.removeItem("door");
   else if (!here && isLogin && known && location.pathname !== "/login") {
     location.replace(known + location.pathname + location.search);
+  } else if (!here && isLogin && known && location.search.includes("ticket=")) {
+    // A link that was used logs nobody in. A session that lives need not log in.
+    location.replace(known + document.querySelector("input[name=next]").value);
   }
 }
 
+document.querySelector('form[action$="/logout"]')?.addEventListener("submit", () => localStorage.removeItem("door"));
 findDoor();
