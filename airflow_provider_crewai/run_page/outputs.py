@@ -29,7 +29,7 @@ _BRIEF = 1_000
 _PAGE = 300_000
 """Characters of all outputs on one page, with their HTML. About ten reports of many pages each."""
 
-_LONGEST_JSON = 1_000_000
+_LONGEST_JSON = 2_000_000
 _LONG, _MANY_LINES = 2_500, 25
 
 _MARKDOWN = re.compile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,6 +169,17 @@ def test_what_is_large_is_cut_told_and_costs_little(name: str) -> None:
     assert len(html) < 500_000
     assert "This is the beginning." in html
     assert 'href="/t/result"' in html
+
+
+@pytest.mark.parametrize("text", ["- **x** `y`\n" * 1_000_000, "x" * 10_000_000, json.dumps([{"a": 1}] * 80_000)])
+def test_a_page_of_large_texts_alone_costs_little(text: str) -> None:
+    view = replace(everywhere(text), crew_tasks=(CrewTaskView(text, "done", text, NOW, 1, 1, text),) * 10_000)
+    begun = time.process_time()
+    html = run_html(view, assets="/a", now=NOW, texts="/t")
+    assert time.process_time() - begun < 3, "seconds of one core, on a busy machine too"
+    assert len(html) < 2_000_000
+    assert "The first 9,700 are not shown." in html
+    assert 'href="/t/step-9999"' in html
 
 
 def test_a_long_output_is_folded_and_a_short_one_is_not() -> None:
