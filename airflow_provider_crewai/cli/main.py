@@ -49,10 +49,10 @@ def _serve(arguments: list[str], command: str) -> int:
     try:
         from airflow_provider_crewai.server.__main__ import main as serve
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "jinja2"):
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         sys.stderr.write(
-            f"serve needs starlette, uvicorn and jinja2 ({error}): pip install 'airflow-provider-crewai[server]', "
+            f"serve needs starlette and uvicorn ({error}): pip install 'airflow-provider-crewai[server]', "
             "or in a checkout: pip install '.[server]'\n"
         )
         return Exit.WRONG_USE

@@ -572,7 +572,7 @@ def test_a_connection_without_airflow_is_refused_with_the_way_out() -> None:
     assert "--url" in done.err
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "starlette", "jinja2"])
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette"])
 def test_serving_without_its_extra_names_the_extra(missing: str) -> None:
     done = call("serve", "somewhere", launch=without(missing))
     assert done.code == 2

@@ -10,6 +10,14 @@ from typing import Any
 
 import pytest
 
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOKS: list[dict[str, Any]] = [
+    {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+    for scheme in ("light", "dark")
+    for width in (1440, 390)
+]
+"""Light and dark, on a desk and on a phone."""
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--no-sandbox",
@@ -70,6 +78,18 @@ class Window:
 
     def go(self, path: str) -> None:
         self.page.goto(self.origin + ("" if path.startswith("/login") else self.door) + path)
+
+    def open_all(self) -> Any:
+        """Open all that is folded away."""
+        self.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        return self.page
+
+    def suits_everybody(self) -> bool:
+        """Tell that axe finds nothing in all that the page holds."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+        found = axe.run(self.open_all(), options={"runOnly": RULES, "resultTypes": ["violations"]}).response
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+        return True
 
     def is_clean(self) -> bool:
         """Tell that no script but ours ran, nothing was refused, and nobody else was asked."""

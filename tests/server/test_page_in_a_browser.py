@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Window, browsing
+from browser import LOOKS, Window, browsing
 from page_server import FLOW, HINT, TOKEN, PageServer
 from test_page import HOSTILE, UGLY, everywhere
 
@@ -316,6 +316,18 @@ def test_every_control_has_a_name(window: Window, server: PageServer) -> None:
             for control in page.get_by_role(role).all():
                 snapshot = control.aria_snapshot()
                 assert re.match(rf"- '?{role} \"", snapshot), snapshot
+
+
+@pytest.mark.parametrize("options", LOOKS, ids=str)
+def test_axe_finds_nothing(browser: Any, server: PageServer, options: dict[str, Any]) -> None:
+    paths = everywhere(server, "# Word\n\n- **word** in [a link](https://x.example)")
+    with Window(browser, server.url, options) as window:
+        window.go("/login")
+        assert window.suits_everybody()
+        logged_in(window, server)
+        for path in paths:
+            window.go(path)
+            assert window.suits_everybody()
 
 
 def test_nothing_is_wider_than_a_narrow_window(browser: Any, server: PageServer) -> None:

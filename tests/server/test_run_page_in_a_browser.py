@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from browser import Window, browsing
+from browser import LOOKS, Window, browsing
 from support.run_views import HOSTILE, MARKDOWN, NOW, a_run, everywhere
 
 from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, run_html, whole_text
@@ -19,9 +18,7 @@ from airflow_provider_crewai.wire.model import RunState
 
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 BOTH = pytest.mark.parametrize("options", [{}, {"java_script_enabled": False}], ids=["with script", "without script"])
-LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 844}}
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 class RunServer:
@@ -82,8 +79,7 @@ def server() -> Iterator[RunServer]:
 
 def opened(window: Window) -> Any:
     window.go("/run/")
-    window.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    return window.page
+    return window.open_all()
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -144,17 +140,13 @@ def test_a_live_run_is_followed_and_choices_are_kept(browser: Any, server: RunSe
         assert window.is_clean()
 
 
-@pytest.mark.parametrize("options", [LIGHT, DARK, LIGHT | PHONE, DARK | PHONE], ids=str)
+@pytest.mark.parametrize("options", LOOKS, ids=str)
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.PAUSED, RunState.FAILED, RunState.SUCCEEDED])
 def test_axe_finds_nothing(browser: Any, server: RunServer, options: dict[str, Any], state: RunState) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     server.view = a_run(state)
     with Window(browser, server.url, options) as window:
-        page = opened(window)
-        found = axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response["violations"]
-        assert not found, json.dumps(
-            [(each["id"], [node["html"] for node in each["nodes"]]) for each in found], indent=1
-        )
+        window.go("/run/")
+        assert window.suits_everybody()
 
 
 @pytest.mark.parametrize("state", RunState)
