@@ -18,7 +18,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from airflow_provider_crewai.run_page import json_tree, markdown
-from airflow_provider_crewai.run_page.filters import visible
+from airflow_provider_crewai.run_page.filters import line, visible
 from airflow_provider_crewai.wire.beginnings import beginning
 from airflow_provider_crewai.wire.model import JSON
 
@@ -31,6 +31,7 @@ _PAGE = 300_000
 
 _LONGEST_JSON = 2_000_000
 _LONG, _MANY_LINES = 2_500, 25
+_PREVIEW = 140
 
 _MARKDOWN = re.compile(
     r"^ {0,3}(?:#{1,6} |[-*+] |\d{1,9}[.)] |> |```|~~~|\|[^\n]*\|)"
@@ -53,6 +54,11 @@ class Output:
     source: str
     rendered: Markup | None = None
     is_cut: bool = False
+
+    @property
+    def preview(self) -> str:
+        """Return its beginning in one line, without the signs of Markdown."""
+        return line(self.rendered.striptags() if self.rendered and self.kind == "markdown" else self.source, _PREVIEW)
 
     @property
     def is_long(self) -> bool:

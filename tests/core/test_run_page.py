@@ -100,6 +100,19 @@ def test_markdown_is_rendered_and_its_source_is_there() -> None:
     assert {each["type"] for each in document.all("input")} == {"radio"}
 
 
+@pytest.mark.parametrize(
+    ("value", "preview"),
+    [
+        ("# Found\n\n- **one** & [two](https://x.example)\n- `<b>`", "Found one & two <b>"),
+        ("plain\ntext", "plain text"),
+        ({"a": [1]}, '{ "a": [ 1 ] }'),
+        ("- " + "x" * 200, "x" * 139 + "…"),
+    ],
+)
+def test_a_preview_is_one_line_without_the_signs_of_markdown(value: JSON, preview: str) -> None:
+    assert Outputs()(value, "x").preview == preview
+
+
 def test_headings_go_down_one_level_at_a_time_below_those_of_the_page() -> None:
     document = shown("### a\n\n# b\n\n#### c\n\n###### d")
     levels = [tag for tag, _ in document.elements if tag in ("h1", "h2", "h3", "h4", "h5", "h6")]
