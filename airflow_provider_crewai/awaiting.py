@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.rendered import as_text
@@ -24,7 +24,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     default_deferrable,
 )
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
-from airflow_provider_crewai.in_airflow.dag_arguments import checked
+from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
@@ -114,6 +114,9 @@ class AwaitsRun(BaseOperator):
     knows_the_start: ClassVar[bool] = True
     """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
 
+    is_written_out: bool = True
+    """Whether the arguments are what the Dag's author wrote."""
+
     without_a_run: ClassVar[str] = "The crew was not started"
     """What an error says of a task that has no run to wait for."""
 
@@ -142,12 +145,22 @@ class AwaitsRun(BaseOperator):
         self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
         check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
         self._ended: tuple[JSONObject, str | None] | None = None
+        check_flag(self.task_id, "deferrable", deferrable)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
+    def __new__(cls, **kwargs: Any) -> Self:
+        """Refuse unknown arguments before Airflow does: it does not say which one was meant."""
+        check_names(cls, kwargs.get("task_id"), kwargs)
+        task = super().__new__(cls)
+        # Airflow makes a mapped task when it runs, of what other tasks gave: nobody wrote that; `execute` judges it.
+        object.__setattr__(task, "is_written_out", not kwargs.get("_airflow_from_mapped", False))
+        return task
+
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """Map the task. As without mapping, what Airflow cannot store is refused when the Dag is parsed."""
+        """Map the task. As without mapping, wrong arguments are refused when the Dag is parsed."""
+        check_names(cls, kwargs.get("task_id"), kwargs)
         return checked(super().partial(**kwargs))
 
     @property

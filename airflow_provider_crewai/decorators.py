@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.dag_arguments import check_names, check_values
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.wire.model import JSON, Kickoff
 
@@ -82,6 +83,9 @@ def crew_task(
     :param multiple_outputs: whether each value of the crew's answer becomes an XCom of its own.
     :param kwargs: the arguments of `CrewKickoffOperator`, all but `inputs`.
     """
+    task_id = str(kwargs.get("task_id", getattr(python_callable, "__name__", "crew")))
+    check_names(CrewDecoratedOperator, task_id, kwargs)
+    check_values(task_id, kwargs)
     # Said here, since Airflow would guess it from the function's return type: that is the type of the inputs.
     decorator: TaskDecorator = task_decorator_factory(
         python_callable=python_callable,

@@ -24,7 +24,7 @@ from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
-from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
+from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag, check_inputs
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
@@ -146,7 +146,11 @@ class CrewKickoffOperator(AwaitsRun):
         )
         self.kill_policy: OnKill = chosen("on_kill", on_kill)
         _check_words(self.task_id, on_kill=self.kill_policy, **asdict(self.rules))
-        check_fields(self.task_id, vars(self), self.template_fields)
+        if self.is_written_out:
+            check_fields(self.task_id, vars(self), self.template_fields)
+            check_inputs(self.task_id, "inputs", inputs)
+        for flag in ("validate_inputs", "wait_for_completion", "durable"):
+            check_flag(self.task_id, flag, getattr(self, flag))
         if self.output_type is not None and not wait_for_completion:
             raise ValueError(
                 f"Task {self.task_id!r}: output_type needs the answer, and wait_for_completion=False does not wait for "

@@ -15,7 +15,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     BaseSensorOperator,
     Context,
 )
-from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
+from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, fail_as, may_retry
 from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
 from airflow_provider_crewai.wire.errors import (
@@ -57,7 +57,9 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         super().__init__(**kwargs)
         self.kickoff_id = kickoff_id
         self.human_input = human_input
-        check_fields(self.task_id, vars(self), self.template_fields)
+        if self.is_written_out:
+            check_fields(self.task_id, vars(self), self.template_fields)
+        check_flag(self.task_id, "human_input", human_input)
 
     @property
     def awaits_human(self) -> bool:

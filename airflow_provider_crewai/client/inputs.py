@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from airflow_provider_crewai.wire.errors import CrewConfigError
@@ -14,6 +13,8 @@ def near_misses(given: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
 
     Other unknown names are not returned: a crew may use inputs that appear in no prompt.
     """
+    import difflib  # late: a Dag file imports this module, and rarely needs that one
+
     missing = [name for name in wanted if name not in set(given)]
     strangers = [name for name in given if name not in set(wanted)]
     close = {name: difflib.get_close_matches(name.lower(), map(str.lower, missing), n=1) for name in strangers}

@@ -84,17 +84,32 @@ def check_intervals(task_id: str, shortest: float, longest: float, unreachable: 
 
     :raises ValueError: names the task and the argument.
     """
-
-    def refuse(name: str, value: object, instead: str) -> None:
-        raise ValueError(f"Task {task_id!r}: {name} is {value!r}; set it to {instead}.")
-
-    for name, value in {"poll_interval": shortest, "max_poll_interval": longest}.items():
-        if not _is_number(value) or not 0 < value <= CENTURY:
-            refuse(name, value, "seconds above 0, up to a century")
+    check_interval(task_id, "poll_interval", shortest)
+    check_interval(task_id, "max_poll_interval", longest)
     if longest < shortest:
         raise ValueError(
             f"Task {task_id!r}: poll_interval ({shortest}) is larger than max_poll_interval ({longest}); raise "
             "max_poll_interval, too."
         )
-    if unreachable is not None and not (_is_number(unreachable) and 0 <= unreachable <= CENTURY):
-        refuse("unreachable_timeout", unreachable, "seconds from 0 up to a century, or to None, which waits for ever")
+    check_patience(task_id, "unreachable_timeout", unreachable)
+
+
+def check_interval(task_id: str, name: str, interval: object) -> None:
+    """Refuse an interval that is not valid.
+
+    :raises ValueError: names the task and the argument.
+    """
+    if not _is_number(interval) or not 0 < interval <= CENTURY:
+        raise ValueError(f"Task {task_id!r}: {name} is {interval!r}; set it to seconds above 0, up to a century.")
+
+
+def check_patience(task_id: str, name: str, patience: object) -> None:
+    """Refuse seconds to wait that are not valid.
+
+    :raises ValueError: names the task and the argument.
+    """
+    if patience is not None and not (_is_number(patience) and 0 <= patience <= CENTURY):
+        raise ValueError(
+            f"Task {task_id!r}: {name} is {patience!r}; set it to seconds from 0 up to a century, or to None, which "
+            "waits for ever."
+        )

@@ -37,6 +37,7 @@ _CURES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (_BINARY, "call `.decode()` on it, or encode it as base64"),
     (Iterator, "pass `list(…)` of it"),
 )
+_NEVER_JSON = (date, time, timedelta, set, frozenset, Decimal, UUID, PurePath, *_BINARY)
 _CURES_BY_METHOD = {
     "model_dump": '`.model_dump(mode="json")`',  # pydantic
     "tolist": "`.tolist()`",  # numpy and pandas
@@ -55,7 +56,7 @@ def as_json(value: object, name: str) -> JSON:
 
 
 def check_written(value: object, name: str) -> None:
-    """Refuse what rendering cannot repair: texts, numbers, keys and nesting that no database can store.
+    """Refuse what rendering cannot repair: texts, numbers, keys and nesting that no database can store, dates and sets.
 
     Looks only into plain containers, so a reference that Airflow resolves later is left alone.
 
@@ -104,7 +105,9 @@ def _check(value: object, path: str, depth: int) -> None:
         _check_depth(path, depth)
         for key, item in value.items():
             _check(item, _below(path, _key(key, path)), depth + 1)
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, _NEVER_JSON):
+        raise _refused(path, f"is a {type(value).__name__} that JSON cannot hold: {_cure(value)}")
+    elif isinstance(value, list | tuple):
         _check_depth(path, depth)
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]", depth + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,10 @@ from crew_tasks import FAST, brief
 from in_memory import LOGICAL_DATE, Airflow
 from scripted_crew import INPUTS, ScriptedCrew, error, success
 
+from airflow_provider_crewai.decorators import crew_task
+from airflow_provider_crewai.in_airflow.dag_arguments import check_names, check_values
 from airflow_provider_crewai.operators import CrewKickoffOperator
+from airflow_provider_crewai.sensors import CrewStatusSensor
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewInputError
 
 
@@ -137,7 +141,15 @@ def test_a_mapped_task_starts_one_run_for_each_item_and_each_keeps_its_own_recor
     assert [ti.xcom("kickoff_id") for ti in instances] == ["run-1", "run-2", "run-3"]
 
 
-@pytest.mark.parametrize(
+def given_by_another_task(**arguments: Any) -> CrewKickoffOperator:
+    """Make a task whose arguments were written as references, and are what they were resolved to."""
+    task = brief(retries=2)
+    for name, value in arguments.items():
+        setattr(task, name, value)
+    return task
+
+
+NOT_JSON = pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         ({"inputs": {"topic": "Tides", "since": datetime(2026, 1, 1, tzinfo=UTC)}}, "inputs['since'] is a datetime"),
@@ -153,10 +165,25 @@ def test_a_mapped_task_starts_one_run_for_each_item_and_each_keeps_its_own_recor
     ],
     ids=["datetime", "set", "timedelta", "decimal", "bytes", "dataclass", "text", "list", "number", "meta"],
 )
+
+
+@NOT_JSON
+def test_what_json_cannot_hold_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], complaint: str) -> None:
+    if "Topic" in complaint:
+        brief(**arguments)  # Airflow may know how to render it
+        return
+    with pytest.raises(ValueError, match=r"^Task 'brief': ") as refusal:
+        brief(**arguments)
+    assert complaint in str(refusal.value)
+    with pytest.raises(ValueError, match=r"^Task 'brief': "):
+        CrewKickoffOperator.partial(task_id="brief").expand_kwargs([arguments])
+
+
+@NOT_JSON
 def test_what_json_cannot_hold_is_refused_by_name_before_anything_is_sent(
     airflow: Airflow, crew: ScriptedCrew, arguments: dict[str, Any], complaint: str
 ) -> None:
-    ti = airflow.task(brief(retries=2, **arguments))
+    ti = airflow.task(given_by_another_task(**arguments))
     outcome = ti.finish()
     assert outcome.state == "failed"
     assert isinstance(outcome.error, AirflowFailException)
@@ -172,7 +199,9 @@ def test_webhooks_that_json_cannot_hold_are_refused_by_name_too(
     airflow: Airflow, crew: ScriptedCrew, name: str
 ) -> None:
     webhook = {"url": "https://me.example", "since": datetime(2026, 1, 1, tzinfo=UTC)}
-    outcome = airflow.task(brief(retries=2, **{name: webhook})).finish()
+    with pytest.raises(ValueError, match=rf"{name}\['since'\] is a datetime"):
+        brief(**{name: webhook})
+    outcome = airflow.task(given_by_another_task(**{name: webhook})).finish()
     assert outcome.state == "failed"
     assert f"{name}['since'] is a datetime" in outcome.told
     assert crew.asked == []
@@ -247,3 +276,111 @@ def test_a_look_at_the_run_to_go_on_from_that_fails_keeps_nothing_from_being_sta
     crew.once("/status", error(500, "away"))
     assert airflow.task(brief(restore_from_state_id="yesterday")).finish().state == "success"
     assert len(crew.kickoffs) == 1
+
+
+# ---- mistakes that are told when the Dag is parsed -----------------------------------------------------
+
+LITERALS: list[Any] = [
+    ["topic"],
+    ("topic",),
+    {"topic"},
+    LOGICAL_DATE,
+    b"{}",
+    7,
+    True,
+    "Tides",
+    "{'topic': 'Tides'}",
+    '["Tides"]',
+    '"Tides"',
+]
+LEFT_ALONE: list[Any] = [
+    "{{ ti.xcom_pull('x') | tojson }}",
+    "{% raw %}x{% endraw %}",
+    "<< inputs >>",
+    "[[ inputs ]]",
+    '{"topic": "Tides"}',
+    "{}",
+    {},
+    {"topic": "{{ ds }}", "rows": [1, 2.5, None, True]},
+    None,
+]
+
+
+@pytest.mark.parametrize("inputs", LITERALS, ids=str)
+def test_inputs_that_can_never_be_an_object_fail_the_dag_file(inputs: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Task 'brief': inputs is "):
+        brief(inputs=inputs)
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE):
+        with pytest.raises(ValueError, match=r"^Task 'brief': inputs"):
+            CrewKickoffOperator.partial(task_id="brief", inputs=inputs).expand(timeout=[1])
+        with pytest.raises(ValueError, match=r"^Task 'brief': inputs"):
+            CrewKickoffOperator.partial(task_id="brief").expand(inputs=[{"n": 1}, inputs])
+
+
+@pytest.mark.parametrize("inputs", LEFT_ALONE, ids=str)
+def test_inputs_that_may_become_an_object_are_left_alone(inputs: Any) -> None:
+    brief(inputs=inputs)
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE):
+        CrewKickoffOperator.partial(task_id="brief").expand(inputs=[inputs])
+
+
+NUMBERS = ("poll_interval", "max_poll_interval", "unreachable_timeout", "timeout", "max_xcom_bytes")
+FLAGS = ("deferrable", "durable", "wait_for_completion", "validate_inputs")
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, *FLAGS])
+def test_a_number_or_a_flag_that_is_a_text_fails_the_dag_file(name: str) -> None:
+    complaint = rf"^Task 'brief': {name} is '5'; set it to "
+    with pytest.raises(ValueError, match=complaint):
+        brief(**{name: "5"})
+    with pytest.raises(ValueError, match=complaint):
+        crew_task(task_id="brief", **{name: "5"})(dict)
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE):
+        with pytest.raises(ValueError, match=complaint):
+            CrewKickoffOperator.partial(task_id="brief", **{name: "5"}).expand(inputs=[{}])
+        with pytest.raises(ValueError, match=complaint):
+            CrewKickoffOperator.partial(task_id="brief").expand(**{name: ["5"]})
+
+
+def test_a_misspelt_argument_is_told_with_the_one_that_was_meant() -> None:
+    told = r"^Task 'brief': \w+ takes no argument input. Did you mean inputs\?$"
+    wrong: dict[str, Any] = {"task_id": "brief", "input": {"topic": "Tides"}}
+    with pytest.raises(TypeError, match=told):
+        CrewKickoffOperator(**wrong)
+    with pytest.raises(TypeError, match=told):
+        CrewKickoffOperator.partial(**wrong)
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE):
+        with pytest.raises(TypeError, match=told):
+            CrewKickoffOperator.partial(task_id="brief").expand(input=[{}])
+        with pytest.raises(TypeError, match=told):
+            CrewKickoffOperator.partial(task_id="brief").expand_kwargs([{"input": {}}])
+    with pytest.raises(TypeError, match=r"^Task 'wait': CrewStatusSensor .* kickof_id. Did you mean kickoff_id\?$"):
+        CrewStatusSensor(task_id="wait", kickof_id="run-1")  # type: ignore[call-arg]  # the mistake
+    with pytest.raises(
+        TypeError, match=r"^Task 'f': \w+ takes no argument poll_intervall. Did you mean poll_interval\?$"
+    ):
+        crew_task(task_id="f", poll_intervall=5)(dict)
+
+
+def test_an_argument_that_is_like_none_is_named_alone() -> None:
+    with pytest.raises(TypeError, match=r"^Task 'brief': CrewKickoffOperator takes no argument zzz\.$"):
+        brief(zzz=1)
+
+
+def test_what_another_task_gives_to_a_mapped_one_is_judged_when_it_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE):
+        mapped = CrewKickoffOperator.partial(task_id="brief", retries=2, **FAST).expand(inputs=[{"n": 1}])
+    mapped.expand_input.value["inputs"] = [{"since": LOGICAL_DATE}]
+    outcome = airflow.task(mapped, map_index=0).finish()
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, AirflowFailException)
+    assert "inputs['since'] is a datetime" in outcome.told
+
+
+def test_checking_names_and_values_costs_microseconds() -> None:
+    brief()
+    began = time.process_time()
+    for _ in range(1000):
+        check_names(CrewKickoffOperator, "brief", FAST)
+        check_values("brief", FAST)
+    assert time.process_time() - began < 0.1

@@ -222,7 +222,10 @@ def test_a_key_that_holds_a_template_is_sent_with_a_warning(airflow: Airflow, cr
     ("arguments", "words"),
     [
         (lambda: {"inputs": "{{ ti.xcom_pull(task_ids='json') | tojson }}"}, "leave `| tojson` out"),
-        (lambda: {"inputs": [{"n": 1}, {"n": 2}]}, "`.partial(…).expand(inputs=…)` makes a task for each item"),
+        (
+            lambda: {"inputs": "[{% for n in (1, 2) %}{\"n\": 1}{{ ',' if n == 1 }}{% endfor %}]"},
+            "`.partial(…).expand(inputs=…)` makes a task for each item",
+        ),
         (lambda: {"inputs": '{"topic": "{{ dag_run.conf.said }}"}'}, "Pass an object (its texts may be templates)"),
     ],
     ids=["JSON twice", "a list of objects", "a quote in JSON"],
