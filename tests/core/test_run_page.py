@@ -263,7 +263,7 @@ def test_a_run_shows_all_that_is_known_of_it() -> None:
     ):
         assert words in document.words
     assert {"max": "3", "value": "1", "aria-label": "Progress"} in document.all("progress")
-    assert {"href": "/dags/a/runs/b", "rel": "noopener noreferrer", "target": "_top"} in document.all("a")
+    assert {"href": "/dags/a/runs/b", "rel": "noopener noreferrer"} in document.all("a")
     assert document.all("html")[0] == {"lang": "en", "data-refresh": "/crew/run", "data-every": "5"}
 
 
