@@ -406,7 +406,7 @@ def _after_mending(ending: Ending, on_record: bool | None, on_clear: OnClear, on
         clears = "" if on_clear == "reattach" else "; a clear starts a new run"
         return f"{who.capitalize()} fetches the answer and starts no new run{clears}."
     clears = "" if on_clear == "reattach" else f"; a clear {_cleared(on_kill)}"
-    return f"Fix the connection: {who} then {_takes_up()} and starts none{clears}."
+    return f"Fix the connection: {who} then {_takes_up()}{clears}."
 
 
 def _takes_up(lost: bool = False) -> str:

@@ -74,10 +74,7 @@ OVER = "The run is over: "
 NEW_RUN = "A retry or a clear starts a new run."
 GOES_ON = "It probably goes on, and costs money"
 TAKEN_UP = "A retry takes this run up again and starts no new one; a clear stops this run and starts a new one."
-AFTER_MENDING = (
-    "Fix the connection: a retry then takes this run up again and starts none; a clear stops this run and starts a new "
-    "one. Fetch its answer: python -m airflow_provider_crewai status run-1 --wait"
-)
+AFTER_MENDING = "Fix the connection: a retry then takes this run up again; a clear stops this run and starts a new one. Fetch its answer: python -m airflow_provider_crewai status run-1 --wait"
 BAD = {
     "failed": Bad(
         errors.CrewRunFailed,
