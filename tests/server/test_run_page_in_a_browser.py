@@ -111,6 +111,17 @@ def test_one_switches_between_what_is_rendered_and_its_source(
 
 
 @BOTH
+def test_a_tree_opens_and_closes_by_keyboard(browser: Any, server: RunServer, options: dict[str, Any]) -> None:
+    with Window(browser, server.url, options) as window:
+        window.go("/run/")
+        window.page.locator("#step-1-summary").press("Enter")
+        sources = window.page.locator("#output-1-1")
+        assert sources.get_by_text("A survey").is_visible()
+        sources.locator("summary").first.press("Enter")
+        assert not sources.get_by_text("A survey").is_visible()
+
+
+@BOTH
 def test_a_long_output_is_unfolded(browser: Any, server: RunServer, options: dict[str, Any]) -> None:
     server.view = replace(a_run(), state=RunState.SUCCEEDED, answer="line\n" * 100, is_live=False)
     with Window(browser, server.url, options) as window:

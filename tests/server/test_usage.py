@@ -6,11 +6,14 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aop_server import Server, Start
 
+from airflow_provider_crewai.server.crew_process.report import Report
+from airflow_provider_crewai.server.crew_process.usage import Usage
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.schema import SCHEMA
 
@@ -60,6 +63,25 @@ def test_the_tokens_of_each_crew_task_add_up_to_those_of_the_run(shared: Start) 
     assert gather.tokens
     assert draft.tokens
     assert gather.tokens + draft.tokens == total
+
+
+def test_what_an_earlier_process_of_a_run_used_is_not_forgotten(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    kickoff_id = runs.add({})
+    for tokens in (100, 20, 3):
+        used = SimpleNamespace(model_dump=lambda tokens=tokens: {"total_tokens": tokens, "successful_requests": 1})
+        with Usage(Report(str(runs.path), kickoff_id), lambda used=used: used).kept():
+            pass
+    run = runs.get(kickoff_id)
+    assert run
+    assert run.answer["usage_metrics"] == {"total_tokens": 123, "successful_requests": 3}
+
+
+def test_a_count_that_fails_does_not_change_how_a_run_ends(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    usage = Usage(Report(str(runs.path), runs.add({})), lambda: {}["no such model"])
+    with pytest.raises(ValueError, match="the crew's own"), usage.kept():
+        raise ValueError("the crew's own")
 
 
 def test_a_store_of_an_earlier_version_counts_tokens_from_now_on(tmp_path: Path) -> None:
