@@ -27,7 +27,7 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
-from airflow_provider_crewai.in_airflow.link import CrewRunLink
+from airflow_provider_crewai.in_airflow.link import CrewRunLink, run_page_url
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
 from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
@@ -441,9 +441,10 @@ class AwaitsRun(BaseOperator):
         """The connection's id, for a command. Native rendering turns an id of digits into a number."""
         return str(self.crewai_conn_id).strip()
 
-    def page_url(self, context: Context) -> str | None:  # noqa: ARG002 - PLUGIN
-        """Return the URL of a page about the task's run, or None."""
-        return self.run_page or None
+    def page_url(self, context: Context) -> str | None:
+        """Return the URL of a page about the task's run, or None; a path alone leads nowhere from a log."""
+        url = self.run_page or run_page_url(context) or ""
+        return None if url.startswith("/") else url or None
 
     def _show_page(self, page: str | None, context: Context) -> None:
         """Let the task's link lead to the run's page, from before the wait on."""

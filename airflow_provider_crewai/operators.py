@@ -29,6 +29,7 @@ from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
+from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff, Run, RunState
@@ -175,7 +176,8 @@ class CrewKickoffOperator(AwaitsRun):
             return self._execute(context)
 
     def _execute(self, context: Context) -> JSON:
-        deadline = self._deadline(context)  # first, since it may raise: no money is spent yet
+        self._show_page(run_page_url(context), context)
+        deadline = self._deadline(context)  # before the rest, since it may raise: no money is spent yet
         client, begun = self._begin(context)
         context["ti"].xcom_push(key=KICKOFF_ID, value=begun.kickoff_id)
         self._show_page(client.page_of(Run(begun.kickoff_id, RunState.UNKNOWN)), context)

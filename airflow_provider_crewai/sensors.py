@@ -18,6 +18,7 @@ from airflow_provider_crewai.in_airflow.compat import (
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, fail_as, may_retry
 from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
+from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewError,
@@ -77,6 +78,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         :return: the crew's answer.
         """
         with Briefly():
+            self._show_page(run_page_url(context), context)
             try:
                 self.check_answer_options()
                 wait = self.recall(context)

@@ -30,13 +30,20 @@ try:
 except ImportError:  # below 3.3 there is no task state store either
     NEVER_EXPIRE = None
 
-_BELOW_3_4 = tuple(map(int, __version__.split(".")[:2])) < (3, 4)
+_VERSION = tuple(map(int, __version__.split(".")[:2]))
+_BELOW_3_4 = _VERSION < (3, 4)
 
 CLEAR_KEEPS_TASK_STATE = _BELOW_3_4
 """Whether a user's clear keeps the task state store. 3.4 keeps it only if the user ticks "keep task state"."""
 
 CANCELS_MOVED_TRIGGERS = _BELOW_3_4
 """Whether Airflow also calls `on_kill` for a trigger that another triggerer has taken over."""
+
+HAS_RUN_PAGES = _VERSION >= (3, 1)
+"""Whether the api-server can serve the run page: whether plugins may bring FastAPI apps, and a login of Airflow's."""
+
+HAS_TABS_OF_OWN = not _BELOW_3_4
+"""Whether a plugin can say on which tasks its tab appears."""
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -55,6 +62,8 @@ TRIGGER_FAILED = "__fail__"
 __all__ = [
     "CANCELS_MOVED_TRIGGERS",
     "CLEAR_KEEPS_TASK_STATE",
+    "HAS_RUN_PAGES",
+    "HAS_TABS_OF_OWN",
     "NEVER_EXPIRE",
     "TRIGGER_FAILED",
     "AirflowFailException",

@@ -83,7 +83,7 @@ def test_a_retry_takes_up_the_run_although_the_function_is_called_again(airflow:
 
     crew.story("RUNNING")
     ti = airflow.task(decorated(counted, retries=1))
-    airflow.before = worker_dies_at("SetXCom")
+    airflow.before = worker_dies_at("SetXCom", 2)  # the first is the link's
     assert ti.run().state == "up_for_retry"
     airflow.before = None
     crew.now("run-1", "RUNNING", success())

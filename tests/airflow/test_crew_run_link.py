@@ -88,7 +88,7 @@ def test_a_deployment_names_no_page_but_a_path_of_its_own(airflow: Airflow, crew
     crew.story(success() | {"run_page": named})
     ti = airflow.task(brief())
     assert ti.finish().state == "success"
-    assert shown(ti) is None
+    assert shown(ti).startswith("/crewai/runs/")
 
 
 def test_it_stays_where_the_api_is_down_when_the_task_comes_back(
@@ -103,11 +103,21 @@ def test_it_stays_where_the_api_is_down_when_the_task_comes_back(
     assert shown(ti) == PAGE
 
 
-def test_it_is_pushed_once_in_a_try(with_page: Airflow, crew: ScriptedCrew) -> None:
+def test_it_leads_into_airflow_before_there_is_a_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    """So that it leads somewhere if nobody ever learns which run was started."""
+    airflow.connections.clear()
+    ti = airflow.task(brief())
+    ti.finish()
+    assert crew.kickoffs == []
+    dag_id, run_id, task_id, map_index = ti.key
+    assert shown(ti) == f"/crewai/runs/{dag_id}/{run_id}/{task_id}/{map_index}"
+
+
+def test_it_is_pushed_once_for_each_place_that_it_leads_to(with_page: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING", success())
     with_page.task(brief()).finish()
     pushed = [each.key for each in with_page.asked if isinstance(each, SetXCom)]
-    assert pushed.count(CrewRunLink().xcom_key) == 1
+    assert pushed.count(CrewRunLink().xcom_key) == 2
 
 
 def test_an_id_with_odd_signs_stays_one_part_of_the_url(with_page: Airflow, crew: ScriptedCrew, clock: Clock) -> None:

@@ -121,7 +121,7 @@ def test_killed_between_the_record_and_the_deferral_the_retry_takes_the_same_run
     airflow: Airflow, crew: ScriptedCrew, deferrable: bool
 ) -> None:
     crew.story("RUNNING", success())
-    airflow.before = worker_dies_at("SetXCom")
+    airflow.before = worker_dies_at("SetXCom", 2)  # the first is the link's
     ti = airflow.task(brief(retries=1, deferrable=deferrable))
     assert ti.run().state == "up_for_retry"
     assert ti.finish().state == "success"
