@@ -62,8 +62,8 @@ What authors of Dags import:
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
     times, beginnings             how does a person read times and durations? the beginning of a large value?
 
-`run_page` makes the page of a run, and `cli` is the command line; their docstrings have tables. `server` is the local
-server: the first line of each module says what it does.
+`run_page` makes the page of a run, `in_airflow/api_server` shows it in Airflow, and `cli` is the command line; their
+docstrings have tables. `server` is the local server: the first line of each module says what it does.
 
 The words
 ---------

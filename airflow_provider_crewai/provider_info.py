@@ -37,5 +37,6 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
         "extra-links": [f"{package}.in_airflow.link.CrewRunLink"],
+        "plugins": [{"name": "crewai", "plugin-class": f"{package}.in_airflow.api_server.plugin.CrewRunPages"}],
         "task-decorators": [{"name": "crew", "class-name": f"{package}.decorators.crew_task"}],
     }

@@ -31,7 +31,7 @@ class Lookups(Generic[T]):
         loop = asyncio.get_running_loop()
         task, since = self._asked.get((loop, key), (None, 0.0))
         if task is None or (task.done() and (self._is_spent(task, stale) or loop.time() > since + self._keep)):
-            self._forget_closed_loops()
+            self._forget(loop)
             task = loop.create_task(look_up())
             task.add_done_callback(_take_note)
             self._asked[loop, key] = (task, loop.time())
@@ -41,8 +41,14 @@ class Lookups(Generic[T]):
     def _is_spent(task: asyncio.Task[T], stale: T | None) -> bool:
         return task.cancelled() or task.exception() is not None or task.result() is stale
 
-    def _forget_closed_loops(self) -> None:
-        self._asked = {key: asked for key, asked in self._asked.items() if not asked[0].get_loop().is_closed()}
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop answers that nobody can get any more: of closed loops, and in this one those that are too old."""
+
+        def is_of_use(task: asyncio.Task[T], since: float) -> bool:
+            of = task.get_loop()
+            return not of.is_closed() and (of is not loop or not task.done() or loop.time() <= since + self._keep)
+
+        self._asked = {key: asked for key, asked in self._asked.items() if is_of_use(*asked)}
 
 
 def _take_note(task: asyncio.Task[Any]) -> None:

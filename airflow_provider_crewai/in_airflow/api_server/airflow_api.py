@@ -1,0 +1,128 @@
+"""Asks Airflow's own API, in the same process, as the person who looks at a page.
+
+So Airflow decides who may see what, masks what it masks everywhere, and no table of its database is named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from fastapi import HTTPException, status
+
+from airflow_provider_crewai.in_airflow.ledger_store import KEY
+from airflow_provider_crewai.in_airflow.link import CrewRunLink
+from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
+
+WHO = ("authorization", "cookie")
+"""The headers that say who asks."""
+
+RETURNED = "return_value"
+ACTS = "included_events=clear&included_events=patch_task_instance&included_events=patch_dag_run"
+"""What the story tells of what people did, as the audit log names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """Which task instance is looked at."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    @property
+    def path(self) -> str:
+        """Return its path in Airflow's API, without the map index."""
+        return (
+            f"/api/v2/dags/{_quoted(self.dag_id)}/dagRuns/{_quoted(self.run_id)}/taskInstances/{_quoted(self.task_id)}"
+        )
+
+    @property
+    def ui(self) -> str:
+        """Return its path in Airflow's UI."""
+        mapped = f"/mapped/{self.map_index}" if self.map_index >= 0 else ""
+        return f"/dags/{_quoted(self.dag_id)}/runs/{_quoted(self.run_id)}/tasks/{_quoted(self.task_id)}{mapped}"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What Airflow knows of a task instance. Its texts come from people, tasks and crews.
+
+    :param task: the task instance, as Airflow's API gives it.
+    :param tries: all its tries, the oldest first.
+    :param acts: what people did to it: the entries of the audit log, if the person may read them.
+    :param record: the task's record of its run, or None.
+    :param xcoms: its XComs by key.
+    """
+
+    task: Mapping[str, Any]
+    tries: tuple[Mapping[str, Any], ...] = ()
+    acts: tuple[Mapping[str, Any], ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AirflowApi:
+    """Airflow's API, asked by one person.
+
+    :param app: Airflow's own app.
+    :param headers: those of the person's request.
+    """
+
+    def __init__(self, app: Any, headers: Mapping[str, str]) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._headers = {name: headers[name] for name in WHO if name in headers}
+
+    async def known(self, key: TaskKey) -> Known:
+        """Return what Airflow knows of a task instance.
+
+        :raises HTTPException: Airflow does not show it to this person (401, 403), or there is none (404).
+        """
+        async with httpx.AsyncClient(
+            transport=self._transport, base_url="http://airflow", headers=self._headers
+        ) as client:
+            one = key.path if key.map_index < 0 else f"{key.path}/{key.map_index}"
+            answer = await client.get(one)
+            if not answer.is_success:
+                raise HTTPException(answer.status_code, _detail(answer))
+            return await self._more(client, key, one, answer.json())
+
+    async def _more(self, client: httpx.AsyncClient, key: TaskKey, one: str, task: dict[str, Any]) -> Known:
+        index = f"map_index={key.map_index}"
+        log = f"dag_id={_quoted(key.dag_id)}&run_id={_quoted(key.run_id)}&task_id={_quoted(key.task_id)}"
+        names = (CREW_RUN, KICKOFF_ID, RETURNED, CrewRunLink().xcom_key)
+        tries, acts, record, *xcoms = await asyncio.gather(
+            _asked(client, f"{one}/tries", "task_instances"),
+            _asked(client, f"/api/v2/eventLogs?{log}&{ACTS}&limit=50", "event_logs"),
+            _asked(client, f"{key.path}/state-store/{KEY}?{index}", "value"),
+            *(_asked(client, f"{key.path}/xcomEntries/{name}?{index}&deserialize=true", "value") for name in names),
+        )
+        return Known(
+            task,
+            tuple(tries or ()),
+            tuple(acts or ()),
+            record if isinstance(record, dict) else {},
+            {name: value for name, value in zip(names, xcoms, strict=True) if value is not None},
+        )
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+async def _asked(client: httpx.AsyncClient, path: str, name: str) -> Any:
+    """Return a part of an answer, or None: not there, not for this person, or not in this version of Airflow."""
+    answer = await client.get(path)
+    return answer.json().get(name) if answer.status_code == status.HTTP_200_OK else None
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("detail"))
+    except (ValueError, AttributeError):
+        return answer.reason_phrase

@@ -1,0 +1,23 @@
+"""Tasks in every state that a page of a run can show. `topic_crew.py` says what becomes of a topic."""
+
+import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_provider_crewai.operators import CrewKickoffOperator
+
+START = pendulum.datetime(2026, 1, 1, tz="UTC")
+
+with DAG("crew_pages", schedule=None, start_date=START):
+    for topic in ("fails", "runs", "asks", "succeeds", "vanishes", "hostile", "forgotten"):
+        CrewKickoffOperator(
+            task_id=topic,
+            inputs={"topic": topic, "api_key": "sk-do-not-show"},
+            human_input_webhook="https://example.com/hook" if topic == "asks" else None,
+            deferrable=True,
+        )
+    CrewKickoffOperator(task_id="late", inputs={"topic": "runs"}, timeout=4, deferrable=False)
+    CrewKickoffOperator.partial(task_id="mapped", deferrable=True).expand(
+        inputs=[{"topic": "runs"}, {"topic": "fails"}]
+    )
+    EmptyOperator(task_id="not_ours")

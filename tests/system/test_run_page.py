@@ -1,0 +1,117 @@
+"""The page of a task's run inside a real Airflow: who may see it, what it says in each state, and in two clicks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+sys.path += [str(Path(__file__).parents[1] / "server"), str(Path(__file__).parent)]
+
+from airflow_api import DagRun
+from airflow_home import PrivateAirflow
+from topic_crew import TopicCrew
+
+DAGS = Path(__file__).parent / "run_page_dags"
+STATES = {
+    "fails": "failed",
+    "runs": "deferred",
+    "asks": "deferred",
+    "succeeds": "success",
+    "vanishes": "failed",
+    "hostile": "failed",
+    "forgotten": "success",
+    "late": "failed",
+}
+
+
+@pytest.fixture(scope="module")
+def pages_crew() -> Iterator[TopicCrew]:
+    with TopicCrew() as crew:
+        yield crew
+
+
+@pytest.fixture(scope="module")
+def pages_airflow(pages_crew: TopicCrew, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAirflow]:
+    home = tmp_path_factory.mktemp("pages")
+    with PrivateAirflow(home, DAGS, {"crewai_default": pages_crew.connection}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pages_run(pages_airflow: PrivateAirflow) -> DagRun:
+    pages_airflow.api.wait_for_dag("crew_pages")
+    run = pages_airflow.api.trigger("crew_pages")
+    for task, state in STATES.items():
+        run.wait_for_task(task, state, patience=120)
+    run.wait_for_task("mapped", "failed", map_index=1)
+    return run
+
+
+def path(run: DagRun, task: str, map_index: int = -1) -> str:
+    return f"/crewai/runs/{run.dag_id}/{run.run_id}/{task}/{map_index}"
+
+
+def see(airflow: PrivateAirflow, where: str, **headers: str) -> httpx.Response:
+    token = httpx.get(f"{airflow.url}/auth/token", trust_env=False).json()["access_token"]
+    given = {"authorization": f"Bearer {token}"} | headers
+    return httpx.get(airflow.url + where, headers=given, trust_env=False, timeout=30)
+
+
+def words(airflow: PrivateAirflow, where: str) -> str:
+    answer = see(airflow, where)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "said"),
+    [
+        ("fails", "Failed", ["failed in crew task 2 of 3: write (Writer)", "no tides on Mars", "starts a new run"]),
+        ("runs", "Running", ["1 of 3 done, now write (Writer)", "It costs money", "A retry takes this run up again"]),
+        ("asks", "Waiting for an answer", ["Is the brief good enough?", "<h3>Tides</h3>", "It costs money"]),
+        ("succeeds", "Succeeded", ["<em>sea</em>", "The run is over", "1,200"]),
+        ("vanishes", "May have started", ["A paid run may have started", "The task is not retried"]),
+        ("late", "Running", ["did not end in time", "costs money", "A retry takes this run up again"]),
+    ],
+)
+def test_it_says_what_happened_whether_it_costs_and_what_comes_next(
+    pages_airflow: PrivateAirflow, pages_run: DagRun, task: str, state: str, said: list[str]
+) -> None:
+    html = words(pages_airflow, path(pages_run, task))
+    assert f"<title>{state}: {task} of crew_pages</title>" in html
+    assert all(each in html for each in said), html
+    assert "sk-do-not-show" not in html
+    assert "a-token-for-pages" not in html
+
+
+def test_a_mapped_task_has_a_page_for_each_of_its_instances(pages_airflow: PrivateAirflow, pages_run: DagRun) -> None:
+    assert "<title>Running" in words(pages_airflow, path(pages_run, "mapped", 0))
+    assert "<title>Failed" in words(pages_airflow, path(pages_run, "mapped", 1))
+
+
+def test_it_shows_what_the_task_left_behind_when_the_deployment_has_forgotten_the_run(
+    pages_airflow: PrivateAirflow, pages_run: DagRun, pages_crew: TopicCrew
+) -> None:
+    pages_crew.forgets.add("forgotten")
+    html = words(pages_airflow, path(pages_run, "forgotten"))
+    assert "<title>Succeeded" in html
+    assert "What is left behind." in html
+    assert "The deployment does not know the run" in html
+
+
+def test_all_viewers_share_one_look(pages_airflow: PrivateAirflow, pages_run: DagRun, pages_crew: TopicCrew) -> None:
+    words(pages_airflow, path(pages_run, "succeeds"))
+    looks = pages_crew.looks
+    for _ in range(10):
+        words(pages_airflow, path(pages_run, "succeeds"))
+    # The tasks that wait look, too, each once in some seconds.
+    assert pages_crew.looks - looks < 10
+
+
+def test_what_runs_no_crew_has_no_page(pages_airflow: PrivateAirflow, pages_run: DagRun) -> None:
+    assert see(pages_airflow, path(pages_run, "not_ours")).status_code == 404
+    assert see(pages_airflow, path(pages_run, "no_such_task")).status_code == 404
