@@ -552,11 +552,11 @@ class AwaitsRun(BaseOperator):
         from airflow_provider_crewai.client.messages import look_at_crew, no_run, no_run_in_short
         from airflow_provider_crewai.client.summary import Try, without_a_run
 
-        look = look_at_crew(self.page_url(context), self.connection_name)
-        error.said = no_run(error, after=self.after_no_run(error), look=look, earlier=earlier)
-        where = f"connection {self.crewai_conn_id!r}, task {self.task_id!r}"
-        error.args = (f"{no_run_in_short(error, self.without_a_run)} ({where}).",)
-        this = Try(client.crew if client else None, context["ti"].try_number)
+        what, crew = self.without_a_run, client.crew if client else None
+        look = look_at_crew(error, self.page_url(context), crew, self.connection_name)
+        error.said = no_run(error, otherwise=what, after=self.after_no_run(error), look=look, earlier=earlier)
+        error.args = (f"{no_run_in_short(error, what)} (connection {self.crewai_conn_id!r}).",)
+        this = Try(crew, context["ti"].try_number)
         went_on = earlier is not None
         self._push(CREW_RUN, lambda: without_a_run(this, error, error.said, time.time(), earlier=went_on), context)
         self.fail(error)

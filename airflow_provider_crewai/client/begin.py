@@ -210,7 +210,6 @@ def _refusal(record: Record, decision: Decision, rules: Rules) -> CrewError:
         )
     return CrewMayHaveStarted(
         f"Try {record.try_number} sent a kickoff at {when} and ended before it knew which run that started. A paid run "
-        "may be going on whose kickoff_id is not known. Nothing was sent now. Look for it on the page of the crew "
-        f"{record.crew}, among the runs started at that time.",
+        "may be going on whose kickoff_id is not known. Nothing was sent now.",
         kickoff_id=None,
     )

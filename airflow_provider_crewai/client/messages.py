@@ -39,8 +39,8 @@ from airflow_provider_crewai.wire.model import Progress, Run, RunState
 from airflow_provider_crewai.wire.times import duration, moment
 from airflow_provider_crewai.wire.words import line
 
-WIDTH = 109
-"""The most characters of a line: a log viewer on a laptop shows as many beside its own time and level."""
+WIDTH = 100
+"""The most characters of a line: on a laptop, Airflow's UI shows no more beside the grid and the time of a line."""
 
 _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.STOPPED: CrewRunStopped,
@@ -104,7 +104,7 @@ def waiting(run: Run, *, now: float, started_at: float | None, after: str, look:
     :param after: what a retry and a clear will do.
     :param look: where to look, a line each.
     """
-    cost = _counted("It costs money while it goes on", run, started_at, now, so_far=True)
+    cost = _counted("It goes on and costs", run, started_at, now, otherwise=" money")
     return (*_fill(f"Run {run.kickoff_id} is {progress(run)}.", cost, after), *look)
 
 
@@ -156,7 +156,7 @@ def error_of(ending: Ending, *, where: str, lines: tuple[str, ...] = ()) -> Crew
 
 def _in_short(ending: Ending) -> str:
     if ending.is_unread and ending.last:
-        return f"was seen to {_HOW_IT_ENDED[ending.last.state]}, but its answer could not be fetched"
+        return "ended, and its answer was not fetched"
     unseen = "could not be watched any longer" if ending.seen_alive else "could not be looked at"
     return _IN_SHORT.get(ending.verdict, unseen)
 
@@ -167,12 +167,14 @@ def _what(ending: Ending) -> str:
         return f"{run} was seen to {_HOW_IT_ENDED[ending.last.state]} at {moment(ending.last.at)}."
     match ending.verdict:
         case Verdict.FAILED | Verdict.STOPPED if _crew_task(ending.run):
-            how = f"{run} {'failed' if ending.verdict is Verdict.FAILED else 'was stopped'}"
-            return f"{how} {_crew_task(ending.run, WIDTH - len(how) - 2)}."
+            how = "failed" if ending.verdict is Verdict.FAILED else "was stopped"
+            told = f"{run} {how} {_crew_task(ending.run)}."
+            # The exception names the run, too.
+            return told if len(told) <= WIDTH else f"The run {how} {_crew_task(ending.run, WIDTH - len(how) - 10)}."
         case Verdict.TIMED_OUT:
             return f"{run} did not end in time; we stopped waiting."
         case Verdict.LOST:
-            return f"{run} has been unknown to the deployment{_since(ending)}."
+            return f"The deployment has not known run {ending.kickoff_id}{_since(ending)}."
         case _:
             return f"{run} {_in_short(ending)}."
 
@@ -183,8 +185,9 @@ def _crew_task(run: Run | None, room: int = WIDTH) -> str:
     if at is None or at.current is None:
         return f"after {_done(at)} crew tasks" if at and at.completed is not None else ""
     place = f"in crew task {_place(at)}: "
-    who = f" ({line(at.current_agent, 30)})" if at.current_agent else ""
-    return f"{place}{line(at.current, max(20, room - len(place) - len(who)))}{who}"
+    room -= len(place)
+    who = f" ({line(at.current_agent, max(10, room // 2))})" if at.current_agent else ""
+    return f"{place}{line(at.current, max(10, room - len(who)))}{who}"
 
 
 def _place(at: Progress) -> str:
@@ -278,30 +281,44 @@ def _cost(ending: Ending, started_at: float | None) -> str:
     if ending.verdict in OVER or ending.is_unread:
         return _counted("The run is over", ending.run, started_at, ending.at)
     if ending.verdict is Verdict.LOST or not ending.seen_alive:
-        return _counted("It is not known whether the run goes on", ending.run, started_at, ending.at, so_far=True)
-    return _counted("It probably goes on, and costs money", ending.run, started_at, ending.at, so_far=True)
+        return _counted("It may go on and cost", ending.run, started_at, ending.at, otherwise=" money")
+    return _counted("It probably goes on and costs", ending.run, started_at, ending.at, otherwise=" money")
 
 
-def _counted(state: str, run: Run | None, started_at: float | None, now: float, *, so_far: bool = False) -> str:
+def _counted(state: str, run: Run | None, started_at: float | None, now: float, *, otherwise: str = "") -> str:
+    """Return the state of a run with what it has cost so far.
+
+    :param otherwise: what to add if that is not known.
+    """
     counts = []
     if run and (tokens := run.usage.get("total_tokens")):
-        counts.append(f"{tokens:,} tokens{' so far' if so_far else ''}")
+        counts.append(f"{tokens:,} tokens")
     if started_at is not None:
-        counts.append(f"{duration(now - started_at)} since {moment(started_at)}")
-    return f"{': '.join(filter(None, [state, ', '.join(counts)]))}."
+        counts.append(f"{_roughly(now - started_at)} since {moment(started_at)}")
+    return f"{state}{': ' + ', '.join(counts) if counts else otherwise}."
+
+
+def _roughly(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    return " ".join(duration(seconds).split()[:4])
 
 
 # ---- without a run ---------------------------------------------------------------------------------
 
 
-def no_run(error: CrewError, *, after: str, look: tuple[str, ...], earlier: Record | None = None) -> tuple[str, ...]:
+def no_run(
+    error: CrewError, *, otherwise: str, after: str, look: tuple[str, ...], earlier: Record | None = None
+) -> tuple[str, ...]:
     """Return the lines for a task that has no run to wait for, or cannot name it.
 
+    :param otherwise: what happened, where the kind of the error says nothing.
     :param after: what a retry and a clear will do; see `after_no_run`.
     :param look: where to look, a line each.
     :param earlier: what an earlier try has left on record, if nobody has looked at that run.
     """
-    return (*_fill(advice(error), *_left_behind(error, earlier), after), *look)
+    tells = isinstance(error, CrewMayHaveStarted | CrewLedgerError | CrewChangedInputs)
+    what = advice(error) if tells else f"{otherwise}: {advice(error)}"
+    return (*_fill(what, *_left_behind(error, earlier), after), *look)
 
 
 def no_run_in_short(error: CrewError, otherwise: str) -> str:
@@ -311,7 +328,7 @@ def no_run_in_short(error: CrewError, otherwise: str) -> str:
     """
     match error:
         case CrewMayHaveStarted():
-            return "A paid run may have started whose kickoff_id is not known"
+            return "A paid run may have started"
         case CrewLedgerError():
             return "The record of this task's run cannot be used"
         case CrewChangedInputs():
@@ -331,19 +348,20 @@ def after_no_run(error: CrewError, *, retried: bool) -> str:
             return "A retry or a clear starts another run." if retried else never
         case CrewLedgerError() | CrewChangedInputs():
             return ""  # they say it themselves: it depends on what happened
-    again = (
-        "A retry or a clear tries again."
-        if retried
-        else ("The task is not retried, because a retry would fail in the same way.")
-    )
-    return f"No run was started. {again}"
+    if retried:
+        return "A retry or a clear tries again."
+    return "The task is not retried, because a retry would fail in the same way."
 
 
-def look_at_crew(url: str | None, conn_id: str) -> tuple[str, ...]:
-    """Return the line that says where to look where there is no run.
+def look_at_crew(error: CrewError, url: str | None, crew: str | None, conn_id: str) -> tuple[str, ...]:
+    """Return the lines that say where to look where there is no run, or none that can be named.
 
     :param url: a page about the task's run, or None.
+    :param crew: the crew's base URL, if it is known.
     """
+    if isinstance(error, CrewMayHaveStarted):
+        page = f"Look for it on the page of the crew {crew}, among the runs started at that time."
+        return (*((f"Look: {url}",) if url else ()), page)
     return (
         f"Look: {url}" if url else f"Check the connection: python -m airflow_provider_crewai inputs{_flag(conn_id)}",
     )
@@ -388,7 +406,7 @@ def retry_text(ending: Ending | None, *, on_record: bool | None, on_clear: OnCle
     if on_clear == "reattach":
         # Nothing else leads to a new run.
         other = "; for a new one, delete the record `crewai_run`" if lost else ""
-        return f"A retry or a clear {_takes_up(lost)} and starts {'none' if lost else 'no new one'}{other}."
+        return f"A retry or a clear {_takes_up(lost)}{other or ' and starts no new one'}."
     return f"A retry {_takes_up(lost)} and starts no new one; a clear {_cleared(on_kill)}."
 
 
@@ -414,7 +432,7 @@ def _takes_up(lost: bool = False) -> str:
 
 
 def _cleared(on_kill: OnKill) -> str:
-    return "stops this run and starts a new one" if on_kill == "stop" else "starts a new run beside this one"
+    return "stops it and starts a new one" if on_kill == "stop" else "starts a new run beside this one"
 
 
 def look_at(url: str | None, kickoff_id: str, conn_id: str, *, fetch: bool) -> tuple[str, ...]:
@@ -470,9 +488,15 @@ def _filled(text: str) -> list[str]:
         if lines and len(lines[-1]) + 1 + len(sentence) <= WIDTH:
             lines[-1] += f" {sentence}"
         else:
-            indent = INDENT if lines else ""
-            lines += wrap(sentence, WIDTH, initial_indent=indent, subsequent_indent=INDENT, break_on_hyphens=False)
+            lines += _wrapped(sentence, INDENT if lines else "")
     return lines
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    # No word is broken, so that a path or a URL can be copied.
+    return wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _sentence(text: str) -> str:

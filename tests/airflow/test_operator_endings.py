@@ -72,9 +72,9 @@ def falls_silent(crew: ScriptedCrew, _: Airflow) -> None:
 
 OVER = "The run is over: "
 NEW_RUN = "A retry or a clear starts a new run."
-GOES_ON = "It probably goes on, and costs money"
-TAKEN_UP = "A retry takes this run up again and starts no new one; a clear stops this run and starts a new one."
-AFTER_MENDING = "Fix the connection: a retry then takes this run up again; a clear stops this run and starts a new one. Fetch its answer: python -m airflow_provider_crewai status run-1 --wait"
+GOES_ON = "It probably goes on and costs"
+TAKEN_UP = "A retry takes this run up again and starts no new one; a clear stops it and starts a new one."
+AFTER_MENDING = "Fix the connection: a retry then takes this run up again; a clear stops it and starts a new one. Fetch its answer: python -m airflow_provider_crewai status run-1 --wait"
 BAD = {
     "failed": Bad(
         errors.CrewRunFailed,
@@ -611,10 +611,10 @@ def test_a_run_that_stays_out_of_sight_is_lost(
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, errors.CrewRunLost)
     for words in (
-        "Run run-1 has been unknown to the deployment since",
+        "The deployment has not known run run-1 since 20",
         "human_input_webhook",
-        "It is not known whether the run goes on: ",
-        "A retry looks for this run again and starts no new one; a clear stops this run and starts a new one.",
+        "It may go on and cost: ",
+        "A retry looks for this run again and starts no new one; a clear stops it and starts a new one.",
     ):
         assert words in outcome.told
 
@@ -700,11 +700,11 @@ def test_a_crew_that_is_not_started_costs_nothing_and_leaves_no_record(
     typed = typed_error(outcome, final=not (policy or refusal.retried))
     assert isinstance(typed, refusal.error)
     after = (
-        "No run was started. A retry or a clear tries again."
+        "A retry or a clear tries again."
         if refusal.retried
-        else "No run was started. The task is not retried, because a retry would fail in the same way."
+        else "The task is not retried, because a retry would fail in the same way."
     )
-    for words in ("The crew was not started (connection 'crewai_default', task 'brief').", *refusal.says, after):
+    for words in ("The crew was not started (connection 'crewai_default').", *refusal.says, after):
         assert words in outcome.told
     assert TOKEN not in outcome.text
     assert ti.record is None
@@ -754,7 +754,7 @@ def test_a_crew_that_is_down_at_the_kickoff_is_tried_for_two_minutes_and_again_b
     assert outcome.state == "up_for_retry"
     kinds = errors.CrewTransportError | errors.CrewServerError | errors.CrewConnectionUnreadable
     assert isinstance(outcome.error, kinds)
-    assert "The crew was not started (connection 'crewai_default', task 'brief')." in outcome.told
+    assert "The crew was not started (connection 'crewai_default')." in outcome.told
     assert "A retry or a clear tries again." in outcome.told
     told = [line for line in outcome.log if "Trying again in " in line]
     assert len(told) > 5

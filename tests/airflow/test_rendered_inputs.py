@@ -139,7 +139,7 @@ def test_inputs_that_rendered_to_nothing_are_refused(
     airflow: Airflow, crew: ScriptedCrew, arguments: Arguments, native: bool
 ) -> None:
     outcome = run(airflow, arguments, native=native)
-    refused(outcome, crew, "task 'brief'", "inputs rendered to ", "gave nothing", "leave inputs out")
+    refused(outcome, crew, "connection 'crewai_default'", "inputs rendered to ", "gave nothing", "leave inputs out")
 
 
 @pytest.mark.parametrize("arguments", [{}, {"inputs": None}, {"inputs": {}}], ids=["left out", "None", "empty"])

@@ -29,7 +29,7 @@ from support.simulation import (
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
 from airflow_provider_crewai.client.flows import Dialect, Load, Save, Stored
 from airflow_provider_crewai.client.ledger import Claim, Record, Rules
-from airflow_provider_crewai.client.messages import after_no_run, no_run
+from airflow_provider_crewai.client.messages import after_no_run, look_at_crew, no_run
 from airflow_provider_crewai.wire.errors import CrewChangedInputs, CrewError, CrewLedgerError, CrewMayHaveStarted
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
 
@@ -248,7 +248,8 @@ def test_a_store_that_does_not_answer_is_an_error_and_nothing_is_sent() -> None:
 def test_a_refused_orphan_names_the_try_the_crew_the_time_and_the_ways_out() -> None:
     error = attempt(EARLIER.to_json()).outcome  # type: ignore[attr-defined]
     assert isinstance(error, CrewMayHaveStarted)
-    lines = no_run(error, after=after_no_run(error, retried=False), look=())
+    look = look_at_crew(error, None, "https://crew.example", "crewai_default")
+    lines = no_run(error, otherwise="", after=after_no_run(error, retried=False), look=look)
     for said in ("Try 1", "https://crew.example", "2026-01-01 00:00:00 UTC", "Nothing was sent", "The task is not retried.",
                  "To start another run, clear it", "on_orphaned_kickoff='rerun'"):  # fmt: skip
         assert said in " ".join(lines)

@@ -409,7 +409,7 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
         (
             ("status", "run-1", *WAIT),
             {"states": [NO_PATH]},
-            ["No crew answers there", "not known whether the run goes on"],
+            ["No crew answers there", "may go on and cost money"],
         ),
         (
             ("status", "run-1", "--wait-timeout", "0.1"),
