@@ -155,8 +155,8 @@ def test_a_run_is_followed_to_its_end_without_a_reload(window: Window, server: P
     run.step(0, "survey", "Researcher", "Found <b>three</b> things")
     page.get_by_text("Found <b>three</b> things").first.wait_for()
     page.locator("#step-0-summary").click()
-    run.step(1, "outline", "Editor", "1. Agents")
-    page.get_by_text("1. Agents").first.wait_for()
+    run.step(1, "outline", "Editor", "First, agents")
+    page.get_by_text("First, agents").first.wait_for()
     assert page.locator("#output-0").is_visible(), "what somebody opened stays open"
     run.now("SUCCESS", result="The brief", took=5)
     page.locator("#result").wait_for()
