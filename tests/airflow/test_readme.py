@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 from in_memory import LOGICAL_DATE, Airflow
-from scripted_crew import ScriptedCrew, success
+from scripted_crew import Answer, ScriptedCrew, success
 
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.in_airflow.config import configured
@@ -80,6 +80,7 @@ PROVEN = {
     "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
     "test_the_typed_answer_is_read": the("python", "output_type="),
+    "test_a_failed_task_ends_its_log_like_this": the("log"),
     "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
     "test_the_crew_on_ones_own_machine_answers_the_command_line": the("sh", "kickoff"),
     "test_the_crew_on_ones_own_machine_is_served": the("sh", "serve example_crew"),
@@ -250,6 +251,20 @@ def test_the_task_with_a_retry_policy_runs(airflow: Airflow, crew: ScriptedCrew)
     assert airflow.task(task, run_id="manual__2").finish().state == "up_for_retry"
     crew.story({"state": "FAILED", "status": "ValueError"})
     assert airflow.task(task, run_id="manual__3").finish().state == "failed"
+
+
+def test_a_failed_task_ends_its_log_like_this(
+    airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+    at = {"completed": 1, "total": 3, "current": "write the weekly brief", "current_agent": "Senior Writer"}
+    crew.once("/kickoff", Answer(body={"kickoff_id": "0" * 36}))
+    failed = {"state": "FAILED", "error": "RateLimitError: too many tokens per minute", "progress": at}
+    crew.now("0" * 36, failed | {"usage_metrics": {"total_tokens": 18_250}})
+    verdict = airflow.task(CrewKickoffOperator(task_id="brief")).finish().verdict
+    printed = [line.removeprefix("ERROR - ") for line in the("log").text.splitlines()]
+    for said, shown in zip(verdict, printed, strict=True):
+        assert re.split(r", |runs/", said)[0] == re.split(r", |runs/", shown)[0]
 
 
 def test_the_hook_does_what_is_printed(airflow: Airflow, crew: ScriptedCrew) -> None:
