@@ -93,9 +93,12 @@ def fetch(manifest: JSONObject) -> JSON:
 
 def json_text(value: JSON, *, ascii_only: bool = True) -> str:
     """Return the value as JSON, however deep it is."""
-    # In a thread, which starts with an empty stack: the value may be as deep as the decoder could just handle.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(json.dumps, value, ensure_ascii=ascii_only).result()
+    try:
+        return json.dumps(value, ensure_ascii=ascii_only)
+    except RecursionError:
+        # A thread starts with an empty stack, and the value is at most as deep as the decoder could just handle.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(json.dumps, value, ensure_ascii=ascii_only).result()
 
 
 def size_of(value: JSON) -> int:

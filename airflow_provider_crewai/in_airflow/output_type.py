@@ -18,9 +18,9 @@ from airflow_provider_crewai.wire.words import line
 SHOWN = 5
 """How many fields an error names."""
 
-_OPENED = re.compile(r"```(?:[A-Za-z]\w*\s)?\s*")
-_CLOSED = re.compile(r"\s*(?:```|\Z)")
-"""How a block of code begins and ends in Markdown: models like to write their JSON so."""
+_FENCES = (re.compile(r"^[ \t]*```.*$", re.MULTILINE), re.compile(r"```(?:[A-Za-z]\w*\s)?"))
+"""What parts the blocks of code in Markdown, as models like to write their JSON: first as lines of their own, since the
+JSON may quote Markdown itself, then anywhere."""
 
 
 def adapter_of(output_type: Any) -> TypeAdapter[Any]:
@@ -73,16 +73,14 @@ def loaded(output_type: Any, answer: JSON) -> Any:
 
 def _read(adapter: TypeAdapter[Any], answer: JSON) -> tuple[JSON, Any]:
     """Return the first reading of the answer that fits, and what the type makes of it."""
-    misfits = []
+    first: Exception | None = None
     for reading in _readings(answer):
         try:
             return reading, adapter.validate_json(json_text(reading))
-        except ValidationError as error:
-            misfits.append(_fields(error))
-        except Exception as error:  # noqa: BLE001 - raised by a validator of the author's own, and the run is paid for
-            misfits.append(f"{type(error).__name__}: {line(str(error))}")
-    no_json = isinstance(answer, str) and len(misfits) == 1
-    raise ValueError(f"it is a text without JSON ({misfits[0]})" if no_json else misfits[0])
+        except Exception as error:  # noqa: BLE001 - a validator of the author's own may raise any; the run is paid for
+            first = first or error
+    holds_none = isinstance(answer, str) and next(_readings(answer)) is answer
+    raise ValueError(f"it is a text without JSON ({_why(first)})" if holds_none else _why(first))
 
 
 def _readings(answer: JSON) -> Iterator[JSON]:
@@ -95,14 +93,16 @@ def _readings(answer: JSON) -> Iterator[JSON]:
 
 
 def _in_blocks(text: str) -> Iterator[JSON]:
-    for opened in _OPENED.finditer(text):
-        with suppress(ValueError, RecursionError):
-            reading, end = json.JSONDecoder().raw_decode(text, opened.end())
-            if _CLOSED.match(text, end):
-                yield reading
+    for fence in _FENCES:
+        # Each block by itself: an error of the decoder counts the lines before it, and there may be many blocks.
+        for block in fence.split(text)[1:]:
+            with suppress(ValueError, RecursionError):
+                yield json.loads(block)
 
 
-def _fields(error: ValidationError) -> str:
+def _why(error: Exception | None) -> str:
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {line(str(error))}"
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     named = [f"{'.'.join(map(str, each['loc'])) or 'the answer'}: {each['msg']}" for each in wrong[:SHOWN]]
     more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""

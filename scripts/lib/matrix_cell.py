@@ -1,8 +1,9 @@
 """One cell of `scripts/matrix`: whether the provider runs real tasks on this interpreter's Airflow.
 
 The project's own server serves the example crew, and `dag.test()` runs tests/matrix/dags: a kickoff that waits in its
-worker, one that defers, a deferred sensor, and a kickoff that crashes once its run has started and is retried. An import
-or a `db migrate` would not do: some releases pass both with dependencies under which every task fails.
+worker and expects a type, one that defers and keeps its answer in a file, a deferred sensor, and a kickoff that crashes
+once its run has started and is retried. An import or a `db migrate` would not do: some releases pass both with
+dependencies under which every task fails.
 """
 
 import json
@@ -51,6 +52,8 @@ def judge(seen: Mapping[str, Any]) -> dict[str, bool]:
     answered = {task: ANSWER in str(seen[task]) for task in ("sync", "deferrable", "sensor", "recovery")}
     for task in ("deferrable", "sensor"):
         answered[task] &= bool(seen[f"{task} came back"])
+    answered["sync"] &= isinstance(seen["sync"], dict)
+    answered["deferrable"] &= bool(seen["deferrable is in a file"])
     answered["recovery"] &= len(seen["tries"]) > 1 and len(set(seen["tries"])) == 1
     return answered
 

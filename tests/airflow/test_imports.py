@@ -66,7 +66,7 @@ def loaded_by(module: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["operators", "sensors", "decorators"])
+@pytest.mark.parametrize("module", ["operators", "sensors", "decorators", "answers"])
 def test_a_dag_file_loads_nothing_that_is_slow_and_nothing_that_only_a_worker_needs(module: str) -> None:
     loaded = loaded_by(f"{OURS}.{module}")
     assert f"{OURS}.{module}" in loaded

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -12,6 +14,8 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from crew_tasks import FAST, brief, sensor
+from hypothesis import example, given
+from hypothesis import strategies as st
 from in_memory import Airflow
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 from scripted_crew import ScriptedCrew, success
@@ -172,6 +176,26 @@ def test_a_text_without_the_json_is_a_mismatch(airflow: Airflow, crew: ScriptedC
     outcome = ti.finish()
     assert why in outcome.told
     assert ti.xcom("crew_answer") == text
+
+
+@given(
+    st.lists(st.sampled_from(["```", "json", "\n", " ", "[", "]", '"', "{}", "1", "\\", "a", "\ud800"]), max_size=12)
+)
+@example(["```json\n", '{"title": "```", "written": "2026-01-05"}', "\n```"])
+def test_any_text_fits_or_is_a_mismatch(parts: list[str]) -> None:
+    with suppress(CrewAnswerMismatch):
+        assert read_answer(typed(Brief, "".join(parts), "run-1"), Brief).title == "```"
+
+
+@pytest.mark.parametrize("part", ["```", "```[", "```\n", '```"', "```1``` ", '```{"a":'])
+def test_a_text_four_times_as_long_takes_about_four_times_the_effort(part: str) -> None:
+    def seconds(times: int) -> float:
+        began = time.process_time()
+        with pytest.raises(CrewAnswerMismatch):
+            typed(Brief, part * times, "run-1")
+        return time.process_time() - began
+
+    assert seconds(80_000) < 10 * seconds(20_000)
 
 
 def test_many_misfits_are_told_in_few_words(airflow: Airflow, crew: ScriptedCrew) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, BaseOperator  # the same name on each Airflow
 
+from airflow_provider_crewai.answers import read_answer
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
@@ -51,7 +53,9 @@ class Recovery(CrewKickoffOperator):
 class Notes(BaseOperator):
     def execute(self, context: Any) -> None:
         ti = context["ti"]
-        notes = {name: ti.xcom_pull(task_ids=name) for name in ("sync", "deferrable", "sensor", "recovery")}
+        left = {name: ti.xcom_pull(task_ids=name) for name in ("sync", "deferrable", "sensor", "recovery")}
+        notes = {name: read_answer(xcom) for name, xcom in left.items()}
+        notes["deferrable is in a file"] = "crewai_manifest" in left["deferrable"]
         for name in ("deferrable", "sensor"):
             notes[f"{name} came back"] = ti.xcom_pull(task_ids=name, key="came back")
         notes["tries"] = Path(sys.argv[1] + ".tries").read_text().split()
@@ -62,8 +66,11 @@ with DAG("matrix", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="U
     inputs, pace = {"topic": "Matrices", "audience": "{{ dag.dag_id }}"}, {"poll_interval": 0.5}
     # Each task whatever became of the one before it.
     sensor = Sensor(task_id="sensor", kickoff_id="as it starts", deferrable=True, **pace)
-    sync = Task(task_id="sync", inputs=inputs, deferrable=False, trigger_rule="all_done", **pace)
-    deferrable = Task(task_id="deferrable", inputs=inputs, deferrable=True, trigger_rule="all_done", **pace)
+    typed, kept = {"output_type": dict[str, Any]}, {"result_path": f"file://{os.environ['AIRFLOW_HOME']}/answers"}
+    sync = Task(task_id="sync", inputs=inputs, deferrable=False, trigger_rule="all_done", **typed, **pace)
+    deferrable = Task(
+        task_id="deferrable", inputs=inputs, deferrable=True, trigger_rule="all_done", **kept, max_xcom_bytes=0, **pace
+    )
     recovery = Recovery(task_id="recovery", inputs=inputs, retries=1, retry_delay=0, trigger_rule="all_done", **pace)
     sensor >> sync >> deferrable >> recovery >> Notes(task_id="notes", trigger_rule="all_done")
 
