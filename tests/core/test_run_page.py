@@ -274,6 +274,26 @@ def test_a_run_of_which_nothing_is_known_can_be_shown(state: RunState) -> None:
     assert "data-refresh" not in document.all("html")[0]
 
 
+def test_a_run_that_ended_unseen_is_not_said_to_be_at_work() -> None:
+    view = RunView("brief", RunState.UNKNOWN, kicked_off_at=NOW - 60)
+    assert "At it for" not in page(view).words
+    assert "At it for 1 minute" in page(replace(view, is_live=True)).words
+
+
+def test_a_usage_that_is_no_count_is_left_out() -> None:
+    usage: Any = {
+        "total_tokens": 1250,
+        "note": "many",
+        "none": None,
+        "cached": 0,
+        **{str(n): 7 for n in range(100_000)},
+    }
+    document = page(RunView("brief", RunState.SUCCEEDED, usage=usage))
+    assert "Total tokens 1,250" in document.words
+    assert not {"Note", "None", "Cached"} & {*document.words.split()}
+    assert len(document.all("dd")) < 50
+
+
 def test_a_page_can_be_framed_by_whom_its_server_names_and_by_nobody_else() -> None:
     assert "frame-ancestors 'none'" in HEADERS["Content-Security-Policy"]
     policy = headers(framed_by="'self'")["Content-Security-Policy"]
