@@ -24,6 +24,7 @@ from airflow_provider_crewai.client.shell import (
     mute,
     reply,
     request_headers,
+    say_refusal,
     say_trouble,
     silent,
 )
@@ -131,7 +132,8 @@ class AsyncCrewClient:
         match step:
             case Request():
                 return reply(await self._send(step))
-            case flows.Renew():
+            case flows.Renew(trouble):
+                say_refusal(trouble, self._say)
                 self._settings = None
             case flows.Pause():
                 say_trouble(step, self._say)

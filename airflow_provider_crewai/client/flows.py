@@ -71,7 +71,12 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Read the connection again before the next request: the last answer was a 401 or 403."""
+    """Read the connection again before the next request: the last answer was a 401 or 403.
+
+    :param trouble: that answer, if what is sent again is a kickoff, a resume or a stop.
+    """
+
+    trouble: CrewError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +292,8 @@ def _ask(request: Request, read: Callable[[Response], T], deadline: float = math
     try:
         try:
             return reply.read(read), reply
-        except CrewAuthError:
-            if (yield Renew()).now >= deadline:
+        except CrewAuthError as error:
+            if (yield Renew(None if request.idempotent else error)).now >= deadline:
                 raise
             reply = yield request
             return reply.read(read), reply

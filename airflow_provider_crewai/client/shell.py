@@ -111,6 +111,14 @@ def say_trouble(pause: Pause, say: Say) -> None:
         say(trying_again(pause.trouble, pause.seconds, pause.until))
 
 
+def say_refusal(trouble: CrewError | None, say: Say) -> None:
+    """Say that the token was refused, if what must not be sent twice is sent again: it was not carried out."""
+    if trouble is not None:
+        say(
+            f"The crew refused the token ({str(trouble).rstrip('.')}). Trying once more with the connection read again."
+        )
+
+
 def reply(answer: Response | Stored | Connected | CrewError | None = None) -> Reply:
     """Return the reply for a flow: its answer, with the time and a random number."""
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography

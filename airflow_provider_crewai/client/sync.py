@@ -29,6 +29,7 @@ from airflow_provider_crewai.client.shell import (
     mute,
     reply,
     request_headers,
+    say_refusal,
     say_trouble,
     silent,
 )
@@ -209,7 +210,8 @@ class CrewClient:
                 return reply(self._send(step))
             case flows.Connect():
                 return reply(self._connected())
-            case flows.Renew():
+            case flows.Renew(trouble):
+                say_refusal(trouble, self._say)
                 self._outdated = True
             case flows.Load():
                 return reply(self._load())
