@@ -31,7 +31,8 @@ class CrewRetryPolicy(RetryPolicy):
     Configuration, token, inputs or quota before there is a run: no retry. A kickoff that may have started: no retry,
     unless the task's `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API, record,
     connection, token or answer out of reach, or the run did not end in time: a retry, which takes the run up again. A
-    failed run: a retry (a new, paid run) only if the crew's own words hold one of `retry_failures`.
+    failed run: a retry (a new, paid run) only if the crew's own words hold one of `retry_failures`. An answer that does
+    not fit the task's `output_type`: no retry, unless its `on_output_mismatch` is `rerun`.
 
     From Airflow 3.4 on, a task that has no run yet and meets a quota, a rate limit or a deployment that wakes up is
     rescheduled instead: it tries again later, and uses up no try.

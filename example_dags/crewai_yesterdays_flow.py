@@ -1,6 +1,6 @@
 """A flow goes on each day where it ended the day before. If the deployment has lost that state, a task says so.
 
-The flow keeps its state and answers how often it has counted, such as:
+The connection `crewai_flow` leads to a flow that keeps its state and answers how often it has counted, such as:
 
     @persist()
     class CountingFlow(Flow[Count]):
