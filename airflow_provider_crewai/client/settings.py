@@ -6,7 +6,6 @@ Both shells get the same results, so the two HTTP libraries cannot read a settin
 from __future__ import annotations
 
 import base64
-import difflib
 import json
 import os
 import re
@@ -340,6 +339,8 @@ def _check_options(options: Iterable[str]) -> None:
         if name not in OPTIONS:
             # Quoted only if it is one word: in a URI a secret may have slipped in there.
             shown = f"{name!r}" if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "a key"
+            import difflib  # late: a Dag file imports this module, and no option of it is misspelt
+
             near = difflib.get_close_matches(name[:40].lower(), OPTIONS, 1)
             meant = f"; did you mean {near[0]!r} ({LABELS['extra.' + near[0]]})?" if near else "."
             raise Complaint(f"holds {shown}, which is not an option{meant} The options are: {', '.join(OPTIONS)}")

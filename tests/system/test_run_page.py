@@ -71,11 +71,15 @@ def words(airflow: PrivateAirflow, where: str) -> str:
     ("task", "state", "said"),
     [
         ("fails", "Failed", ["failed in crew task 2 of 3: write (Writer)", "no tides on Mars", "starts a new run"]),
-        ("runs", "Running", ["1 of 3 done, now write (Writer)", "It costs money", "A retry takes this run up again"]),
+        (
+            "runs",
+            "Running",
+            ["1 of 3 done, now write (Writer)", "It goes on and costs", "A retry takes this run up again"],
+        ),
         ("asks", "Waiting for an answer", ["Is the brief good enough?", "<h3>Tides</h3>", "It costs money"]),
         ("succeeds", "Succeeded", ["<em>sea</em>", "The run is over", "1,200"]),
         ("vanishes", "May have started", ["A paid run may have started", "The task is not retried"]),
-        ("late", "Running", ["did not end in time", "costs money", "A retry takes this run up again"]),
+        ("late", "Running", ["did not end in time", "probably goes on and costs", "A retry takes this run up again"]),
     ],
 )
 def test_it_says_what_happened_whether_it_costs_and_what_comes_next(
