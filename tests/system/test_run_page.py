@@ -76,7 +76,7 @@ def words(airflow: PrivateAirflow, where: str) -> str:
             "Running",
             ["1 of 3 done, now write (Writer)", "It goes on and costs", "A retry takes this run up again"],
         ),
-        ("asks", "Waiting for an answer", ["Is the brief good enough?", "<h3>Tides</h3>", "It costs money"]),
+        ("asks", "Waiting for an answer", ["Is the brief good enough?", "<h3>Tides</h3>", "It goes on and costs"]),
         ("succeeds", "Succeeded", ["<em>sea</em>", "The run is over", "1,200"]),
         ("vanishes", "May have started", ["A paid run may have started", "The task is not retried"]),
         ("late", "Running", ["did not end in time", "probably goes on and costs", "A retry takes this run up again"]),
