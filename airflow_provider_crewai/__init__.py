@@ -22,7 +22,7 @@ What authors of Dags import:
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
     unreadable                    why does Airflow not give a connection?
-    dag_arguments                 can Airflow store what the author wrote?
+    dag_arguments                 which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
     xcom                          what is the next task given of the answer?
     output_type                   is the answer what the author expects?
@@ -75,6 +75,7 @@ The words
     sight                         what a look showed, and when
     watch, patience               the object that decides about looks; how long and how closely it looks
     verdict, ending               how our waiting ended; the verdict with all that it rests on
+    said                          the short lines that a person reads about a run: log, XCom and page show the same
     claim                         what this try of a task wants to start
     record, ledger                what an earlier try wrote down; all that is decided by it
     intent                        a record without a kickoff_id: a kickoff may have been sent
