@@ -25,18 +25,19 @@ EVERY = 5
 pages = FastAPI(openapi_url=None)
 
 
-async def page_of(request: Request, dag_id: str, run_id: str, task_id: str, map_index: int) -> Page:
+async def page_of(request: Request, dag_id: str, run_id: str, task_id: str, map_index: str) -> Page:
     """Return the page of a task instance, if Airflow shows that to who asks.
 
+    :param map_index: a number; Airflow's tab leaves `{MAP_INDEX}` as it is where a task is not mapped.
     :raises HTTPException: it does not (401, 403), or there is no such task, or it runs no crew (404).
     """
-    key = TaskKey(dag_id, run_id, task_id, map_index)
+    key = TaskKey(dag_id, run_id, task_id, int(map_index[:9]) if map_index.isdecimal() else -1)
     known = await AirflowApi(request.scope["airflow_app"], request.headers).known(key)
     conn_id = connection_of(known)
     if conn_id is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "This task has not run yet, or it runs no crew.")
     home = request.scope.get("root_path", "").removesuffix(MOUNT)
-    own = home + run_page_path(dag_id, run_id, task_id, map_index)
+    own = home + run_page_path(dag_id, run_id, task_id, key.map_index)
     kickoff_id = kickoff_id_of(known)
     seen: Look | None = await look(conn_id, kickoff_id) if kickoff_id else None
     return Page(key, known, seen, home, own)

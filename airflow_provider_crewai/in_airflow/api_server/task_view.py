@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from airflow._shared.secrets_masker import redact
+
 from airflow_provider_crewai.in_airflow.api_server.airflow_api import RETURNED, Known, TaskKey
 from airflow_provider_crewai.in_airflow.api_server.deployment import Look
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
@@ -24,8 +26,15 @@ _UNFINISHED: dict[RunState, Mark] = {
     RunState.FAILED: "broken",
     RunState.STOPPED: "broken",
 }
+_END_OF_TIME = 1e11
 _ACTS = {"clear": "cleared the task", "patch": "set its state"}
-_NO_RUN = "The task has started no run yet, so nothing costs money."
+_NO_RUN = "The task has begun no run yet, as far as is known."
+_UNNAMED = "A kickoff was sent, and its answer is not known: a paid run may be going on. Look on the crew's page."
+_ENDED = {
+    RunState.SUCCEEDED: "has succeeded",
+    RunState.FAILED: "has failed",
+    RunState.STOPPED: "was stopped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Page:
             state,
             kickoff_id=kickoff_id_of(self.known),
             crew=_text(self.left.get("crew")),
-            word=_WORDS.get(str(self.left.get("ending"))) if run is None else None,
+            word=self._word() if run is None else None,
             lines=tuple(self._lines()),
             progress=progress,
             kicked_off_at=self._kicked_off_at(),
@@ -80,6 +89,17 @@ class Page:
             is_live=is_live,
         )
 
+    def _word(self) -> str | None:
+        if self._is_unnamed():
+            return _WORDS["may_have_started"]
+        if not self.left and kickoff_id_of(self.known) is None:
+            return "No run yet"
+        return _WORDS.get(str(self.left.get("ending")))
+
+    def _is_unnamed(self) -> bool:
+        """Return whether a kickoff was sent whose answer nobody has seen: its task may have died before it said so."""
+        return not self.left and bool(self.known.record) and kickoff_id_of(self.known) is None
+
     def _kicked_off_at(self) -> float | None:
         if kickoff_id_of(self.known) is None:
             return None
@@ -87,13 +107,27 @@ class Page:
 
     def _lines(self) -> Iterator[str]:
         said = self.left.get("said")
-        lines = [str(line) for line in said] if isinstance(said, list) and said else [_NO_RUN]
+        lines = [str(line) for line in said] if isinstance(said, list) and said else self._unsaid()
         # The page's links lead there.
         yield from (line for line in lines if not line.startswith("Look: http"))
         if self.look and self.look.why:
             yield f"The deployment cannot be asked just now, so this is what the task has left behind. {self.look.why}"
         elif self.look and self.look.run and self.look.run.state is RunState.NOT_FOUND:
             yield "The deployment does not know the run, so this is what the task has left behind."
+        elif self.look and self.look.run and self.left:
+            yield from self._meanwhile(self.look.run.state)
+
+    def _unsaid(self) -> list[str]:
+        if self._is_unnamed():
+            return [_UNNAMED]
+        return [] if kickoff_id_of(self.known) else [_NO_RUN]
+
+    def _meanwhile(self, state: RunState) -> Iterator[str]:
+        """Say what has changed since the task wrote its lines."""
+        if state.is_final and not _state(self.left).is_final:
+            yield f"Seen just now: the run {_ENDED[state]}, so it costs no more."
+        elif state.is_alive and self.left.get("ending") is not None:
+            yield "Seen just now: the run is still going on, so it still costs money."
 
     def _facts(self) -> Iterator[Fact]:
         task = self.known.task
@@ -131,10 +165,10 @@ class Page:
 
 
 def kickoff_id_of(known: Known) -> str | None:
-    """Return the run of the task's present try, if it is known."""
+    """Return the run of the task's last try, if it is known: the record knows it before any XCom does."""
     left = known.xcoms.get(CREW_RUN)
     told = left.get("kickoff_id") if isinstance(left, dict) else None
-    return _text(known.xcoms.get(KICKOFF_ID)) or _text(told)
+    return _text(known.xcoms.get(KICKOFF_ID)) or _text(told) or _text(known.record.get("kickoff_id"))
 
 
 def connection_of(known: Known) -> str | None:
@@ -173,8 +207,16 @@ def _progress(left: Mapping[str, Any]) -> Progress | None:
 
 
 def _inputs(fields: Any) -> JSON:
-    """Return the inputs as Airflow shows them: rendered, and with secrets masked."""
+    """Return the inputs as Airflow shows them: rendered, and with secrets masked.
+
+    Airflow has masked them when it stored them, but it looks for names of secrets in no text that holds JSON.
+    """
     given: JSON = fields.get("inputs") if isinstance(fields, dict) else None
+    masked: Any = redact(_read(given), "inputs")
+    return masked  # type: ignore[no-any-return]  # JSON in, JSON out
+
+
+def _read(given: JSON) -> JSON:
     if not isinstance(given, str):
         return given
     try:
@@ -192,12 +234,13 @@ def _told(when: Any, text: str) -> Iterable[StoryLine]:
 def _epoch(when: Any) -> float | None:
     try:
         return datetime.fromisoformat(when).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """Return a moment that a calendar can write, or None: people may edit what is stored."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < _END_OF_TIME else None
 
 
 def _text(value: Any) -> str | None:

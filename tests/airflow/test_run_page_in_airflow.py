@@ -1,0 +1,348 @@
+"""The run page inside Airflow: its own api-server, over a real socket, with a crew on the other side."""
+
+from __future__ import annotations
+
+import html
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from scripted_crew import ScriptedCrew, failure, success
+
+from airflow_provider_crewai.in_airflow.link import run_page_path
+
+BEGAN = datetime(2026, 1, 5, 12, tzinfo=UTC)
+HOSTILE = "<script>window.pwned=1</script><img src=x onerror=alert(1)>\"'&"
+FIELDS = {"inputs": {"topic": "tides", "api_key": "hunter2"}, "crewai_conn_id": "crewai_default"}
+SAID = ["What happened.", "A retry takes this run up again.", "Look: http://elsewhere/"]
+LEFT = {
+    "kickoff_id": "run-1",
+    "crew": "https://crew.example",
+    "ending": None,
+    "state": "running",
+    "said": SAID,
+    "started_at": "2026-01-05T12:00:01.000+00:00",
+    "ended_at": None,
+    "deadline": "2026-01-06T12:00:00.000+00:00",
+    "usage": {"total_tokens": 4711},
+    "try_number": 1,
+}
+RECORD = {"kickoff_id": "run-1", "crew": "https://crew.example", "at": BEGAN.timestamp() + 1, "try_number": 1}
+
+
+@dataclass
+class Api:
+    """An api-server that knows one Dag run, and a user of it.
+
+    :param made: how many task instances were made.
+    """
+
+    url: str
+    made: list[str] = field(default_factory=list)
+
+    def task(
+        self,
+        state: str | None = "deferred",
+        *,
+        xcoms: dict[str, Any] | None = None,
+        fields: dict[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        earlier: tuple[str, ...] = (),
+        map_index: int = -1,
+    ) -> str:
+        """Put a task instance into the database; return the path of its page."""
+        from airflow.models.renderedtifields import RenderedTaskInstanceFields
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.taskinstancehistory import TaskInstanceHistory
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import insert
+        from uuid6 import uuid7
+
+        task_id = f"brief{len(self.made)}"
+        self.made.append(task_id)
+        names = {"dag_id": "d", "run_id": "r", "task_id": task_id, "map_index": map_index}
+        row = names | {
+            "pool": "default_pool",
+            "pool_slots": 1,
+            "start_date": BEGAN,
+            "max_tries": 3,
+            "executor_config": {},
+        }
+        with create_session() as session:
+            run = _dag_run(session)
+            number = len(earlier) + 1
+            session.execute(insert(TaskInstance).values(id=uuid7(), state=state, try_number=number, **row))
+            for past, was in enumerate(earlier, 1):
+                history = row | {"task_instance_id": uuid7(), "try_number": past, "end_date": BEGAN}
+                session.execute(insert(TaskInstanceHistory).values(state=was, **history))
+            for key, value in (xcoms or {}).items():
+                session.execute(insert(XComModel).values(dag_run_id=run, key=key, value=value, **names))
+            if fields is not None:
+                session.execute(insert(RenderedTaskInstanceFields).values(rendered_fields=fields, **names))
+            if record is not None:
+                text = json.dumps(record)
+                session.execute(
+                    insert(TaskStateStoreModel).values(dag_run_id=run, key="crewai_run", value=text, **names)
+                )
+        return run_page_path("d", "r", task_id, map_index)
+
+    def get(self, path: str, role: str | None = "viewer", **headers: str) -> httpx.Response:
+        """Ask as a user with this role; an empty role is nobody."""
+        cookies = {"_token": _token(role)} if role != "" else {}
+        return httpx.get(self.url + path, headers=headers, cookies=cookies, trust_env=False, timeout=30)
+
+    def page(self, path: str) -> str:
+        """Return the page as its reader sees it."""
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+def _token(role: str | None) -> str:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    token: str = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
+    return token
+
+
+def _dag_run(session: Any) -> int:
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.types import DagRunType
+    from sqlalchemy import select
+
+    known = session.scalar(select(DagRun.id).where(DagRun.dag_id == "d", DagRun.run_id == "r"))
+    if known is not None:
+        return int(known)
+    session.add(DagBundleModel(name="bundle"))
+    session.flush()
+    session.add(DagModel(dag_id="d", bundle_name="bundle", is_stale=False))
+    session.flush()
+    run = DagRun(dag_id="d", run_id="r", logical_date=BEGAN, run_after=BEGAN, run_type=DagRunType.MANUAL)
+    session.add(run)
+    session.flush()
+    return int(run.id)
+
+
+@pytest.fixture(scope="module")
+def api(database: Path) -> Iterator[Api]:
+    from airflow.api_fastapi.app import create_app
+
+    server = uvicorn.Server(uvicorn.Config(create_app(apps="core"), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Api(f"http://127.0.0.1:{port}")
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def asked(crew: ScriptedCrew, default_connection: Callable[[dict[str, Any]], None]) -> ScriptedCrew:
+    """The crew that the api-server asks. Each test has another one, on a port of its own."""
+    default_connection(crew.connection)
+    return crew
+
+
+@pytest.fixture(autouse=True)
+def no_look_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_crewai.client.lookups import Lookups
+    from airflow_provider_crewai.in_airflow.api_server import deployment
+
+    monkeypatch.setattr(deployment, "_looks", Lookups(deployment.KEPT))
+
+
+def test_who_is_not_logged_in_gets_401_and_a_browser_is_led_to_the_login(api: Api) -> None:
+    path = api.task(fields=FIELDS)
+    for each in (path, f"{path}/text/inputs"):
+        refused = api.get(each, "")
+        assert refused.status_code == 401
+        assert "tides" not in refused.text
+    led = api.get(path, "", accept="text/html")
+    assert (led.status_code, led.headers["location"].partition("?")[0]) == (307, "/api/v2/auth/login")
+    followed = api.get(led.headers["location"], "")
+    assert followed.status_code == 307
+
+
+def test_who_may_not_read_the_task_instance_gets_403(api: Api) -> None:
+    path = api.task(fields=FIELDS)
+    for each in (path, f"{path}/text/inputs"):
+        refused = api.get(each, None)
+        assert refused.status_code == 403
+        assert "tides" not in refused.text
+
+
+def test_a_token_of_the_api_opens_it_too(api: Api) -> None:
+    path = api.task(fields=FIELDS, xcoms={"crew_run": LEFT | {"kickoff_id": None}})
+    assert api.get(path, "", authorization=f"Bearer {_token('viewer')}").status_code == 200
+    assert api.get(path, "viewer", authorization=f"Bearer {_token(None)}").status_code == 403
+    assert api.get(path, "", authorization="Bearer made.up.token").status_code == 403
+
+
+def test_it_is_sent_with_a_strict_policy_that_lets_airflow_alone_frame_it(api: Api) -> None:
+    path = api.task(fields=FIELDS)
+    for each in (api.get(path), api.get("/crewai/assets/page.css"), api.get(path, "")):
+        policy = each.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert each.headers["x-content-type-options"] == "nosniff"
+
+
+def test_it_shows_what_the_crew_says_now(api: Api, asked: ScriptedCrew) -> None:
+    progress = {"completed": 1, "total": 3, "current": "write", "current_agent": "Writer"}
+    asked.now("run-1", {"state": "RUNNING", "progress": progress})
+    page = api.page(api.task(fields=FIELDS, xcoms={"crew_run": LEFT}, record=RECORD))
+    for words in ("Running", "write", "Writer", "What happened.", "tides", "4,711", "data-refresh"):
+        assert words in page
+    assert "Look: " not in page
+    assert "hunter2" not in page
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "says", "words"),
+    [
+        ("success", {"ending": "succeeded", "state": "succeeded"}, success("A *fine* brief"), ["Succeeded", "fine"]),
+        ("failed", {"ending": "failed", "state": "failed"}, failure("no tide tables"), ["Failed", "no tide tables"]),
+        ("failed", {"ending": "timed_out"}, "RUNNING", ["Running", "still costs money"]),
+        ("failed", {"ending": "timed_out"}, success("late"), ["Succeeded", "costs no more", "late"]),
+        ("deferred", {"state": "paused"}, "PAUSED", ["Waiting for an answer"]),
+        ("failed", {"ending": "failed", "state": "failed"}, "NOT FOUND", ["Failed", "does not know the run"]),
+        ("up_for_retry", {"ending": "failed", "state": "failed"}, failure("no"), ["Failed", "up for retry"]),
+    ],
+)
+def test_each_state_has_its_page(
+    api: Api, asked: ScriptedCrew, state: str, left: dict[str, Any], says: Any, words: list[str]
+) -> None:
+    asked.now("run-1", says)
+    page = api.page(api.task(state, fields=FIELDS, xcoms={"crew_run": LEFT | left}, record=RECORD))
+    for each in (*words, *SAID[:2]):
+        assert each in page
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "words"),
+    [
+        ("running", {}, ["No run yet", "has begun no run yet"]),
+        ("failed", {}, ["No run yet", "as far as is known"]),
+        ("failed", {"record": RECORD | {"kickoff_id": None}}, ["May have started", "a paid run may be going on"]),
+        (
+            "failed",
+            {"xcoms": {"crew_run": LEFT | {"kickoff_id": None, "ending": "may_have_started", "state": "unknown"}}},
+            ["May have started", *SAID[:2]],
+        ),
+        (
+            "failed",
+            {"xcoms": {"crew_run": LEFT | {"kickoff_id": None, "ending": "not_started", "state": "unknown"}}},
+            ["Not started", *SAID[:2]],
+        ),
+        (None, {"record": RECORD, "earlier": ("failed",)}, ["run-1", "run-1"]),
+    ],
+)
+def test_each_state_without_a_run_has_its_page(
+    api: Api, asked: ScriptedCrew, state: str | None, more: dict[str, Any], words: list[str]
+) -> None:
+    asked.always("/status", lambda _: None)
+    page = api.page(api.task(state, fields=FIELDS, **more))
+    for each in words:
+        assert each in page
+
+
+def test_what_a_crew_writes_never_becomes_markup(api: Api, asked: ScriptedCrew) -> None:
+    text = HOSTILE
+    progress = {"completed": 0, "total": 1, "current": text, "current_agent": text}
+    usage = {text: 3}
+    left = LEFT | {"said": [text], "crew": text, "usage": usage, "error": text, "last_crew_task": text}
+    for state in ({"state": "RUNNING", "progress": progress}, failure(text), success(text, {text: text})):
+        asked.now("run-1", state)
+        fields = FIELDS | {"inputs": {text: text}}
+        page = api.page(api.task(fields=fields, xcoms={"crew_run": left, "return_value": text}, record=RECORD))
+        assert "<script>window" not in page
+        assert "<img src=x" not in page
+        assert html.escape("<script>window") in page
+
+
+@pytest.mark.parametrize("inputs", [{"api_key": "hunter2"}, '{"topic": {"api_key": "hunter2"}}'])
+def test_inputs_are_masked_by_their_names(api: Api, inputs: Any) -> None:
+    path = api.task(fields=FIELDS | {"inputs": inputs})
+    assert "***" in api.page(path)
+    assert "hunter2" not in api.page(path)
+    assert "hunter2" not in api.get(f"{path}/text/inputs").text
+
+
+def test_a_link_of_a_crew_leads_to_the_web_alone(api: Api, asked: ScriptedCrew) -> None:
+    asked.now("run-1", "RUNNING")
+    page = api.page(api.task(fields=FIELDS, xcoms={"crew_run": LEFT, "_link_CrewRunLink": "javascript:alert(1)"}))
+    assert 'href="javascript' not in page
+
+
+def test_a_crew_that_is_away_leaves_what_the_task_left_behind(
+    api: Api, default_connection: Callable[[dict[str, Any]], None]
+) -> None:
+    default_connection({"conn_type": "crewai", "host": "http://127.0.0.1:9", "password": "secret-token"})
+    done = LEFT | {"ending": "succeeded", "state": "succeeded"}
+    page = api.page(api.task("success", fields=FIELDS, xcoms={"crew_run": done, "return_value": "The answer."}))
+    for words in ("cannot be asked just now", "Succeeded", "The answer.", "4,711"):
+        assert words in page
+    assert "secret-token" not in page
+
+
+def test_a_refused_token_is_said(api: Api, asked: ScriptedCrew) -> None:
+    from scripted_crew import error
+
+    asked.always("/status", error(401, "Not authenticated"))
+    page = api.page(api.task(fields=FIELDS, xcoms={"crew_run": LEFT}))
+    assert "Not authenticated" in page
+    assert "What happened." in page
+
+
+def test_many_viewers_cost_one_look(api: Api, asked: ScriptedCrew) -> None:
+    asked.now("run-1", "RUNNING")
+    path = api.task(fields=FIELDS, xcoms={"crew_run": LEFT})
+    viewers = [threading.Thread(target=api.page, args=(path,)) for _ in range(8)]
+    for each in viewers:
+        each.start()
+    for each in viewers:
+        each.join()
+    assert asked.looks == ["run-1"]
+
+
+def test_an_unmapped_task_is_found_as_the_tab_asks_and_a_mapped_one_by_its_index(api: Api) -> None:
+    path = api.task(fields=FIELDS)
+    assert api.get(path.replace("/-1", "/{MAP_INDEX}")).status_code == 200
+    mapped = api.task(fields=FIELDS, map_index=3)
+    assert api.get(mapped).status_code == 200
+    assert api.get(mapped.removesuffix("3") + "4").status_code == 404
+
+
+def test_a_task_that_runs_no_crew_has_no_page(api: Api) -> None:
+    assert api.get(api.task(fields={"bash_command": "date"}, xcoms={"return_value": "secret"})).status_code == 404
+
+
+def test_a_text_is_sent_in_full_as_plain_text(api: Api, asked: ScriptedCrew) -> None:
+    asked.now("run-1", success("x" * 50_000 + HOSTILE))
+    path = api.task("success", fields=FIELDS, xcoms={"crew_run": LEFT})
+    text = api.get(f"{path}/text/result")
+    assert text.headers["content-type"].startswith("text/plain")
+    assert len(text.text) == 50_000 + len(HOSTILE)
+    assert api.get(f"{path}/text/nothing").status_code == 404
+
+
+def test_airflow_lists_the_plugin_once(api: Api) -> None:
+    listed = api.get("/api/v2/plugins", "admin").json()["plugins"]
+    (ours,) = [each for each in listed if each["name"] == "crewai"]
+    assert [each["url_prefix"] for each in ours["fastapi_apps"]] == ["/crewai"]
