@@ -399,18 +399,21 @@ class AwaitsRun(BaseOperator):
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def _leave_behind_meanwhile(self, watch: Watch, wait: Wait, client: CrewClient, context: Context) -> None:
-        """Push to XCom what is known of the run while the task waits for it."""
+        """Tell in the log and in XCom what is known of the run while the task waits for it."""
         from airflow_provider_crewai.client.messages import waiting
         from airflow_provider_crewai.client.summary import while_it_waits
 
+        after = self.retry_text(None, on_record=self.finds_again(context))
+        look = self._look(wait, context)
+
         def left() -> JSON:
             run = watch.run or Run(wait.kickoff_id, watch.last.state if watch.last else RunState.UNKNOWN)
-            after = self.retry_text(None, on_record=self.finds_again(context))
-            look = self._look(wait, context)
             said = waiting(run, now=time.time(), started_at=self._start(wait), after=after, look=look)
             return while_it_waits(self._try(wait, client, context), run, said)
 
         self._push(CREW_RUN, left, context)
+        for told in (after, *look):
+            self.log.info("%s", told)
 
     def _left(
         self, ending: Ending, wait: Wait, said: tuple[str, ...], client: CrewClient, context: Context

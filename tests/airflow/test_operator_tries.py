@@ -594,7 +594,7 @@ def test_without_durability_each_try_starts_a_run_and_nothing_is_recorded(
     crew.story("RUNNING", success())
     outcome = ti.finish()
     assert outcome.state == "success"
-    assert "Recovery is off" not in outcome.text
+    assert RECOVERY_IS_OFF not in outcome.text
     assert airflow.records == {}
     assert airflow.count(GetTaskStateStore) == airflow.count(SetTaskStateStore) == 0
     assert len(crew.kickoffs) == 2
