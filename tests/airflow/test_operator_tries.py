@@ -17,6 +17,7 @@ from crew_tasks import brief, sends, starts_slowly, worker_dies_at
 from in_memory import LOGICAL_DATE, Airflow, Killed, TaskInstance
 from scripted_crew import INPUTS, LOST, TOKEN, Answer, ScriptedCrew, error, failure, success
 
+from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
