@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +16,13 @@ sys.path += [str(Path(__file__).parents[1] / "server"), str(Path(__file__).paren
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
+from browser import browsing
 from topic_crew import TopicCrew
+
+from airflow_provider_crewai.in_airflow.compat import HAS_TABS_OF_OWN
+
+SHOTS = os.environ.get("SCREENSHOTS")
+"""A folder for screenshots, if somebody wants to look at them."""
 
 DAGS = Path(__file__).parent / "run_page_dags"
 STATES = {
@@ -119,3 +128,80 @@ def test_all_viewers_share_one_look(pages_airflow: PrivateAirflow, pages_run: Da
 def test_what_runs_no_crew_has_no_page(pages_airflow: PrivateAirflow, pages_run: DagRun) -> None:
     assert see(pages_airflow, path(pages_run, "not_ours")).status_code == 404
     assert see(pages_airflow, path(pages_run, "no_such_task")).status_code == 404
+
+
+# ---- in a browser ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def window(pages_airflow: PrivateAirflow) -> Iterator[Any]:
+    """A window of a laptop's size, with Airflow's grid of the Dag."""
+    with browsing() as browser:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.set_default_timeout(30_000)
+        yield context.new_page()
+
+
+def shoot(page: Any, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}-{version('apache-airflow')}.png")
+
+
+@pytest.mark.parametrize(
+    ("task", "first_screen", "second_screen"),
+    [
+        ("fails", ["failed in crew task 2 of 3", "no tides on Mars", "The run is over", "starts a new run"], "Failed"),
+        ("late", ["did not end in time", "It probably goes on", "A retry takes this run up again"], "Running"),
+        ("runs", ["running, 1 of 3 done, now write (Writer)", "A retry takes this run up again"], "Running"),
+        ("asks", ["Is the brief good enough?", "A retry takes this run up again"], "Waiting for an answer"),
+        ("vanishes", ["A paid run may have started", "The task is not retried"], "May have started"),
+    ],
+)
+def test_two_clicks_lead_from_the_grid_to_what_happened_and_to_the_runs_page(
+    pages_airflow: PrivateAirflow,
+    pages_run: DagRun,
+    window: Any,
+    task: str,
+    first_screen: list[str],
+    second_screen: str,
+) -> None:
+    window.goto(f"{pages_airflow.url}/dags/crew_pages")
+    window.click(f"a[href*='/runs/'][href$='/tasks/{task}']")
+    for said in first_screen:
+        line = window.locator(f"text={said}").first
+        line.wait_for()
+        assert line.bounding_box()["y"] < 900, f"{said!r} is below the first screen"
+    shoot(window, f"log-{task}")
+    with window.context.expect_page() as opened:
+        window.click("a[href*='/crewai/runs/']")
+    page = opened.value
+    assert page.title() == f"{second_screen}: {task} of crew_pages"
+    shoot(page, f"page-{task}")
+    page.close()
+
+
+def test_what_a_crew_writes_never_runs(pages_airflow: PrivateAirflow, pages_run: DagRun, window: Any) -> None:
+    page = window.context.new_page()
+    heard: list[str] = []
+    page.on("dialog", lambda dialog: heard.append(dialog.message))
+    page.on("console", lambda message: heard.append(message.text))
+    page.goto(pages_airflow.url + path(pages_run, "hostile"))
+    assert "<img src=x onerror=alert(1)>" in page.inner_text("#outcome")
+    assert page.locator("img, script:not([src$='page.js']), a[href^=javascript]").count() == 0
+    assert heard == []
+    page.close()
+
+
+@pytest.mark.skipif(not HAS_TABS_OF_OWN, reason="from Airflow 3.4 on")
+def test_the_tab_is_on_our_tasks_and_on_no_others(
+    pages_airflow: PrivateAirflow, pages_run: DagRun, window: Any
+) -> None:
+    tasks = f"{pages_airflow.url}/dags/crew_pages/runs/{pages_run.run_id}/tasks"
+    window.goto(f"{tasks}/runs")
+    window.click("a[href$='/plugin/crew_run']")
+    shown = window.frame_locator("iframe")
+    shown.locator("h1", has_text="runs of crew_pages").wait_for()
+    shoot(window, "tab-runs")
+    window.goto(f"{tasks}/not_ours")
+    window.locator("text=EmptyOperator").first.wait_for()
+    assert window.locator("a[href$='/plugin/crew_run']").count() == 0
