@@ -63,6 +63,9 @@ OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
 
 INDENT = "  "
+WORDS = 180
+"""The most characters of the crew's own words: two lines, wherever they are broken."""
+
 LONGEST_TROUBLE = 200
 """The most characters of what kept us from looking: the log has told it before, when it began."""
 
@@ -225,7 +228,7 @@ def _crews_words(ending: Ending) -> Iterator[str]:
     text = (run.reason or run.error).rstrip().splitlines()[-1] if run.error.startswith("Traceback") else run.error
     whole = line(f"The crew says: {text}", 10 * WIDTH)
     pointer = " (whole: XCom crew_run)"
-    yield whole if len(whole) <= WIDTH and text == run.error else line(whole, WIDTH - len(pointer)) + pointer
+    yield whole if len(whole) <= WORDS and text == run.error else line(whole, WORDS - len(pointer)) + pointer
 
 
 def _why_unread(ending: Ending) -> str:
