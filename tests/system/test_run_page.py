@@ -205,3 +205,29 @@ def test_the_tab_is_on_our_tasks_and_on_no_others(
     window.goto(f"{tasks}/not_ours")
     window.locator("text=EmptyOperator").first.wait_for()
     assert window.locator("a[href$='/plugin/crew_run']").count() == 0
+
+
+def test_the_link_stands_among_the_tasks_details(pages_airflow: PrivateAirflow, pages_run: DagRun, window: Any) -> None:
+    window.goto(f"{pages_airflow.url}/dags/crew_pages/runs/{pages_run.run_id}/tasks/vanishes/details")
+    link = window.locator("a", has_text="Crew run").last
+    link.wait_for()
+    shoot(window, "link-vanishes")
+    assert link.get_attribute("href") == pages_airflow.url + path(pages_run, "vanishes").replace("+", "%2B").replace(
+        ":", "%3A"
+    )
+
+
+def test_the_connection_form_says_what_goes_where_and_what_its_test_needs(
+    pages_airflow: PrivateAirflow, window: Any
+) -> None:
+    window.goto(f"{pages_airflow.url}/connections")
+    window.click("button:has-text('Add Connection')")
+    kind = window.locator("[role=dialog] [role=combobox]").first
+    kind.click()
+    kind.type("CrewAI")
+    window.keyboard.press("Enter")
+    dialog = window.locator("[role=dialog]")
+    dialog.locator("text=Crew URL").first.wait_for()
+    shoot(window, "form")
+    assert dialog.locator("input[placeholder*='https://my-crew']").count() == 1
+    assert dialog.locator("input[placeholder*='test_connection = Enabled']").count() == 1
