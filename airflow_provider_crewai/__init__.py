@@ -43,6 +43,7 @@ What authors of Dags import:
     addresses, proxies, trust     is this the same URL? which proxy? which certificates?
     rendered, inputs, webhooks    what did a template make of an argument? a misspelt input? a webhook?
     begin, ledger                 how is a run begun once? start, adopt or refuse on this try?
+    waits                         which run is waited for?
     watch                         when is the next look, and when do we give up?
     policy                        may this request be sent again, and when?
     killing                       is the run of a killed task still wanted?

@@ -6,14 +6,15 @@ The operator and the sensor both wait through this one class, so they always beh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.rendered import as_text
-from airflow_provider_crewai.client.watch import Ending, Patience, Sight, Verdict, Watch
+from airflow_provider_crewai.client.waits import Wait
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.in_airflow.answer_files import check_folder, check_size
 from airflow_provider_crewai.in_airflow.compat import (
@@ -39,53 +40,6 @@ if TYPE_CHECKING:
 
 MAX_DEFERRALS = 5
 """After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A run to wait for, with everything that must survive a deferral. JSON scalars only.
-
-    :param started_at: when it was kicked off, epoch seconds; for a run that something else started, when the waiting
-        began.
-    :param deadline: epoch second at which we stop waiting, or None.
-    :param seen_alive: whether we know that the run exists.
-    :param deferrals: how often the task has deferred for it.
-    :param last_state: what was last seen of the run, or None.
-    :param last_at: when that was, epoch seconds.
-    :param human_input: whether a webhook is called when the run waits for a human.
-    """
-
-    kickoff_id: str
-    started_at: float
-    deadline: float | None
-    seen_alive: bool = False
-    deferrals: int = 0
-    last_state: str | None = None
-    last_at: float | None = None
-    human_input: bool = False
-
-    @property
-    def last(self) -> Sight | None:
-        """Return what was last seen of the run, or None."""
-        if self.last_at is None or self.last_state not in tuple(RunState):
-            return None
-        return Sight(RunState(self.last_state), self.last_at)
-
-    def seen(self, last: Sight | None) -> Wait:
-        """Return a copy that notes what was last seen of the run. None changes nothing."""
-        return replace(self, last_state=last.state.value, last_at=last.at) if last else self
-
-    def told(self, event: Mapping[str, Any]) -> Wait:
-        """Return a copy that notes what a trigger saw. Its event may come from an older or a newer version."""
-        ended = event.get("ending") if event.get("ending") in ENDED else None
-        known = replace(self, seen_alive=self.seen_alive or bool(event.get("seen_alive")))
-        if (state := event.get("state") or ended) is None:
-            return known
-        return replace(known, last_state=state, last_at=event.get("at") or time.time())
-
-
-ENDED = ("succeeded", "failed", "stopped")
-"""The endings that are also states of the run."""
 
 
 class AwaitsRun(BaseOperator):
@@ -475,7 +429,7 @@ class AwaitsRun(BaseOperator):
             error = error_of(ending, where=f"connection {self.crewai_conn_id!r}", lines=said())
             error.retry_helps = bool(on_record) and not ending.leads_to_no_crew
             self.fail(error)
-        self._praise(ending, run, wait)
+        self._tell_success(ending, run, wait)
         return self._answer(ending, run, wait, client, context)
 
     def _said(self, ending: Ending, wait: Wait, context: Context, *, on_record: bool | None) -> tuple[str, ...]:
@@ -485,7 +439,7 @@ class AwaitsRun(BaseOperator):
         look = self._look(wait, context, fetch=ending.needs_a_hand)
         return said(ending, started_at=self._start(wait), after=after, look=look)
 
-    def _praise(self, ending: Ending, run: Run, wait: Wait) -> None:
+    def _tell_success(self, ending: Ending, run: Run, wait: Wait) -> None:
         from airflow_provider_crewai.wire.times import duration
 
         took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""

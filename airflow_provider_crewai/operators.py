@@ -10,7 +10,7 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait
+from airflow_provider_crewai.awaiting import AwaitsRun
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import (
     OnChangedInputs,
@@ -21,6 +21,7 @@ from airflow_provider_crewai.client.ledger import (
     Rules,
 )
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
+from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
-from airflow_provider_crewai.awaiting import AwaitsRun, Wait
+from airflow_provider_crewai.awaiting import AwaitsRun
 from airflow_provider_crewai.client.rendered import as_id
+from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.in_airflow.compat import (
     AirflowFailException,

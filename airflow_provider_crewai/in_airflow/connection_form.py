@@ -55,7 +55,7 @@ LABELS = {name: ALL_LABELS[name] for name in ("host", "password")}
 PLACEHOLDERS = {
     "host": "https://my-crew-1a2b3c.crewai.com",
     "port": "only if it is not in the URL",
-    "password": "Bearer or User Bearer token. Test needs [core] test_connection = Enabled",
+    "password": "Bearer token. Test: [core] test_connection = Enabled",
 }
 
 
