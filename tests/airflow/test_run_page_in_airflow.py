@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from airflow_api import eventually
 from scripted_crew import ScriptedCrew, failure, success
 
 from airflow_provider_crewai.in_airflow.link import run_page_path
@@ -140,11 +140,11 @@ def _dag_run(session: Any) -> int:
 def api(database: Path) -> Iterator[Api]:
     from airflow.api_fastapi.app import create_app
 
-    server = uvicorn.Server(uvicorn.Config(create_app(apps="core"), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
+    options = {"port": 0, "log_level": "warning", "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(create_app(apps="core"), **options))
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.02)
+    eventually(lambda: server.started or None, "the api-server to start", interval=0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield Api(f"http://127.0.0.1:{port}")
     server.should_exit = True
@@ -184,6 +184,27 @@ def test_who_may_not_read_the_task_instance_gets_403(api: Api) -> None:
         refused = api.get(each, None)
         assert refused.status_code == 403
         assert "tides" not in refused.text
+
+
+def test_who_may_not_read_xcoms_is_not_told_what_they_hold(
+    api: Api, asked: ScriptedCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    allowed = SimpleAuthManager.is_authorized_dag
+
+    def all_but_xcoms(self: Any, *, access_entity: Any = None, **rest: Any) -> bool:
+        return access_entity is not DagAccessEntity.XCOM and allowed(self, access_entity=access_entity, **rest)
+
+    asked.now("run-1", success("the answer"))
+    path = api.task(fields=FIELDS, xcoms={"crew_run": LEFT}, record=RECORD)
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", all_but_xcoms)
+    for each in (path, f"{path}/text/result"):
+        refused = api.get(each)
+        assert refused.status_code == 403
+        assert "the answer" not in refused.text
+    assert asked.looks == []
 
 
 def test_a_token_of_the_api_opens_it_too(api: Api) -> None:

@@ -116,8 +116,13 @@ def _quoted(part: str) -> str:
 
 
 async def _asked(client: httpx.AsyncClient, path: str, name: str) -> Any:
-    """Return a part of an answer, or None: not there, not for this person, or not in this version of Airflow."""
+    """Return a part of an answer, or None: not there, not for this person, or not in this version of Airflow.
+
+    :raises HTTPException: it is an XCom that is not for this person (403): the crew's answer would tell what it holds.
+    """
     answer = await client.get(path)
+    if answer.status_code == status.HTTP_403_FORBIDDEN and "/xcomEntries/" in path:
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the XComs of this task.")
     return answer.json().get(name) if answer.status_code == status.HTTP_200_OK else None
 
 

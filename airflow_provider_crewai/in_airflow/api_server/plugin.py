@@ -32,7 +32,8 @@ class CrewRunPages(AirflowPlugin):
         [
             {
                 "name": "Crew run",
-                "href": f"{MOUNT}/runs/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}",
+                # Without a slash before it, so that it leads below Airflow's base URL, whatever path that has.
+                "href": f"{MOUNT[1:]}/runs/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}",
                 "destination": "task_instance",
                 "url_route": "crew_run",
                 "applies_to": {"operator": OPERATORS},
