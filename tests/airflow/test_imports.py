@@ -74,6 +74,20 @@ def test_a_dag_file_loads_nothing_that_is_slow_and_nothing_that_only_a_worker_ne
     assert not loaded & {f"{OURS}.{name}" for name in LATE}
 
 
+def test_a_process_that_loads_plugins_loads_no_page() -> None:
+    loaded = loaded_by(f"{OURS}.in_airflow.api_server.plugin")
+    ours = {name.removeprefix(f"{OURS}.") for name in loaded if name.startswith(f"{OURS}.")}
+    assert ours <= {
+        "in_airflow",
+        "in_airflow.api_server",
+        "in_airflow.api_server.plugin",
+        "in_airflow.compat",
+        "in_airflow.link",
+    }
+    assert "in_airflow.api_server.plugin" in ours
+    assert not {name.partition(".")[0] for name in loaded} & {"fastapi", "jinja2", "markdown_it", "requests", "aiohttp"}
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [

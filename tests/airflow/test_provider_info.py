@@ -27,7 +27,16 @@ def manager() -> ProvidersManager:
 
 def test_the_provider_info_is_what_airflow_wants() -> None:
     schema = json.loads((resources.files("airflow") / "provider_info.schema.json").read_text())
-    jsonschema.validate(get_provider_info(), schema)
+    info = get_provider_info()
+    jsonschema.validate(info, schema)
+    assert {"extra-links", "task-decorators", "plugins", "config"} <= info.keys() & schema["properties"].keys()
+
+
+def test_both_places_where_airflow_looks_for_plugins_name_the_same_one() -> None:
+    (told,) = get_provider_info()["plugins"]
+    named = {each.load() for each in metadata.entry_points(group="airflow.plugins", name=told["name"])}
+    module, _, name = told["plugin-class"].rpartition(".")
+    assert named == {getattr(import_module(module), name)}
 
 
 def test_airflow_finds_the_provider_by_its_entry_point(manager: ProvidersManager) -> None:
