@@ -18,7 +18,7 @@ MODULES = (
     "airflow.providers.databricks.operators.databricks",
 )
 TIMES = 7
-LIMIT = 40.0
+LIMIT = 25.0
 """The most milliseconds that our import may cost."""
 
 PROBE = """
