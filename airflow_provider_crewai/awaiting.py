@@ -101,6 +101,7 @@ class AwaitsRun(BaseOperator):
         self._ended: tuple[JSONObject, str | None] | None = None
         check_flag(self.task_id, "deferrable", deferrable)
         self._awaited: tuple[CrewClient, str, Context] | None = None
+        self._killed = False
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     def __new__(cls, **kwargs: Any) -> Self:
@@ -183,6 +184,7 @@ class AwaitsRun(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop waiting. Airflow 3 calls this in a signal handler; after it the interrupted code goes on."""
+        self._killed = True
         if self._awaited is not None:
             self._awaited[0].wait_no_longer()
 
@@ -366,8 +368,9 @@ class AwaitsRun(BaseOperator):
             return while_it_waits(self._try(wait, client, context), run, said)
 
         self._push(CREW_RUN, left, context)
-        for told in (after, *look):
-            self.log.info("%s", told)
+        if not self._killed:  # what a retry does then depends on what became of the run
+            for told in (after, *look):
+                self.log.info("%s", told)
 
     def _left(
         self, ending: Ending, wait: Wait, said: tuple[str, ...], client: CrewClient, context: Context

@@ -160,7 +160,6 @@ class CrewKickoffOperator(AwaitsRun):
             )
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
-        self._killed = False
         self._settling: Thread | None = None
 
     @property

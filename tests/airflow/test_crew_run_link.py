@@ -103,6 +103,7 @@ def test_it_stays_where_the_api_is_down_when_the_task_comes_back(
     assert shown(ti) == PAGE
 
 
+@pytest.mark.usefixtures("clock")
 def test_it_leads_into_airflow_before_there_is_a_run(airflow: Airflow, crew: ScriptedCrew) -> None:
     """So that it leads somewhere if nobody ever learns which run was started."""
     airflow.connections.clear()
