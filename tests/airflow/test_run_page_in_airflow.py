@@ -350,6 +350,23 @@ def test_an_unmapped_task_is_found_as_the_tab_asks_and_a_mapped_one_by_its_index
     assert api.get(mapped.removesuffix("3") + "4").status_code == 404
 
 
+def test_the_story_tells_of_its_clears_and_of_no_others(api: Api) -> None:
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+
+    path = api.task("failed", fields=FIELDS, earlier=("failed",), record=RECORD)
+    task_id = api.made[-1]
+    with create_session() as session:
+        for who, tasks in (("Ada", [task_id]), ("Bob", ["another"]), ("Cy", [[task_id, -1]])):
+            asked = json.dumps({"dry_run": False, "dag_run_id": "r", "task_ids": tasks})
+            told = Log(event="post_clear_task_instances", owner=who, dag_id="d", extra=asked)
+            session.add(told)
+    page = api.page(path)
+    for words in ("Ada cleared the task.", "Cy cleared the task."):
+        assert words in page
+    assert "Bob" not in page
+
+
 def test_a_task_that_runs_no_crew_has_no_page(api: Api) -> None:
     assert api.get(api.task(fields={"bash_command": "date"}, xcoms={"return_value": "secret"})).status_code == 404
 

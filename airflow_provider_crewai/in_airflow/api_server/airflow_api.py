@@ -6,6 +6,7 @@ So Airflow decides who may see what, masks what it masks everywhere, and no tabl
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ WHO = ("authorization", "cookie")
 RETURNED = "return_value"
 ACTS = "included_events=clear&included_events=patch_task_instance&included_events=patch_dag_run"
 """What the story tells of what people did, as the audit log names it."""
+
+CLEARS = "included_events=post_clear_task_instances&order_by=-id&limit=50"
+"""How the audit log is asked for clears. It names their tasks in a text, so it cannot look for those of one task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +100,18 @@ class AirflowApi:
         index = f"map_index={key.map_index}"
         log = f"dag_id={_quoted(key.dag_id)}&run_id={_quoted(key.run_id)}&task_id={_quoted(key.task_id)}"
         names = (CREW_RUN, KICKOFF_ID, RETURNED, CrewRunLink().xcom_key)
-        tries, acts, record, *xcoms = await asyncio.gather(
+        clears_of_dag = f"/api/v2/eventLogs?dag_id={_quoted(key.dag_id)}&{CLEARS}"
+        tries, acts, clears, record, *xcoms = await asyncio.gather(
             _asked(client, f"{one}/tries", "task_instances"),
             _asked(client, f"/api/v2/eventLogs?{log}&{ACTS}&limit=50", "event_logs"),
+            _asked(client, clears_of_dag, "event_logs"),
             _asked(client, f"{key.path}/state-store/{KEY}?{index}", "value"),
             *(_asked(client, f"{key.path}/xcomEntries/{name}?{index}&deserialize=true", "value") for name in names),
         )
         return Known(
             task,
             tuple(tries or ()),
-            tuple(acts or ()),
+            (*(acts or ()), *(clear for clear in clears or () if _is_of(clear, key))),
             record if isinstance(record, dict) else {},
             {name: value for name, value in zip(names, xcoms, strict=True) if value is not None},
         )
@@ -124,6 +130,16 @@ async def _asked(client: httpx.AsyncClient, path: str, name: str) -> Any:
     if answer.status_code == status.HTTP_403_FORBIDDEN and "/xcomEntries/" in path:
         raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the XComs of this task.")
     return answer.json().get(name) if answer.status_code == status.HTTP_200_OK else None
+
+
+def _is_of(clear: Mapping[str, Any], key: TaskKey) -> bool:
+    """Return whether a clear was of this task: a user names tasks by their ids, or by ids and map indexes."""
+    try:
+        asked = json.loads(clear.get("extra") or "{}")
+        names = asked.get("task_ids") or []
+        return asked.get("dag_run_id") == key.run_id and (key.task_id in names or [key.task_id, key.map_index] in names)
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -27,7 +27,7 @@ _UNFINISHED: dict[RunState, Mark] = {
     RunState.STOPPED: "broken",
 }
 _END_OF_TIME = 1e11
-_ACTS = {"clear": "cleared the task", "patch": "set its state"}
+_ACTS = {"clear": "cleared the task", "post_clear": "cleared the task", "patch": "set its state"}
 _NO_RUN = "The task has begun no run yet, as far as is known."
 _UNNAMED = "A kickoff was sent, and its answer is not known: a paid run may be going on. Look on the crew's page."
 _ENDED = {
