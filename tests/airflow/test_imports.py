@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -31,13 +32,20 @@ LATE = {"client.sync", "client.aio", "triggers", "server", "in_airflow.connectio
 """Nor these of our own."""
 
 PROBE = """
-import importlib, json, sys
+import importlib, json, os, sys
 import airflow.sdk
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator  # `airflow.sdk` alone is lazy
 before = set(sys.modules)
-importlib.import_module(sys.argv[1])
-print(json.dumps(sorted(set(sys.modules) - before)))
+for name in sys.argv[1:]:
+    if os.fork() == 0:
+        importlib.import_module(name)
+        print(json.dumps([name, *sorted(set(sys.modules) - before)]), flush=True)
+        os._exit(0)
+    os.wait()
 """
+"""Forks after what a Dag file has loaded in any case, which takes seconds."""
+
+PROBED = ("operators", "sensors", "decorators", "answers", "in_airflow.api_server.plugin")
 
 FROZEN = "airflow_provider_crewai.triggers.CrewStatusTrigger"
 ARGUMENTS = {
@@ -60,23 +68,27 @@ TRIGGERS = [
 ]
 
 
-def loaded_by(module: str) -> set[str]:
-    command = [sys.executable, "-c", PROBE, module]
+@cache
+def loaded() -> dict[str, set[str]]:
+    command = [sys.executable, "-c", PROBE, *(f"{OURS}.{module}" for module in PROBED)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    lists = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return {name.removeprefix(f"{OURS}."): set(rest) for name, *rest in lists}
 
 
-@pytest.mark.parametrize("module", ["operators", "sensors", "decorators", "answers"])
+@pytest.mark.xdist_group("imports")
+@pytest.mark.parametrize("module", PROBED[:-1])
 def test_a_dag_file_loads_nothing_that_is_slow_and_nothing_that_only_a_worker_needs(module: str) -> None:
-    loaded = loaded_by(f"{OURS}.{module}")
-    assert f"{OURS}.{module}" in loaded
-    assert not {name.partition(".")[0] for name in loaded} & FORBIDDEN
-    assert not loaded & {f"{OURS}.{name}" for name in LATE}
+    names = loaded()[module]
+    assert f"{OURS}.{module}" in names
+    assert not {name.partition(".")[0] for name in names} & FORBIDDEN
+    assert not names & {f"{OURS}.{name}" for name in LATE}
 
 
+@pytest.mark.xdist_group("imports")
 def test_a_process_that_loads_plugins_loads_no_page() -> None:
-    loaded = loaded_by(f"{OURS}.in_airflow.api_server.plugin")
-    ours = {name.removeprefix(f"{OURS}.") for name in loaded if name.startswith(f"{OURS}.")}
+    names = loaded()[PROBED[-1]]
+    ours = {name.removeprefix(f"{OURS}.") for name in names if name.startswith(f"{OURS}.")}
     assert ours <= {
         "in_airflow",
         "in_airflow.api_server",
@@ -85,7 +97,7 @@ def test_a_process_that_loads_plugins_loads_no_page() -> None:
         "in_airflow.link",
     }
     assert "in_airflow.api_server.plugin" in ours
-    assert not {name.partition(".")[0] for name in loaded} & {"fastapi", "jinja2", "markdown_it", "requests", "aiohttp"}
+    assert not {name.partition(".")[0] for name in names} & {"fastapi", "jinja2", "markdown_it", "requests", "aiohttp"}
 
 
 @pytest.mark.parametrize(
