@@ -367,6 +367,12 @@ def test_the_story_tells_of_its_clears_and_of_no_others(api: Api) -> None:
     assert "Bob" not in page
 
 
+def test_what_is_to_be_judged_is_shown_as_it_was_written(api: Api, asked: ScriptedCrew) -> None:
+    output = "# Tides\n\n**Ebb** and flow."
+    asked.now("run-1", {"state": "PAUSED", "human_input": {"task_id": "q", "message": "Good?", "output": output}})
+    assert "<strong>Ebb</strong> and flow." in api.page(api.task(fields=FIELDS, xcoms={"crew_run": LEFT}))
+
+
 def test_a_task_that_runs_no_crew_has_no_page(api: Api) -> None:
     assert api.get(api.task(fields={"bash_command": "date"}, xcoms={"return_value": "secret"})).status_code == 404
 
