@@ -124,6 +124,11 @@ class AwaitsRun(BaseOperator):
         raise NotImplementedError
 
     @property
+    def has_retry_policy(self) -> bool:
+        """Return whether a retry policy decides after a failure (Airflow 3.3+)."""
+        return getattr(self, "retry_policy", None) is not None
+
+    @property
     def is_silent(self) -> bool:
         """Return whether the wait goes on until the deadline, in spite of errors that may go away."""
         return False

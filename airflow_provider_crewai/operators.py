@@ -307,14 +307,14 @@ class CrewKickoffOperator(AwaitsRun):
         """Say what a retry and a clear will do."""
         from airflow_provider_crewai.client.messages import after_no_run
 
-        return after_no_run(error, retried=may_retry(error))
+        return after_no_run(error, retried=may_retry(error), has_policy=self.has_retry_policy)
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
         if self._settling is not None:
             # The thread writes to the log; the process ends after this.
             self._settling.join(LAST_WORDS)
-        fail(error, self.log, has_retry_policy=getattr(self, "retry_policy", None) is not None)
+        fail(error, self.log, has_retry_policy=self.has_retry_policy)
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient

@@ -122,9 +122,9 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         match ending.verdict:
             case Verdict.TIMED_OUT:
                 return "The sensor is not retried after its timeout; clear it to look again."
-            case Verdict.FAILED | Verdict.STOPPED if not self._has_retry_policy:
+            case Verdict.FAILED | Verdict.STOPPED if not self.has_retry_policy:
                 return "The sensor is not retried, because a retry would find the same run; it starts no run itself."
-            case Verdict.UNWATCHABLE if ending.leads_to_no_crew and not self._has_retry_policy:
+            case Verdict.UNWATCHABLE if ending.leads_to_no_crew and not self.has_retry_policy:
                 return "The sensor is not retried; fix the connection, then clear the sensor to look again."
             case _:
                 return SAME_RUN
@@ -144,13 +144,9 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
             raise AirflowSkipException(str(error)) from error
         if timed_out:
             fail_as(AirflowSensorTimeout, error, self.log)
-        if for_good and not self._has_retry_policy:
+        if for_good and not self.has_retry_policy:
             fail_as(AirflowFailException, error, self.log)
-        fail(error, self.log, has_retry_policy=self._has_retry_policy)
-
-    @property
-    def _has_retry_policy(self) -> bool:
-        return getattr(self, "retry_policy", None) is not None
+        fail(error, self.log, has_retry_policy=self.has_retry_policy)
 
     def _run(self) -> str:
         try:

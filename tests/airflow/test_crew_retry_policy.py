@@ -11,7 +11,7 @@ from airflow.sdk import DAG, RetryAction
 from airflow.serialization.serialized_objects import DagSerialization
 from crew_tasks import brief
 from in_memory import LOGICAL_DATE, Airflow
-from scripted_crew import ScriptedCrew, failure
+from scripted_crew import ScriptedCrew, error, failure
 
 from airflow_provider_crewai.in_airflow.compat import reschedule
 from airflow_provider_crewai.in_airflow.failing import FREE_OR_NEVER
@@ -172,3 +172,10 @@ def test_a_policy_given_to_all_tasks_of_a_dag_works_too(airflow: Airflow, crew: 
     ):
         task = brief()
     assert airflow.task(task).finish().state == "failed"
+
+
+def test_a_task_with_a_policy_promises_nothing_about_retries(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.always("/inputs", error(401, "Not authenticated"))
+    outcome = airflow.task(brief(retries=2, retry_policy=CrewRetryPolicy())).finish()
+    assert "The task's retry policy decides whether it is tried again" in outcome.told
+    assert "The task is not retried" not in outcome.told
