@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from support.effort import load_profile
 from watcher import MARK, new_mark, watch
 
 load_profile()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs deaf to Ctrl-C, and what tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" not in os.environ:
     # What tests start bears a mark, by which it is found and ended when they are over, even if they were killed.
     os.environ |= {MARK: new_mark(), "SPT_NOENV": "1"}
