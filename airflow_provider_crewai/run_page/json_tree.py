@@ -14,10 +14,12 @@ from airflow_provider_crewai.run_page.filters import visible
 from airflow_provider_crewai.wire.beginnings import beginning
 from airflow_provider_crewai.wire.model import JSON
 
-_ROOM = 40_000
-"""Characters of a tree, with an allowance for each node."""
+_ROOM = 50_000
+"""Characters of a tree, with its HTML."""
 
-_NODE = 20
+_BRANCH, _ROW = 160, 70
+"""Characters of HTML that an element which opens takes, and one that does not."""
+
 _MOST_CHILDREN = 200
 _MOST_LEVELS = 20
 _LEAF = 1_000
@@ -57,12 +59,14 @@ class _Tree:
 
     def _node(self, key: str | int, value: JSON, level: int) -> str:
         name = f'<bdi class="key">{self._text(str(key), _KEY)}</bdi> '
+        self._room -= _ROW
         if not value or not isinstance(value, dict | list):
             return name + self._leaf(value)
         if level >= _MOST_LEVELS:
             self.is_whole = False
             return name + '<span class="cut">… nested too deep to be shown here</span>'
         self._nodes += 1
+        self._room -= _BRANCH - _ROW
         node_id = f"{self._id}-{self._nodes}"
         opened = " open" if level < _OPEN_LEVELS and len(value) <= _OPEN_CHILDREN else ""
         summary = f'<summary>{name}<span class="small">{_count(value)}</span></summary>'
@@ -77,7 +81,7 @@ class _Tree:
     def _text(self, text: str, most: int) -> Markup:
         shown = text if len(text) <= most else text[:most] + "…"
         self.is_whole = self.is_whole and len(text) <= most
-        self._room -= _NODE // 2 + len(shown)
+        self._room -= len(shown)
         return escape(visible(shown))
 
 
