@@ -23,7 +23,7 @@ from airflow_provider_crewai.client.ledger import (
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending
-from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.compat import Context, reschedule
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag, check_inputs
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
@@ -32,7 +32,13 @@ from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, sto
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
-from airflow_provider_crewai.wire.errors import CrewError, CrewLedgerError, CrewMayHaveStarted, CrewTaskKilled
+from airflow_provider_crewai.wire.errors import (
+    CrewError,
+    CrewLedgerError,
+    CrewMayHaveStarted,
+    CrewQuotaError,
+    CrewTaskKilled,
+)
 from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff, Run, RunState
 from airflow_provider_crewai.wire.words import listing
 
@@ -307,7 +313,8 @@ class CrewKickoffOperator(AwaitsRun):
         """Say what a retry and a clear will do."""
         from airflow_provider_crewai.client.messages import after_no_run
 
-        return after_no_run(error, retried=may_retry(error), has_policy=self.has_retry_policy)
+        rescheduled = reschedule is not None and self.has_retry_policy and isinstance(error, CrewQuotaError)
+        return after_no_run(error, retried=may_retry(error), rescheduled=rescheduled)
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""

@@ -340,11 +340,11 @@ def no_run_in_short(error: CrewError, otherwise: str) -> str:
             return otherwise
 
 
-def after_no_run(error: CrewError, *, retried: bool, has_policy: bool = False) -> str:
+def after_no_run(error: CrewError, *, retried: bool, rescheduled: bool = False) -> str:
     """Return what a retry and a clear will do where no run was started, or none that can be named.
 
     :param retried: whether Airflow will retry the task, if it has retries left.
-    :param has_policy: whether a retry policy decides that instead.
+    :param rescheduled: whether a retry policy may let the task try again later instead.
     """
     match error:
         case CrewMayHaveStarted():
@@ -352,8 +352,8 @@ def after_no_run(error: CrewError, *, retried: bool, has_policy: bool = False) -
             return "A retry or a clear starts another run." if retried else never
         case CrewLedgerError() | CrewChangedInputs():
             return ""  # they say it themselves: it depends on what happened
-    if has_policy:
-        return "The task's retry policy decides whether it is tried again; a clear tries again."
+    if rescheduled:
+        return "The task's retry policy decides whether it is tried again later; a clear tries again now."
     if retried:
         return "A retry or a clear tries again."
     return "The task is not retried, because a retry would fail in the same way."
