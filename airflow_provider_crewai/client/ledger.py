@@ -188,19 +188,19 @@ class Record:
         if not isinstance(stored, dict) or stored["version"] != VERSION:
             raise ValueError(stored)
         # A wrong type raises, here and below, which is right.
-        kickoff_id, at = stored["kickoff_id"], float(stored["at"])  # type: ignore[arg-type]
+        kickoff_id, at = stored["kickoff_id"], float(stored["at"])  # type: ignore[arg-type]  # whatever was stored
         if not 0 <= at < _END_OF_TIME:
             raise ValueError(stored)
         return cls(
             fingerprint=str(stored["fingerprint"]),
             crew=str(stored["crew"]),
-            try_number=int(stored["try_number"]),  # type: ignore[arg-type]
-            max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]
+            try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # whatever was stored
+            max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]  # whatever was stored
             at=at,
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
             dag_run=str(stored.get("dag_run", "")),
             cleared=bool(stored.get("cleared", False)),
-            clears=None if stored.get("clears") is None else int(stored["clears"]),  # type: ignore[arg-type]
+            clears=None if stored.get("clears") is None else int(stored["clears"]),  # type: ignore[arg-type]  # whatever was stored
             answered=bool(stored.get("answered", False)),
             unread=bool(stored.get("unread", False)),
             mismatched=bool(stored.get("mismatched", False)),

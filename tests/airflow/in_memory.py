@@ -27,7 +27,7 @@ from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.serde import deserialize, serialize
 
 # It makes one for each templated field of each try, a sixth of all that these tests cost; one for each type does as well.
-task_runner.TypeAdapter = cache(task_runner.TypeAdapter)  # type: ignore[misc,assignment]
+task_runner.TypeAdapter = cache(task_runner.TypeAdapter)  # type: ignore[misc,assignment]  # a class of theirs
 
 LOGICAL_DATE = datetime(2026, 1, 5, tzinfo=UTC)
 Key = tuple[str, str, str, int]

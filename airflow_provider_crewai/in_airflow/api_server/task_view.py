@@ -143,9 +143,9 @@ class Page:
     def _story(self) -> Iterator[StoryLine]:
         record = self.known.record
         if (at := _number(record.get("at"))) is not None:
-            yield StoryLine(
-                at, f"Try {record.get('try_number')} sent the kickoff of run {record.get('kickoff_id') or '?'}."
-            )
+            run = record.get("kickoff_id")
+            which = f"run {run}" if run else "a run whose kickoff_id is not known"
+            yield StoryLine(at, f"Try {record.get('try_number')} sent the kickoff of {which}.")
         for each in self.known.tries:
             yield from _told(each.get("start_date"), f"Try {each.get('try_number')} started.")
             yield from _told(each.get("end_date"), f"Try {each.get('try_number')} ended: {each.get('state')}.")
@@ -154,11 +154,7 @@ class Page:
             yield from _told(act.get("when"), f"{act.get('owner') or 'Somebody'} {what}.")
 
     def _links(self) -> Iterator[Link]:
-        task = (
-            self.key.path.removeprefix("/api/v2").replace("/dagRuns/", "/runs/").replace("/taskInstances/", "/tasks/")
-        )
-        mapped = f"/mapped/{self.key.map_index}" if self.key.map_index >= 0 else ""
-        yield Link("The task and its log in Airflow", f"{self.home}{task}{mapped}")
+        yield Link("The task and its log in Airflow", f"{self.home}{self.key.ui}")
         page = self.known.xcoms.get(CrewRunLink().xcom_key)
         if isinstance(page, str) and not page.endswith(self.own):
             yield Link("The run's own page", page)
@@ -207,7 +203,7 @@ def _state(left: Mapping[str, Any]) -> RunState:
 
 
 def _progress(left: Mapping[str, Any]) -> Progress | None:
-    done, total, current = (left.get(f"{name}") for name in ("crew_tasks_done", "crew_tasks_total", "last_crew_task"))
+    done, total, current = (left.get(name) for name in ("crew_tasks_done", "crew_tasks_total", "last_crew_task"))
     return Progress(done, total, current) if done is not None or current else None
 
 
