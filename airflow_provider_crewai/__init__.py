@@ -24,6 +24,7 @@ What authors of Dags import:
     unreadable                    why does Airflow not give a connection?
     dag_arguments                 which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
+    traces                        what does a task leave behind about its run?
     xcom                          what is the next task given of the answer?
     output_type                   is the answer what the author expects?
     answer_files                  where is an answer kept that is too large for XCom?

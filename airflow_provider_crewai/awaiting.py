@@ -6,10 +6,9 @@ The operator and the sensor both wait through this one class, so they always beh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.rendered import as_text
@@ -20,7 +19,6 @@ from airflow_provider_crewai.in_airflow.answer_files import check_folder, check_
 from airflow_provider_crewai.in_airflow.compat import (
     TRIGGER_FAILED,
     AirflowTaskTimeout,
-    BaseOperator,
     Context,
     default_deferrable,
 )
@@ -28,21 +26,19 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
-from airflow_provider_crewai.in_airflow.link import CrewRunLink, run_page_url
+from airflow_provider_crewai.in_airflow.traces import LeavesTraces
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
-from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError, CrewTaskKilled
-from airflow_provider_crewai.wire.model import JSON, JSONObject, Run, RunState
+from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
+from airflow_provider_crewai.wire.model import JSON, Run, RunState
 
 if TYPE_CHECKING:
-    from airflow_provider_crewai.client.ledger import Record
-    from airflow_provider_crewai.client.summary import Try
     from airflow_provider_crewai.client.sync import CrewClient
 
 MAX_DEFERRALS = 5
 """After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
 
 
-class AwaitsRun(BaseOperator):
+class AwaitsRun(LeavesTraces):
     """Base of the operator and the sensor: how both wait for a run.
 
     :param crewai_conn_id: the connection of type `crewai`.
@@ -61,18 +57,8 @@ class AwaitsRun(BaseOperator):
         the log warns. 0 sends every answer to `result_path`; None allows any size.
     """
 
-    operator_extra_links = (CrewRunLink(),)
-    run_page: str = ""
-    """The URL of the run's page, once it is known that there is one."""
-
-    knows_the_start: ClassVar[bool] = True
-    """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
-
     is_written_out: bool = True
     """Whether the arguments are what the Dag's author wrote."""
-
-    without_a_run: ClassVar[str] = "The crew was not started"
-    """What an error says of a task that has no run to wait for."""
 
     def __init__(
         self,
@@ -98,10 +84,8 @@ class AwaitsRun(BaseOperator):
         self.result_path = result_path
         self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
         check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
-        self._ended: tuple[JSONObject, str | None] | None = None
         check_flag(self.task_id, "deferrable", deferrable)
         self._awaited: tuple[CrewClient, str, Context] | None = None
-        self._killed = False
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     def __new__(cls, **kwargs: Any) -> Self:
@@ -137,27 +121,8 @@ class AwaitsRun(BaseOperator):
         """Return the run to wait for, after a deferral that ended without an event."""
         raise NotImplementedError
 
-    def fail(self, error: CrewError) -> NoReturn:
-        """Raise the error in the form that tells Airflow what to do next."""
-        raise NotImplementedError
-
-    def after_no_run(self, error: CrewError) -> str:
-        """Return what a retry and a clear will do after an error that left no run to wait for."""
-        raise NotImplementedError
-
     def put_on_record(self, ending: Ending, context: Context) -> bool | None:
         """Record what a retry must know of the run. Return whether it will find the run; None if recovery is off."""
-        raise NotImplementedError
-
-    def retry_text(self, ending: Ending | None, *, on_record: bool | None) -> str:
-        """Return a sentence that says what a retry and a clear will do.
-
-        :param ending: how the waiting ended, or None while it goes on.
-        """
-        raise NotImplementedError
-
-    def finds_again(self, context: Context) -> bool | None:
-        """Return whether a retry finds the run that the task begins to wait for; None if recovery is off."""
         raise NotImplementedError
 
     def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:
@@ -349,81 +314,6 @@ class AwaitsRun(BaseOperator):
             trigger=trigger, method_name="execute_complete", kwargs=asdict(wait), timeout=backstop(wait.deadline)
         )
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
-        """Return the lineage: which run of which crew it was, and what became of it. OpenLineage's provider asks."""
-        if self._ended is None:
-            return None
-        from airflow_provider_crewai.in_airflow.lineage import lineage_of
-
-        return lineage_of(*self._ended)
-
-    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
-
-    def _leave_behind_meanwhile(self, watch: Watch, wait: Wait, client: CrewClient, context: Context) -> None:
-        """Tell in the log and in XCom what is known of the run while the task waits for it."""
-        from airflow_provider_crewai.client.messages import waiting
-        from airflow_provider_crewai.client.summary import while_it_waits
-
-        after = self.retry_text(None, on_record=self.finds_again(context))
-        look = self._look(wait, context)
-
-        def left() -> JSON:
-            run = watch.run or Run(wait.kickoff_id, watch.last.state if watch.last else RunState.UNKNOWN)
-            said = waiting(run, now=time.time(), started_at=self._start(wait), after=after, look=look)
-            return while_it_waits(self._try(wait, client, context), run, said)
-
-        self._push(CREW_RUN, left, context)
-        if not self._killed:  # what a retry does then depends on what became of the run
-            for told in (after, *look):
-                self.log.info("%s", told)
-
-    def _left(
-        self, ending: Ending, wait: Wait, said: tuple[str, ...], client: CrewClient, context: Context
-    ) -> JSONObject:
-        from airflow_provider_crewai.client.summary import at_its_end
-        from airflow_provider_crewai.in_airflow.tracing import note_ending
-
-        summary = at_its_end(self._try(wait, client, context), ending, said)
-        self._ended = summary, ending.run.error if ending.run else None
-        note_ending(summary)
-        return summary
-
-    def _try(self, wait: Wait, client: CrewClient, context: Context) -> Try:
-        from airflow_provider_crewai.client.summary import Try
-
-        return Try(client.crew, context["ti"].try_number, self._start(wait), wait.deadline)
-
-    def _start(self, wait: Wait) -> float | None:
-        return wait.started_at if self.knows_the_start else None
-
-    def _look(self, wait: Wait, context: Context, *, fetch: bool = False) -> tuple[str, ...]:
-        from airflow_provider_crewai.client.messages import look_at
-
-        return look_at(self.page_url(context), wait.kickoff_id, self.connection_name, fetch=fetch)
-
-    @property
-    def connection_name(self) -> str:
-        """The connection's id, for a command. Native rendering turns an id of digits into a number."""
-        return str(self.crewai_conn_id).strip()
-
-    def page_url(self, context: Context) -> str | None:
-        """Return the URL of a page about the task's run, or None; a path alone leads nowhere from a log."""
-        url = self.run_page or run_page_url(context) or ""
-        return None if url.startswith("/") else url or None
-
-    def _show_page(self, page: str | None, context: Context) -> None:
-        """Let the task's link lead to the run's page, from before the wait on."""
-        if page is not None and page != self.run_page:
-            self.run_page = page
-            self._push(CrewRunLink().xcom_key, lambda: page, context)
-
-    def _push(self, key: str, make: Callable[[], JSON], context: Context) -> None:
-        """Push an XCom beside the answer. If that fails, the run and its ending matter more."""
-        try:
-            context["ti"].xcom_push(key=key, value=make())
-        except Exception as error:  # noqa: BLE001 - for the reason above
-            self.log.warning("The XCom %s could not be pushed; the run is not affected: %r", key, error)
-
     def _conclude(self, ending: Ending, wait: Wait, client: CrewClient, context: Context) -> JSON:
         from airflow_provider_crewai.client.messages import error_of
         from airflow_provider_crewai.in_airflow import metrics
@@ -439,21 +329,6 @@ class AwaitsRun(BaseOperator):
             self.fail(error)
         self._tell_success(ending, run, wait)
         return self._answer(ending, run, wait, client, context)
-
-    def _said(self, ending: Ending, wait: Wait, context: Context, *, on_record: bool | None) -> tuple[str, ...]:
-        from airflow_provider_crewai.client.messages import said
-
-        after = self.retry_text(ending, on_record=on_record)
-        look = self._look(wait, context, fetch=ending.needs_a_hand)
-        return said(ending, started_at=self._start(wait), after=after, look=look)
-
-    def _tell_success(self, ending: Ending, run: Run, wait: Wait) -> None:
-        from airflow_provider_crewai.wire.times import duration
-
-        took = f", {duration(ending.at - wait.started_at)} after it was started" if self.knows_the_start else ""
-        self.log.info("Run %s succeeded%s.", wait.kickoff_id, took)
-        for remark in run.remarks:
-            self.log.warning("The answer of run %s %s.", wait.kickoff_id, remark)
 
     def _answer(self, ending: Ending, run: Run, wait: Wait, client: CrewClient, context: Context) -> JSON:
         """Return the answer as the next task gets it. If it cannot be returned so, it is saved: it is paid for."""
@@ -504,24 +379,3 @@ class AwaitsRun(BaseOperator):
         if error.retry_helps:
             return "A retry reads the answer again and stores it; it starts no new run."
         return "The task is not retried, because a retry would pay for a second run."
-
-    def fail_without_a_run(
-        self, error: CrewError, context: Context, client: CrewClient | None = None, earlier: Record | None = None
-    ) -> NoReturn:
-        """Say and leave behind why there is no run to wait for, or none that can be named, and raise the error.
-
-        :param earlier: what an earlier try has left on record, if nobody has looked at that run.
-        """
-        if isinstance(error, CrewTaskKilled):  # Airflow knows why, and its process has five seconds left
-            self.fail(error)
-        from airflow_provider_crewai.client.messages import look_at_crew, no_run, no_run_in_short
-        from airflow_provider_crewai.client.summary import Try, without_a_run
-
-        what, crew = self.without_a_run, client.crew if client else None
-        look = look_at_crew(error, self.page_url(context), crew, self.connection_name)
-        error.said = no_run(error, otherwise=what, after=self.after_no_run(error), look=look, earlier=earlier)
-        error.args = (f"{no_run_in_short(error, what)} (connection {self.crewai_conn_id!r}).",)
-        this = Try(crew, context["ti"].try_number)
-        went_on = earlier is not None
-        self._push(CREW_RUN, lambda: without_a_run(this, error, error.said, time.time(), earlier=went_on), context)
-        self.fail(error)
