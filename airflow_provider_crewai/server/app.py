@@ -20,7 +20,7 @@ from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, re
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
-from airflow_provider_crewai.server.resume import Answer, read_answer, texts
+from airflow_provider_crewai.server.resume import Answer, read_answer, read_feedback, texts
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.status import NOT_FOUND, status_of
 from airflow_provider_crewai.wire.model import JSONObject
@@ -62,6 +62,7 @@ def _routes(api: _Api, token: str) -> list[BaseRoute]:
         Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
         Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
         Route("/resume", api.resume, methods=["POST"], middleware=bearer),
+        Route("/resume_feedback", api.resume_flow, methods=["POST"], middleware=bearer),
         Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
         # The address is the key: it holds the question's random id, and only the webhook was told.
         Route("/feedback/{question_id}", api.feedback, methods=["POST"]),
@@ -86,6 +87,9 @@ class _Api:
     async def resume(self, request: Request) -> Response:
         answer = read_answer(read_object(await _body(request)), strict=self._strict)
         return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
+
+    async def resume_flow(self, request: Request) -> Response:
+        return await run_in_threadpool(self._resume_flow, *read_feedback(read_object(await _body(request))))
 
     async def feedback(self, request: Request) -> Response:
         # Looked up first: the server reads no body from a client that does not know an address.
@@ -127,6 +131,15 @@ class _Api:
         if not self._launcher.answer(question.question_id, answer.feedback, approved=answer.approved):
             raise HTTPException(409, "This question has an answer already, was given up, or its run has ended")
         return _json({"kickoff_id": question.kickoff_id, **_RESUMED})
+
+    def _resume_flow(self, flow_id: str, feedback: str) -> Response:
+        run = self._runs.get(flow_id)
+        if run is None or run.answer.get("unit") != "method":
+            raise HTTPException(404, "There is no such flow: see 'flow_id' in the status of a flow that waits")
+        question = open_question(self._runs.questions(run.kickoff_id))
+        if question is None or not self._launcher.answer(question.question_id, feedback, approved=None):
+            raise HTTPException(409, "This flow does not wait for feedback: it has an answer already, or has ended")
+        return _json({"flow_id": run.kickoff_id, **_RESUMED})
 
     def _resume_as_live(self, answer: Answer) -> Response:
         question = self._asked(answer)

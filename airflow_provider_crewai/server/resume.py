@@ -1,4 +1,4 @@
-"""The body of `POST /resume`, in the spelling of the published reference or in that of the live service.
+"""The bodies of `POST /resume`, in the published spelling or the live one, and of `POST /resume_feedback`, for flows.
 
 An empty feedback approves. So a body without any feedback, sent by mistake, is refused.
 """
@@ -43,6 +43,15 @@ def read_answer(body: JSONObject, *, strict: bool) -> Answer:
         values["humanFeedback"] = values["humanFeedback"] or ""
     said = texts(values)
     return Answer(said["executionId"], said["taskId"], said["humanFeedback"], verdict)
+
+
+def read_feedback(body: JSONObject) -> tuple[str, str]:
+    """Read the body of an answer to a flow: the flow's id, and what a human said.
+
+    :raises HTTPException: see `texts`.
+    """
+    said = texts({name: body.get(name) for name in ("flow_id", "feedback")})
+    return said["flow_id"], said["feedback"]
 
 
 def texts(values: JSONObject) -> dict[str, str]:

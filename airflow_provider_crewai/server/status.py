@@ -43,6 +43,8 @@ def status_of(
     """
     body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state), **_NULLS}
     body |= {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
+    if run.state == "PAUSED" and run.answer.get("unit") == "method":
+        body["flow_id"] = run.kickoff_id
     if run.state not in ("FAILED", "REVOKED"):
         body["progress"] = progress_of(run, steps)
     if not strict:

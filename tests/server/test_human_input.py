@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,42 @@ def test_a_flow_waits_without_a_process_and_goes_where_the_feedback_sends_it(sha
     server.restart(signal.SIGKILL)
     server.resume(kickoff_id, second["task_id"], "", isApprove=True)
     assert server.wait(kickoff_id, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 2}
+
+
+@pytest.mark.parametrize("options", [(), ("--strict-aop",)])
+def test_a_flow_is_answered_by_the_id_that_its_status_names(shared: Start, options: tuple[str, ...]) -> None:
+    server = shared(APPROVAL, *options)
+    kickoff_id = server.kickoff({"title": "Tides"})
+    flow_id = server.wait(kickoff_id, "PAUSED")["flow_id"]
+    first = server.question_id(kickoff_id)
+    assert resume_flow(server, flow_id, "no, try again").status == 200
+    while server.question_id(kickoff_id) == first:
+        assert server.status(kickoff_id)["state"] not in ("SUCCESS", "FAILED")
+        time.sleep(0.1)
+    assert server.wait(kickoff_id, "PAUSED")["flow_id"] == flow_id
+    assert resume_flow(server, flow_id, "good").json()["status"] == "resumed"
+    assert server.wait(kickoff_id, "SUCCESS")["result_json"] == {"title": "Tides", "drafts": 2}
+    assert resume_flow(server, flow_id, "good").status == 409
+
+
+def test_a_method_that_asks_is_answered_by_the_flows_id_too(shared: Start) -> None:
+    server = shared(ASKING)
+    kickoff_id = server.kickoff({})
+    assert resume_flow(server, server.wait(kickoff_id, "PAUSED")["flow_id"], "Ann").status == 200
+    assert server.wait(kickoff_id, "SUCCESS")["result"] == "Hello, Ann"
+
+
+def test_only_a_flow_is_answered_by_a_flows_id(review: Server) -> None:
+    kickoff_id = review.kickoff({"topic": "tides"})
+    review.asked(kickoff_id)
+    assert review.status(kickoff_id)["flow_id"] is None
+    assert [resume_flow(review, each, "good").status for each in (kickoff_id, "made-up")] == [404, 404]
+    assert missing(review.ask("POST", "/resume_feedback", {"feedback": 7})) == ["flow_id", "feedback"]
+    review.ask("POST", f"/stop/{kickoff_id}")
+
+
+def resume_flow(server: Server, flow_id: str, feedback: str) -> Answer:
+    return server.ask("POST", "/resume_feedback", {"flow_id": flow_id, "feedback": feedback})
 
 
 def test_a_flow_may_ask_in_the_middle_of_a_method(shared: Start) -> None:
