@@ -76,7 +76,11 @@ class _Api:
         self._strict = strict
 
     def inputs(self, _: Request) -> Response:
-        return _json({"inputs": [*self._launcher.description().inputs]})
+        project = self._launcher.description()
+        if self._strict:
+            return _json({"inputs": [*project.prompted]})
+        # Ours: a deployment answers `inputs` alone.
+        return _json({"inputs": [*project.inputs], "details": project.details})
 
     async def kickoff(self, request: Request) -> Response:
         return await run_in_threadpool(self._kickoff, await _body(request))

@@ -72,9 +72,11 @@ class Description:
 
     :param kind: `crew` or `flow`.
     :param name: what the project calls its crew or flow.
-    :param inputs: the names that `GET /inputs` answers.
+    :param inputs: the names of all inputs that a kickoff may give.
+    :param prompted: those of them that stand in prompts. A deployment lists these.
     :param required: the inputs without which the server refuses a kickoff.
-    :param defaults: the values of inputs that the project itself brings.
+    :param defaults: the values of inputs that the project itself brings: for a form to begin with.
+    :param types: a JSON Schema for each input whose type is known, as plain as `{"type": "integer"}`.
     :param tasks: the crew's tasks, each with `name` and `agent`.
     :param human_input: whether it may ask a human.
     :param files: paths of the files that it was loaded from, and of files that would be read if they existed.
@@ -83,11 +85,22 @@ class Description:
     kind: str
     name: str
     inputs: list[str]
+    prompted: list[str] = field(default_factory=list)
     required: list[str] = field(default_factory=list)
     defaults: JSONObject = field(default_factory=dict)
+    types: dict[str, JSONObject] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     human_input: bool = False
     files: list[str] = field(default_factory=list)
+
+    @property
+    def details(self) -> JSONObject:
+        """What is known of each input: whether it is `required`, its `default` if there is one, its JSON Schema."""
+        defaults = {name: {"default": self.defaults[name]} for name in self.inputs if name in self.defaults}
+        return {
+            name: {"required": name in self.required, **defaults.get(name, {}), **self.types.get(name, {})}
+            for name in self.inputs
+        }
 
     def has_changed_since(self, moment: int) -> bool:
         """Return whether a file changed after a moment. A date in the future, by a wrong clock, does not count.

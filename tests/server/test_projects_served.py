@@ -56,7 +56,7 @@ def test_changed_files_are_loaded_anew_and_runs_under_way_go_on(start: Start, tm
     (project / ".#crew.py").symlink_to("ann@laptop.4711")  # an editor's lock
     for file in (project / "src" / "brief" / "config").glob("*.yaml"):
         file.write_text(file.read_text().replace("{audience}", "{readers}"))
-    assert server.ask("GET", "/inputs").json() == {"inputs": ["readers", "topic"]}
+    assert server.ask("GET", "/inputs").json()["inputs"] == ["readers", "topic"]
     assert server.wait(kickoff_id, "SUCCESS")["result_json"]["audience"] == "engineers"
     assert (
         server.wait(server.kickoff({"topic": "Tides", "readers": "all"}), "SUCCESS")["result_json"]["audience"] == "all"
@@ -67,13 +67,13 @@ def test_only_what_a_project_is_loaded_from_has_it_loaded_anew(start_plain: Star
     (tmp_path / "crew.py").write_text(LATE)
     (tmp_path / "helper.py").write_text("INPUT = 'place'")
     server = start_plain("crew:build", cwd=tmp_path)
-    assert server.ask("GET", "/inputs").json() == {"inputs": ["place"]}
+    assert server.ask("GET", "/inputs").json()["inputs"] == ["place"]
     warm = warm_process(server, place="Rome")
     for name in ("report.json", "notes.yaml", "generated.py"):
         (tmp_path / name).write_text("{}")
     assert warm_process(server, place="Rome") == warm
     (tmp_path / "helper.py").write_text("INPUT = 'town'")  # which is imported as late as a crew is built
-    assert server.ask("GET", "/inputs").json() == {"inputs": ["town"]}
+    assert server.ask("GET", "/inputs").json()["inputs"] == ["town"]
     warm = warm_process(server, town="Rome")
     (tmp_path / ".env").write_text("NEW=1")
     assert warm_process(server, town="Rome") != warm

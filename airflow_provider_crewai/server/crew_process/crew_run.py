@@ -10,6 +10,7 @@ from .human import Humans, approves, set_provider
 from .listeners import agent_of, listen_to_crew, name_of
 from .loading import Loaded
 from .report import AskedQuestion, Report
+from .results import text_and_json
 from .usage import Usage
 
 
@@ -29,14 +30,20 @@ def run_crew(crew: Any, loaded: Loaded, report: Report, hooks: Webhooks) -> None
     with usage.kept():
         output = crew.kickoff(inputs={**loaded.defaults, **(report.request.get("inputs") or {})})
     hooks.flush()
-    _report_success(output, report, hooks, usage.so_far())
+    _report_success(_last_output(crew) if output is None else output, report, hooks, usage.so_far())
+
+
+def _last_output(crew: Any) -> Any:
+    # Most hooks that return nothing were meant to look at the result only, and the result is paid for.
+    print("The crew's kickoff returned nothing, so its last task's output is the result.")  # noqa: T201 - the run's log
+    return next((task.output for task in reversed(crew.tasks) if task.output), None)
 
 
 def _report_success(output: Any, report: Report, hooks: Webhooks, usage: dict[str, int]) -> None:
-    result_json = output.to_dict() or None
+    result, result_json = text_and_json(output)
     report.succeeded(
-        lambda: hooks.crew(output.raw, result_json, usage),
-        result=output.raw,
+        lambda: hooks.crew(result, result_json, usage),
+        result=result,
         result_json=result_json,
         usage_metrics=usage,
     )

@@ -6,9 +6,10 @@ from typing import Any
 
 from .events import Webhooks
 from .human import Feedback, Humans, Inputs, feedback_for_a_flow, set_provider
-from .listeners import flow_answer, listen_to_flow
+from .listeners import listen_to_flow
 from .loading import Loaded
 from .report import AskedQuestion, Report
+from .results import text_and_json
 from .run_settings import RunSettings
 from .usage import Calls, Usage
 
@@ -52,7 +53,7 @@ def _connect_humans(report: Report, hooks: Webhooks) -> None:
 
 
 def _report_success(result: Any, report: Report, hooks: Webhooks, usage: dict[str, int]) -> None:
-    said, result_json = flow_answer(result)
+    said, result_json = text_and_json(result)
     report.succeeded(
         lambda: hooks.crew(said, result_json, usage),
         result=said,

@@ -7,7 +7,7 @@ from typing import Any
 
 from .events import Webhooks, step_fields, task_fields
 from .report import Report
-from .storable import json_text
+from .results import text_and_json
 from .usage import Calls, Usage, used_by
 
 
@@ -70,7 +70,7 @@ class _FlowListener:
             self._report.step_started(self._report.position(event.method_name), event.method_name, None, at)
 
     def finished(self, _: Any, event: Any) -> None:
-        output, at = {"output": flow_answer(event.result)[0]}, event.timestamp.timestamp()
+        output, at = {"output": text_and_json(event.result)[0]}, event.timestamp.timestamp()
         with self._lock:
             self._report.step_ended(self._report.position(event.method_name), event.method_name, None, at, output)
 
@@ -103,17 +103,6 @@ def listen_to_flow(report: Report, hooks: Webhooks, calls: Calls, usage: Usage) 
     bus.on(events.TaskCompletedEvent)(listener.task_completed)
     listen_to_tools(report)
     hooks.listen(bus)
-
-
-def flow_answer(result: Any) -> tuple[Any, Any]:
-    """Return a flow's result as text, and as JSON if it is structured."""
-    if hasattr(result, "raw") and hasattr(result, "to_dict"):  # a crew's output
-        return result.raw, result.to_dict() or None
-    if hasattr(result, "model_dump"):
-        return result.model_dump_json(), result.model_dump(mode="json")
-    if isinstance(result, dict | list):
-        return json_text(result), result if isinstance(result, dict) else None
-    return None if result is None else str(result), None
 
 
 def listen_to_tools(report: Report) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
+from .passed_inputs import passed_inputs
+
 _MODULES = {"crew": "crew.py", "flow": "main.py"}
 _DEFINITIONS = {"crew": ("crew.jsonc", "crew.json"), "flow": ("flow.yaml",)}
 _WHAT = {"crew": "@CrewBase class, Crew, or function that returns a Crew", "flow": "Flow"}
@@ -47,7 +49,7 @@ class Loaded:
     :param kind: "crew" or "flow". For a function without a return annotation this is a guess, "crew"; :func:`kind_of`
         knows it for the object that the function made.
     :param name: what the project calls its crew or flow.
-    :param defaults: the inputs that a JSON crew brings itself.
+    :param defaults: the inputs that the project brings itself: a JSON crew's, or those that its main.py passes.
     :param make: builds a crewai `Crew` or `Flow`, a new one with each call. If `module:attribute` names an *instance*,
         a crew is copied, and a flow is returned as it is, because no copy of it would be complete.
     """
@@ -256,7 +258,7 @@ def _load_module(source: _Source, directory: Path) -> Loaded:
             f"{name} is {module.__file__}, not {source.path}: rename the package, or uninstall the other one"
         )
     attribute, found = _pick_flow(module) if source.kind == "flow" else _pick_crew(module)
-    return _loaded(attribute, found)
+    return _loaded(attribute, found, source.path)
 
 
 def _load_attribute(name: str, attribute: str) -> Loaded:
@@ -264,17 +266,17 @@ def _load_attribute(name: str, attribute: str) -> Loaded:
     if not hasattr(module, attribute):
         named = ", ".join(_all(module, lambda value: _is_crew(value) or _is_flow(value))) or "none"
         raise LookupError(f"{module.__file__} has no {attribute}. Its crews and flows: {named}")
-    return _loaded(attribute, getattr(module, attribute))
+    return _loaded(attribute, getattr(module, attribute), Path(module.__file__ or name))
 
 
-def _loaded(attribute: str, found: Any) -> Loaded:
+def _loaded(attribute: str, found: Any, source: Path) -> Loaded:
     if not (isinstance(found, (_crew(), _flow())) or _has_crew(found) or callable(found)):
         raise LookupError(f"{attribute} is a {type(found).__name__}: neither a crew, a flow, nor a function for one")
     made = found if isinstance(found, type) else _returned(found)
     kind = "flow" if isinstance(found, _flow()) or (isinstance(made, type) and issubclass(made, _flow())) else "crew"
     _preload(*_FIRST_CALL, *(_MEMORY if kind == "flow" else ()))
     name = getattr(found, "__name__", None) or getattr(found, "name", None) or attribute
-    return Loaded(kind, name, {}, lambda: _make(found))
+    return Loaded(kind, name, passed_inputs(source, name), lambda: _make(found))
 
 
 # ---- pick what a module defines -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,11 @@ class Usage:
 
     def so_far(self) -> dict[str, int]:
         """Return the counts, under crewai's own names."""
-        return {name: number + self._earlier.get(name, 0) for name, number in self._count().model_dump().items()}
+        try:
+            counted = self._count().model_dump()
+        except Exception:  # noqa: BLE001 - an author's own model may count as it likes, and the run is paid for
+            return self._earlier
+        return {name: number + self._earlier.get(name, 0) for name, number in counted.items()}
 
     def note(self) -> None:
         """Keep the counts as they are now."""
@@ -35,7 +40,7 @@ class Usage:
         try:
             yield
         finally:
-            with suppress(Exception):  # how the run ended is what matters, and an author's model may count as it likes
+            with suppress(sqlite3.Error):  # how the run ended is what matters
                 self.note()
 
 
