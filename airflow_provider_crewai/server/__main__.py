@@ -75,7 +75,8 @@ def serve(
     greeting = f"Serving {line(project.name)} at {url}"
     app = create_app(runs, launcher, token.value, greeting, strict=options.strict_aop, pages=page.routes())
     stopping = threading.Event()
-    _start_workers(launcher, Outbox(runs.path, token.value), stopping)
+    secrets = {options.flow_webhook: options.flow_webhook_secret} if options.flow_webhook_secret else {}
+    _start_workers(launcher, Outbox(runs.path, token.value, secrets=secrets), stopping)
     _run(new_server(app), listener)
     stopping.set()
     warm.close()
@@ -91,6 +92,7 @@ def _warm_process(
         home=str(runs.path.parent),
         llm=options.llm,
         callback=f"{url_of(listener)}/feedback",
+        flow_webhook=options.flow_webhook or "",
     )
     return WarmProcess(project, options.python or project.python(), settings, umask)
 

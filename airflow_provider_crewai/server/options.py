@@ -76,6 +76,17 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         help="what happens when the process of a crew's run dies: the run fails, or resumes after its finished tasks "
         "(%(default)s)",
     )
+    parser.add_argument(
+        "--flow-webhook",
+        metavar="URL",
+        help="tell this URL of each question of a flow, as the setting of a deployment does",
+    )
+    parser.add_argument(
+        "--flow-webhook-secret",
+        type=_secret,
+        metavar="FILE",
+        help="the file with the secret that signs these requests; by default the key comes from the token",
+    )
     parser.add_argument("--keep-days", type=_days, default=days, help="days to keep ended runs (%(default)s)")
 
 
@@ -106,6 +117,16 @@ def _path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: name a path")
     return Path(text)
+
+
+def _secret(text: str) -> str:
+    try:
+        secret = _path(text).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error}") from None
+    if not secret:
+        raise argparse.ArgumentTypeError(f"{text} is empty: put the secret into it")
+    return secret
 
 
 def _days(text: str) -> float:

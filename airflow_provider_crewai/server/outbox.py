@@ -17,9 +17,11 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -97,19 +99,29 @@ class Outbox:
     secret.
 
     A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent. That header then reads
-    `sha256=<hex HMAC of "timestamp.body">`, and `X-Timestamp` holds the timestamp in epoch seconds. The key is
-    `signing_key(token)`.
+    `sha256=<hex HMAC of "timestamp.body">`, and `X-Timestamp` holds the timestamp in epoch seconds. The key is the
+    secret that the URL has in `secrets`, else `signing_key(token)`.
 
     :param database: the sqlite file, whose table `outbox` exists.
     :param token: the server's token.
     :param timeout: seconds that a receiver may take, from the connection to its answer.
     :param finish: seconds in which requests under way may finish after a stop.
+    :param secrets: the secrets that sign requests, by their URLs.
     """
 
-    def __init__(self, database: Path, token: str, *, timeout: float = 10.0, finish: float = _FINISH_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Path,
+        token: str,
+        *,
+        timeout: float = 10.0,
+        finish: float = _FINISH_SECONDS,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._finish = finish
         self._key = signing_key(token)
+        self._secrets = secrets
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous = NORMAL")  # what a power cut undoes is delivered once more
         self._db.execute("PRAGMA secure_delete = ON")  # what is deleted from a row must leave the file too
@@ -196,7 +208,9 @@ class Outbox:
         headers: dict[str, str] = json.loads(row.headers)
         if headers.get("X-Signature") == "sha256":
             timestamp = str(int(time.time()))
-            digest = hmac.new(self._key, f"{timestamp}.{row.body}".encode(), "sha256").hexdigest()
+            secret = self._secrets.get(row.url)
+            key = secret.encode() if secret else self._key
+            digest = hmac.new(key, f"{timestamp}.{row.body}".encode(), "sha256").hexdigest()
             headers |= {"X-Signature": f"sha256={digest}", "X-Timestamp": timestamp}
         return headers | {"Content-Type": "application/json"}
 

@@ -161,9 +161,9 @@ class WarmProcess:
         with os.fdopen(private.opened(folder / "log", os.O_WRONLY | os.O_CREAT), "wb") as output:
             output.truncate()
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
-                [self._python, str(_TOP), "warm", self._settings.to_json()],
+                [self._python, str(_TOP), "warm"],
                 cwd=self._project.directory,
-                env=_environment(folder),
+                env=self._settings.in_environment(_environment(folder)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -186,6 +186,15 @@ def test_a_path_from_a_variable_that_is_not_set_is_wrong_use(option: str, unset:
     assert f"argument {option}: is empty" in refusal(str(EXAMPLE), option, unset)
 
 
+@pytest.mark.parametrize(("held", "why"), [(None, "cannot be read"), (" \n", "is empty"), (b"\xff", "cannot be read")])
+def test_a_file_without_a_secret_is_wrong_use(tmp_path: Path, held: str | bytes | None, why: str) -> None:
+    file = tmp_path / "secret"
+    if held is not None:
+        file.write_bytes(held if isinstance(held, bytes) else held.encode())
+    said = refusal(str(EXAMPLE), "--flow-webhook", "http://127.0.0.1/", "--flow-webhook-secret", str(file))
+    assert f"argument --flow-webhook-secret: {file} {why}" in said
+
+
 @pytest.mark.parametrize("days", ["-1", "nan", "soon"])
 def test_days_that_are_none_are_wrong_use(days: str) -> None:
     assert "argument --keep-days" in refusal(str(EXAMPLE), "--keep-days", days)

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,32 @@ def test_a_human_who_is_told_by_webhook_answers_with_what_it_holds(shared: Start
         assert again["task_id"] != body["task_id"]
         server.resume(again["execution_id"], again["task_id"], "Approved.")
         server.wait(kickoff_id, "SUCCESS")
+
+
+def test_a_setting_of_the_server_tells_of_each_question_of_a_flow(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("wh-s3cret\n")
+    with receiving() as human:
+        webhook = ("--flow-webhook", f"{human.url}/?key=s3cret-too", "--flow-webhook-secret", str(tmp_path / "secret"))
+        server = start(APPROVAL, "--strict-aop", *webhook)
+        kickoff_id = server.kickoff({"title": "Tides"})
+        told = human.wait_for(1, seconds=60)[0]
+        said = told.headers["X-Timestamp"].encode() + b"." + told.raw
+        assert told.headers["X-Signature"] == f"sha256={hmac.new(b'wh-s3cret', said, hashlib.sha256).hexdigest()}"
+        path = told.json()["callback_url"].removeprefix(server.url)
+        assert server.ask("POST", path, {"feedback": "No, again", "source": "test"}, headers={}).status == 200
+        assert human.wait_for(2, seconds=60)[1].json()["request"]["flow_id"] == kickoff_id
+        crews = [line for line in command_lines() if "crew_process" in line]
+        assert crews
+        assert "s3cret" not in "".join(crews)
+
+
+def command_lines() -> list[str]:
+    """What everybody on the machine can read of every process."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(file.read_bytes().decode(errors="replace"))
+    return lines
 
 
 def test_a_flows_request_is_signed_and_its_callback_answers_it(shared: Start) -> None:

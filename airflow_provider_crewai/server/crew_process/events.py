@@ -51,9 +51,11 @@ class Webhooks:
     :param kickoff_id: the run.
     :param request: the kickoff's body.
     :param send: takes each request, from several threads.
+    :param flow_webhook: is told of each question of a flow, whatever the kickoff asked for. On the live service such a
+        URL is a setting of the deployment.
     """
 
-    def __init__(self, kickoff_id: str, request: Mapping[str, Any], send: Send) -> None:
+    def __init__(self, kickoff_id: str, request: Mapping[str, Any], send: Send, flow_webhook: str = "") -> None:
         self._kickoff_id = kickoff_id
         self._meta = request.get("meta") or {}
         self._send = send
@@ -63,6 +65,7 @@ class Webhooks:
             for name in ("taskWebhookUrl", "stepWebhookUrl", "crewWebhookUrl", "humanInputWebhookUrl")
         )
         self._human = _target(request.get("humanInputWebhook")) or plain
+        self._flow = _target({"url": flow_webhook})
         stream = _target(request.get("webhooks"))
         self._stream = _Stream(kickoff_id, request["webhooks"], stream, send) if stream else None
 
@@ -122,7 +125,7 @@ class Webhooks:
         self._post(self._human, {**ids, "task_output": task_output, "meta": self._meta})
 
     def flow_feedback(self, question_id: str, context: Any, state: Any, deployment: str, callback_url: str) -> None:
-        """Report that a flow waits for a human, in a signed request to the webhook for human input.
+        """Report that a flow waits for a human, in a signed request to each webhook for that.
 
         :param question_id: the id of the request for feedback.
         :param context: crewai's `PendingFeedbackContext`.
@@ -143,7 +146,8 @@ class Webhooks:
             "callback_url": callback_url,
             "assigned_to_email": None,
         }
-        self._post(self._human, body, SIGNED)
+        for target in (self._human, self._flow):
+            self._post(target, body, SIGNED)
 
     def _signature(self) -> dict[str, Any]:
         return {"kickoff_id": self._kickoff_id, "meta": self._meta}

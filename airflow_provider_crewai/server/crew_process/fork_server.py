@@ -122,8 +122,8 @@ class ForkServer:
             self._leave_the_parent(kickoff_id)
             if not self._may_fork:
                 os.set_inheritable(lock, True)
-                run = [sys.executable, _TOP, "run", self._settings.to_json(), kickoff_id, str(lock)]
-                os.execv(sys.executable, run)  # noqa: S606 - ourselves
+                run = [sys.executable, _TOP, "run", kickoff_id, str(lock)]
+                os.execve(sys.executable, run, self._settings.in_environment(os.environ))  # noqa: S606 - ourselves
             running.keep_to_itself(lock)
             code = running.run(self._settings, self._loaded, kickoff_id)
         except BaseException:  # noqa: BLE001 - nobody else reports it

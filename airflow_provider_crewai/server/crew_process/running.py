@@ -68,7 +68,7 @@ def run(settings: RunSettings, loaded: Loaded, kickoff_id: str, report: Report |
     report = report or Report(settings.database, kickoff_id)
     if not report.has_process(os.getpid()):
         return 0
-    hooks = Webhooks(kickoff_id, report.request, report.send)
+    hooks = Webhooks(kickoff_id, report.request, report.send, settings.flow_webhook)
     # Only now: the project's .env may name another folder, which all its runs would share.
     os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
     try:
