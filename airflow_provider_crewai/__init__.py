@@ -62,6 +62,7 @@ What authors of Dags import:
     refusals                      what does a server say when it does not do what we asked?
     model, errors                 which values and errors are there?
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
+    secret_names                  which inputs are secrets, by their names?
     times, beginnings             how does a person read times and durations? the beginning of a large value?
 
 `run_page` makes the page of a run, `in_airflow/api_server` shows it in Airflow, and `cli` is the command line; their

@@ -32,23 +32,6 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRun:
-    """A run as a list shows it, without anything that may be large.
-
-    :param status: the beginning of the sentence that goes with the state.
-    :param title: its inputs in one line.
-    """
-
-    kickoff_id: str
-    state: str
-    status: str | None
-    title: str
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """A crew task or flow method that a run has begun.
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, OPEN, UNDER_WAY, in_sql
 from airflow_provider_crewai.server.crew_process.storable import storable
-from airflow_provider_crewai.server.records import ListedRun, Step, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.records import Step, StoredQuestion, StoredRun
 from airflow_provider_crewai.server.schema import SCHEMA, TABLES
 from airflow_provider_crewai.wire.beginnings import title
 from airflow_provider_crewai.wire.model import JSON, JSONObject
+from airflow_provider_crewai.wire.secret_names import masked
 
 _WEBHOOKS = (
     "taskWebhookUrl",
@@ -69,14 +70,6 @@ class Runs:
         rows = self._all("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
         return json.loads(rows[0]["request"]).get("inputs") if rows else None
 
-    def listed(self, limit: int) -> list[ListedRun]:
-        """Return the newest runs as a list shows them, the newest first."""
-        query = (
-            "SELECT kickoff_id, state, substr(status, 1, 1000) AS status, coalesce(title, '') AS title, created_at, "
-            "started_at, ended_at FROM runs ORDER BY position DESC LIMIT ?"
-        )
-        return [ListedRun(**row) for row in self._all(query, limit)]
-
     def under_way(self) -> list[StoredRun]:
         """Return the runs that have, or should have, a process."""
         return [_stored(row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
@@ -122,7 +115,7 @@ class Runs:
         kickoff_id = str(uuid.uuid4())
         rest, webhooks = _parted(request)
         query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
-        values = (kickoff_id, json.dumps(rest), time.time(), storable(title(request.get("inputs"))))
+        values = (kickoff_id, json.dumps(rest), time.time(), storable(title(masked(request.get("inputs")))))
         with self._at_once():
             if webhooks:
                 self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
@@ -253,7 +246,7 @@ class Runs:
         with self._at_once():
             if webhooks and row["state"] not in FINAL:
                 self._db.execute("INSERT OR IGNORE INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
-            values = (json.dumps(request), storable(title(request.get("inputs"))), kickoff_id)
+            values = (json.dumps(request), storable(title(masked(request.get("inputs")))), kickoff_id)
             self._db.execute("UPDATE runs SET request = ?, title = ? WHERE kickoff_id = ?", values)
 
     @contextmanager

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from airflow_provider_crewai.server.connections import new_server
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page import Page
+from airflow_provider_crewai.server.page.listing import FILTERS, ListedRun, Listing
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 
@@ -140,6 +141,10 @@ class PageServer:
 
     def run(self, **inputs: Any) -> Run:
         return Run(self.runs.path, self.runs.add({"inputs": inputs}))
+
+    def listed(self, limit: int) -> list[ListedRun]:
+        """The newest runs, whatever their states."""
+        return Listing(self.runs.path).listed([*FILTERS], limit)
 
     def ask(
         self, method: str, path: str, body: str | None = None, *, cookie: str | None = None, **headers: str

@@ -25,6 +25,7 @@ from airflow_provider_crewai.server.app import create_app
 from airflow_provider_crewai.server.connections import MAX_HEAD, BoundedConnection, new_server
 from airflow_provider_crewai.server.log_lines import one_line_handler
 from airflow_provider_crewai.server.page import Page
+from airflow_provider_crewai.server.page.listing import FILTERS, Listing
 from airflow_provider_crewai.server.runs import Runs
 
 LIVE = {"/kickoff", "/resume"}
@@ -240,7 +241,10 @@ def test_no_header_is_an_error(odd: Odd, name: str, value: str) -> None:
 def test_one_field_twice_is_no_error_and_the_first_one_counts(odd: Odd) -> None:
     fields = [("input.topic", "first"), ("input.topic", "second"), ("input.audience", "x")]
     assert odd.page("POST", "/runs", fields)[0] == 303
-    assert odd.runs.inputs(odd.runs.listed(1)[0].kickoff_id) == {"topic": "first", "audience": "x"}
+    assert odd.runs.inputs(Listing(odd.runs.path).listed([*FILTERS], 1)[0].kickoff_id) == {
+        "topic": "first",
+        "audience": "x",
+    }
 
 
 # ---- what is logged of it -------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_a_form_kicks_off(browser: Any, server: PageServer, options: dict[str, A
         page = logged_in(window, server)
         page.get_by_role("textbox", name="topic").fill("the \u5c71\nand the sea")
         page.get_by_role("button", name="Kick off", exact=True).click()
-        run = server.runs.listed(1)[0]
+        run = server.listed(1)[0]
         assert page.url == f"{server.url}{window.door}/runs/{run.kickoff_id}"
         assert server.runs.inputs(run.kickoff_id) == {"topic": "the \u5c71\nand the sea", "lines": 4}
         assert page.get_by_text("Waiting for a free slot").is_visible()
@@ -142,7 +142,7 @@ def test_a_refused_form_keeps_what_was_typed(browser: Any, server: PageServer, o
         assert page.get_by_label("Inputs").input_value() == '{"topic": "AI"}'
         page.get_by_label("Inputs").fill('{"topic": "AI", "audience": []}')
         page.get_by_role("button", name="Kick off with this").click()
-        assert server.runs.inputs(server.runs.listed(1)[0].kickoff_id) == {"topic": "AI", "audience": []}
+        assert server.runs.inputs(server.listed(1)[0].kickoff_id) == {"topic": "AI", "audience": []}
 
 
 def test_a_run_is_followed_to_its_end_without_a_reload(window: Window, server: PageServer) -> None:
@@ -272,7 +272,7 @@ def test_a_run_is_stopped_after_a_second_click(browser: Any, server: PageServer,
         page.get_by_text("Stop", exact=True).click()
         page.get_by_role("button", name="Stop this run for good").click()
         page.get_by_text("Stopped", exact=True).wait_for()
-    assert server.runs.listed(1)[0].state == "REVOKED"
+    assert server.listed(1)[0].state == "REVOKED"
 
 
 def test_without_a_script_a_run_is_followed_by_reloads_unless_it_asks(browser: Any, server: PageServer) -> None:
@@ -383,7 +383,7 @@ def test_a_form_on_another_page_of_this_machine_does_nothing_even_if_it_knew_the
         page.goto(f"http://{host}:{elsewhere.port}/")
         page.wait_for_url(server.url + "/runs")
         assert "Another site sent this form" in page.get_by_role("alert").inner_text()
-    assert server.runs.listed(1) == []
+    assert server.listed(1) == []
 
 
 def test_the_page_is_not_framed(window: Window, server: PageServer) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_crewai.server.crew_process.report import Report
+from airflow_provider_crewai.server.page.listing import FILTERS, Listing
 from airflow_provider_crewai.server.runs import Runs
 
 SECONDS = 1.5
@@ -21,7 +22,7 @@ SECONDS = 1.5
 def test_threads_of_one_server_and_the_processes_of_runs_never_lock_each_other_out(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs.sqlite")
     kickoff_ids = [runs.add({"inputs": {"number": number}}) for number in range(50)]
-    stop = threading.Event()
+    listing, stop = Listing(runs.path), threading.Event()
 
     def run_writes() -> int:
         with closing(sqlite3.connect(runs.path, timeout=30, isolation_level=None)) as db:
@@ -34,7 +35,7 @@ def test_threads_of_one_server_and_the_processes_of_runs_never_lock_each_other_o
     def server_reads() -> int:
         read = 0
         while not stop.is_set():
-            read += len(runs.listed(50))
+            read += len(listing.listed([*FILTERS], 50))
         return read
 
     def server_writes() -> int:
@@ -57,7 +58,7 @@ def test_a_look_at_a_run_does_not_read_its_inputs(tmp_path: Path) -> None:
     with closing(sqlite3.connect(runs.path)) as db, db:
         db.execute("UPDATE runs SET request = 'megabytes that nobody reads', state = 'RUNNING'")
     assert runs.get(kickoff_id) == runs.under_way()[0]
-    assert [each.kickoff_id for each in runs.listed(1)] == [kickoff_id]
+    assert [each.kickoff_id for each in Listing(runs.path).listed([*FILTERS], 1)] == [kickoff_id]
 
 
 def test_an_id_that_a_resume_made_up_for_such_an_id_is_the_run_too(tmp_path: Path) -> None:
@@ -120,6 +121,6 @@ def test_the_passwords_that_an_earlier_version_kept_go_as_well(tmp_path: Path) -
     with closing(sqlite3.connect(runs.path)) as db, db:
         db.execute("UPDATE runs SET request = ?, title = NULL", (old,))
     again = Runs(runs.path)
-    assert "s3cret" not in str([again.get(waiting), again.get(ended), again.listed(2)])
+    assert "s3cret" not in str([again.get(waiting), again.get(ended), Listing(runs.path).listed([*FILTERS], 2)])
     for kickoff_id, webhooks in ((waiting, {"webhooks": WISH}), (ended, {})):
         assert Report(str(runs.path), kickoff_id).request == {"inputs": {"topic": "x"}, **webhooks}

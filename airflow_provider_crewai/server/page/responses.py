@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from airflow_provider_crewai.run_page.rendering import ASSETS, HEADERS, environment
-from airflow_provider_crewai.server.crew_process.run_states import FINAL
 from airflow_provider_crewai.server.crew_process.storable import utf8
+from airflow_provider_crewai.server.page.listing import FILTERS
 from airflow_provider_crewai.server.page.sessions import door_of, form_key
 from airflow_provider_crewai.server.page.views import STATES
 
@@ -26,7 +26,7 @@ class Templates:
     def __init__(self) -> None:
         self._templates = environment(_HERE / "templates")
         self._templates.filters["address"] = address
-        self._templates.globals |= {"OF_DATABASE": STATES, "FINAL": FINAL, "assets": "/page", "frame": "base.html"}
+        self._templates.globals |= {"OF_DATABASE": STATES, "FILTERS": FILTERS, "assets": "/page", "frame": "base.html"}
 
     def html(self, template: str, status: int, request: Request, session: str | None = None, **shown: Any) -> Response:
         """Render a template.

@@ -11,23 +11,24 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai.run_page.rendering import run_variables, whole_text
 from airflow_provider_crewai.run_page.view import RunView
-from airflow_provider_crewai.server.crew_process.run_states import FINAL
+from airflow_provider_crewai.server.crew_process.run_states import FINAL, UNDER_WAY
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
 from airflow_provider_crewai.server.page.gate import Gate
+from airflow_provider_crewai.server.page.listing import Listing, Wanted
 from airflow_provider_crewai.server.page.responses import Templates, address, icon, static
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.page.views import progress, run_view
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.records import ListedRun, StoredRun, open_question
+from airflow_provider_crewai.server.records import StoredRun, open_question
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
+from airflow_provider_crewai.wire.secret_names import masked, without_secrets
 
 _TAIL = 16 * 1024
 _WHOLE_LOG = 16 * 1024 * 1024
 _EVERY = 2
-_LISTED, _MOST_LISTED = 50, 1000
 
 
 class Backend(Protocol):
@@ -70,6 +71,7 @@ class Page:
     def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
         self._runs = runs
         self._backend = backend
+        self._listing = Listing(runs.path)
         self._templates = Templates()
         self._sessions = Sessions(token, database=runs.path)
         self._gate = Gate(self._sessions, self._templates, token_hint)
@@ -116,12 +118,16 @@ class Page:
         return self._templates.html("home.html", status, asked.request, asked.session, **shown, **listed)
 
     def _listed(self, asked: PageRequest) -> dict[str, Any]:
-        limit = _limit(asked.request.query_params.get("runs"))
-        runs = self._runs.listed(limit + 1)
+        wanted = Wanted.of(asked.request.query_params)
+        counts = self._listing.counts(wanted.sought)
+        sections = self._listing.sections(wanted, counts)
+        at_work = [run for section in sections for run in section.runs if run.state in UNDER_WAY]
         return {
-            "runs": [(run, self._progress(run)) for run in runs[:limit]],
-            "limit": limit,
-            "more": min(4 * limit, _MOST_LISTED) if len(runs) > limit else None,
+            "wanted": wanted,
+            "counts": counts,
+            "sections": sections,
+            "pages": self._listing.pages(wanted, counts),
+            "progress": {run.kickoff_id: self._progress(run.kickoff_id) for run in at_work},
         }
 
     def _run(self, asked: PageRequest) -> Response:
@@ -142,7 +148,8 @@ class Page:
     def _view(self, run: StoredRun) -> RunView:
         steps = self._runs.steps(run.kickoff_id)
         upcoming = _task_names(self._described()[0])[len(steps) :] if run.state not in FINAL else []
-        return run_view(run, self._runs.inputs(run.kickoff_id), steps, upcoming, time.time())
+        origin, inputs = self._listing.origin(run.kickoff_id), masked(self._runs.inputs(run.kickoff_id))
+        return run_view(run, inputs, steps, upcoming, origin, time.time())
 
     def _questions_of(self, run: StoredRun) -> dict[str, Any]:
         questions = self._runs.questions(run.kickoff_id)
@@ -203,10 +210,9 @@ class Page:
         except ProjectError as error:
             return None, str(error)
 
-    def _progress(self, listed: ListedRun) -> Progress | None:
-        # The list shows progress of runs under way alone, so nothing is read for the others.
-        run = None if listed.state in (*FINAL, "PENDING") else self._runs.get(listed.kickoff_id)
-        return progress(run, self._runs.steps(run.kickoff_id, outputs=False)) if run else None
+    def _progress(self, kickoff_id: str) -> Progress | None:
+        run = self._runs.get(kickoff_id)
+        return progress(run, self._runs.steps(kickoff_id, outputs=False)) if run else None
 
     def _run_of(self, asked: PageRequest) -> StoredRun:
         run = self._runs.get(asked.request.path_params["kickoff_id"])
@@ -215,7 +221,7 @@ class Page:
         return run
 
     def _inputs_of(self, kickoff_id: str | None) -> JSONObject:
-        inputs = self._runs.inputs(kickoff_id) if kickoff_id else None
+        inputs = without_secrets(self._runs.inputs(kickoff_id)) if kickoff_id else None
         return inputs if isinstance(inputs, dict) else {}
 
     def _output_in_question(self, question_id: str) -> str:
@@ -232,10 +238,3 @@ def _task_names(project: Description | None) -> list[str]:
 
 def _redirect(asked: PageRequest, kickoff_id: str) -> Response:
     return RedirectResponse(asked.door + address(kickoff_id), 303)
-
-
-def _limit(said: str | None) -> int:
-    if not said or not said.isdecimal():
-        return _LISTED
-    # Cut off, since Python refuses to read a number of thousands of digits.
-    return min(int(said[:9]), _MOST_LISTED) or _LISTED

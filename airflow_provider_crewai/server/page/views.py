@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Mark, RunView
+from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Link, Mark, RunView
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
+from airflow_provider_crewai.server.page.origin import Origin
 from airflow_provider_crewai.server.records import Step, StoredRun
 from airflow_provider_crewai.server.status import progress_of
 from airflow_provider_crewai.wire.beginnings import beginning, title
@@ -26,10 +27,14 @@ _UNFINISHED: dict[str, Mark] = {"PAUSED": "waiting", "FAILED": "broken", "REVOKE
 _NAME = 1000
 
 
-def run_view(run: StoredRun, inputs: JSON, steps: Sequence[Step], upcoming: Sequence[str], now: float) -> RunView:
+def run_view(
+    run: StoredRun, inputs: JSON, steps: Sequence[Step], upcoming: Sequence[str], origin: Origin | None, now: float
+) -> RunView:
     """Return what the page shows of a run.
 
+    :param inputs: its inputs, without secrets in the clear.
     :param upcoming: the names of the crew tasks that have not begun.
+    :param origin: the task in Airflow that started it, if that is known.
     :param now: epoch seconds.
     """
     state, word = STATES[run.state]
@@ -42,7 +47,8 @@ def run_view(run: StoredRun, inputs: JSON, steps: Sequence[Step], upcoming: Sequ
         kicked_off_at=run.created_at,
         started_at=run.started_at,
         ended_at=run.ended_at,
-        facts=(Fact("Taken up again", f"{run.lives - 1} times"),) if run.lives > 1 else (),
+        facts=(*_facts_of(origin), *((Fact("Taken up again", f"{run.lives - 1} times"),) if run.lives > 1 else ())),
+        links=(Link("The task in Airflow", origin.url),) if origin and origin.url else (),
         crew_tasks=(
             *(_crew_task(step, run, now) for step in steps),
             *(CrewTaskView(name, "next") for name in upcoming),
@@ -54,6 +60,12 @@ def run_view(run: StoredRun, inputs: JSON, steps: Sequence[Step], upcoming: Sequ
         inputs=inputs,
         is_live=run.state not in FINAL,
     )
+
+
+def _facts_of(origin: Origin | None) -> tuple[Fact, ...]:
+    if origin is None:
+        return ()
+    return (Fact("Dag", origin.dag_id), Fact("Task", origin.task), Fact("Dag run", origin.run_id))
 
 
 def progress(run: StoredRun, steps: Sequence[Step]) -> Progress | None:
