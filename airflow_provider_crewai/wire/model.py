@@ -6,6 +6,7 @@ Nothing here knows a key of the API: only `codec` reads and writes bodies.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -55,11 +56,31 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a waiting run asks a human. Only the local server reports it; a deployment tells only a webhook."""
+    """What a waiting run asks a human. Only the local server reports it; a deployment tells only a webhook.
+
+    :param task_id: the crew task's id; for a flow that names none, its flow_id.
+    :param output: what the human is to judge.
+    :param options: the outcomes of a flow, of which the feedback chooses one.
+    :param flow_id: the flow that asks, or None if a crew does.
+    :param callback_url: where a webhook wants the feedback to go.
+    :param crew_task: the crew task's name, or how its description begins.
+    """
 
     task_id: str
     message: str = ""
     output: str = ""
+    options: tuple[str, ...] = ()
+    flow_id: str | None = None
+    callback_url: str | None = field(default=None, repr=False)
+    crew_task: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what distinguishes it from each other question of its run. A flow's ids are the same in each round."""
+        if self.flow_id is None:
+            return self.task_id
+        asked = "\0".join((self.message, self.output, *self.options)).encode("utf-8", "surrogatepass")
+        return f"{self.task_id} {hashlib.sha256(asked).hexdigest()[:16]}"
 
     def __str__(self) -> str:
         said = self.message or "the crew asks a question"
