@@ -11,8 +11,25 @@ from typing import Any
 
 import pytest
 from aop_server import EXAMPLE, PLAIN, REPOSITORY, Server, Start
+from support.effort import share
 
 STAND_IN = Path(__file__).parent / "stand_in"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take a share of the tests that load crewai, which takes seconds; with --long, or where tests are named, all."""
+    if config.option.keyword or any(".py" in argument for argument in config.args):
+        return
+    costly = [item for item in items if loads_crewai(item)]
+    left = {*costly} - {*share(costly)}
+    config.hook.pytest_deselected(items=[*left])
+    items[:] = [item for item in items if item not in left]
+
+
+def loads_crewai(item: pytest.Item) -> bool:
+    """Whether a test loads crewai for itself. The example crew's one server is shared."""
+    fixtures = getattr(item, "fixturenames", ())
+    return item.path.parent == Path(__file__).parent and "crew_python" in fixtures and "server" not in fixtures
 
 
 @pytest.fixture(scope="session")
