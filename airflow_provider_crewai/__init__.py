@@ -19,6 +19,7 @@ What authors of Dags import:
     compat                        which Airflow is this?
     config                        which defaults has an admin set for all tasks?
     limits                        how long may a task wait?
+    people                        who may respond to a question, how long may it take, and who is told?
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
     unreadable                    why does Airflow not give a connection?

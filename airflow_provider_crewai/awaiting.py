@@ -6,6 +6,7 @@ The operator and the sensor both wait through this one class, so they always beh
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -25,7 +26,8 @@ from airflow_provider_crewai.in_airflow.compat import (
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
 from airflow_provider_crewai.in_airflow.failing import Briefly
-from airflow_provider_crewai.in_airflow.limits import backstop, check_intervals, check_limit
+from airflow_provider_crewai.in_airflow.limits import Limit, backstop, check_intervals, check_limit
+from airflow_provider_crewai.in_airflow.people import FAIL, Notifiers, check_people
 from airflow_provider_crewai.in_airflow.traces import LeavesTraces
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
 from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
@@ -55,6 +57,13 @@ class AwaitsRun(LeavesTraces):
         `max_xcom_bytes`. Then the task returns the manifest of a file, and `answers.read_answer` reads the file.
     :param max_xcom_bytes: how many bytes of JSON an answer may take in XCom. Above that it goes to `result_path`, or
         the log warns. 0 sends every answer to `result_path`; None allows any size.
+    :param human_input: whether a question of the crew becomes a Required Action of the task (Airflow 3.1+). While a
+        person thinks, the task holds no worker slot, also if `deferrable` is False. The response goes to the crew.
+    :param assigned_users: who may respond: user ids, or objects with `id` and `name`. Default: everybody who may edit
+        the task instance.
+    :param human_timeout: seconds or timedelta that a person has for each question; None waits until the task's timeout.
+    :param on_human_timeout: what happens then: `fail`, or one of the options, which is then chosen.
+    :param on_question: notifiers, which are told of each question. Their templates have `question` and `action_url`.
     """
 
     is_written_out: bool = True
@@ -71,6 +80,11 @@ class AwaitsRun(LeavesTraces):
         output_type: Any = None,
         result_path: str | None = None,
         max_xcom_bytes: int | Unset | None = UNSET,
+        human_input: bool = False,
+        assigned_users: Sequence[str | Mapping[str, str]] | None = None,
+        human_timeout: Limit = None,
+        on_human_timeout: str = FAIL,
+        on_question: Notifiers = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,6 +99,12 @@ class AwaitsRun(LeavesTraces):
         self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
         check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
         check_flag(self.task_id, "deferrable", deferrable)
+        self.human_input = human_input
+        self.assigned_users = assigned_users
+        self.human_timeout = human_timeout
+        self.on_human_timeout = on_human_timeout
+        self.on_question = on_question
+        check_people(self)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
 

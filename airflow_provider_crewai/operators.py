@@ -89,8 +89,8 @@ class CrewKickoffOperator(AwaitsRun):
         new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
         on, and the log says so.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
-        `unreachable_timeout`, `deferrable`, `output_type`, `result_path` and `max_xcom_bytes`, and Airflow's
-        `BaseOperator`.
+        `unreachable_timeout`, `deferrable`, `output_type`, `result_path`, `max_xcom_bytes`, `human_input`,
+        `assigned_users`, `human_timeout`, `on_human_timeout` and `on_question`, and Airflow's `BaseOperator`.
     """
 
     template_fields: Sequence[str] = (
@@ -163,6 +163,11 @@ class CrewKickoffOperator(AwaitsRun):
             raise ValueError(
                 f"Task {self.task_id!r}: output_type needs the answer, and wait_for_completion=False does not wait for "
                 "it; give output_type to the CrewStatusSensor that waits."
+            )
+        if self.human_input and not wait_for_completion:
+            raise ValueError(
+                f"Task {self.task_id!r}: human_input needs a task that waits, and wait_for_completion=False "
+                "does not wait; set human_input=True on the CrewStatusSensor that waits."
             )
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None

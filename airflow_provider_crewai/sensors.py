@@ -16,7 +16,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     BaseSensorOperator,
     Context,
 )
-from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag
+from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, fail_as, may_retry
 from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
@@ -39,10 +39,11 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     retried after its timeout, because Airflow never retries a sensor then.
 
     :param kickoff_id: the run, usually a template or another task's output.
-    :param human_input: whether somebody is told when the crew waits for a human. Deployments report such a run as
-        unknown. Without this it counts as lost after a minute; with it the sensor waits until the timeout.
     :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
-        `unreachable_timeout`, `deferrable`, `output_type`, `result_path` and `max_xcom_bytes`, and Airflow's
+        `unreachable_timeout`, `deferrable`, `output_type`, `result_path`, `max_xcom_bytes`, `human_input`,
+        `assigned_users`, `human_timeout`, `on_human_timeout` and `on_question`. Deployments report a run that waits for
+        a human as unknown. Without `human_input` it counts as lost after a minute; with it the sensor waits until the
+        timeout. See Airflow's
         `BaseSensorOperator` for `timeout` (seconds), `soft_fail` (skips after the timeout, and when a retry cannot
         help), `never_fail` (skips after any error) and `silent_fail` (errors that may go away do not end it before the
         timeout). The sensor sets its pace by the run's age: `mode` and `poke_interval` have no effect.
@@ -53,15 +54,13 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     knows_the_start: ClassVar[bool] = False
     without_a_run: ClassVar[str] = "There is no run to wait for"
 
-    def __init__(self, *, kickoff_id: str, human_input: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, kickoff_id: str, **kwargs: Any) -> None:
         # Checked before Airflow makes a timedelta of it, whose error would not name the argument.
         check_limit(kwargs.get("task_id", ""), "timeout", kwargs.get("timeout"), zero=True)
         super().__init__(**kwargs)
         self.kickoff_id = kickoff_id
-        self.human_input = human_input
         if self.is_written_out:
             check_fields(self.task_id, vars(self), self.template_fields)
-        check_flag(self.task_id, "human_input", human_input)
 
     @property
     def awaits_human(self) -> bool:

@@ -16,6 +16,7 @@ from airflow_provider_crewai.client.rendered import as_inputs, is_nothing
 from airflow_provider_crewai.in_airflow.answer_files import check_size
 from airflow_provider_crewai.in_airflow.config import UNSET
 from airflow_provider_crewai.in_airflow.limits import check_interval, check_limit, check_patience
+from airflow_provider_crewai.in_airflow.people import CHECKS
 from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.values import check_written
 
@@ -85,10 +86,8 @@ _CHECKS: dict[str, Callable[[str, str, Any], None]] = {
     "timeout": check_limit,
     "execution_timeout": check_limit,
     "max_xcom_bytes": check_size,
-    **dict.fromkeys(
-        ("deferrable", "durable", "wait_for_completion", "validate_inputs", "human_input"),
-        check_flag,
-    ),
+    **dict.fromkeys(("deferrable", "durable", "wait_for_completion", "validate_inputs"), check_flag),
+    **CHECKS,
 }
 
 

@@ -88,6 +88,24 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a person said to a question.
+
+    :param question: the question's `key`.
+    :param text: what is sent, unchanged.
+    :param option: the option that was chosen, if there were any.
+    :param by: who said it, by the name that Airflow knows.
+    :param at: when, epoch seconds.
+    """
+
+    question: str
+    text: str
+    option: str | None = None
+    by: str | None = None
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One answer about a run. Its texts are printable and short; while the run goes on, it holds no answer.
 

@@ -325,7 +325,7 @@ def test_inputs_that_may_become_an_object_are_left_alone(inputs: Any) -> None:
 
 
 NUMBERS = ("poll_interval", "max_poll_interval", "unreachable_timeout", "timeout", "max_xcom_bytes")
-FLAGS = ("deferrable", "durable", "wait_for_completion", "validate_inputs")
+FLAGS = ("deferrable", "durable", "wait_for_completion", "validate_inputs", "human_input")
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *FLAGS])
@@ -340,6 +340,44 @@ def test_a_number_or_a_flag_that_is_a_text_fails_the_dag_file(name: str) -> None
             CrewKickoffOperator.partial(task_id="brief", **{name: "5"}).expand(inputs=[{}])
         with pytest.raises(ValueError, match=complaint):
             CrewKickoffOperator.partial(task_id="brief").expand(**{name: ["5"]})
+
+
+WRONG_PEOPLE: dict[str, dict[str, Any]] = {
+    "assigned_users": {"assigned_users": "anna"},
+    "an assigned user": {"assigned_users": [{"id": "7"}]},
+    "human_timeout": {"human_timeout": 0},
+    "on_human_timeout": {"on_human_timeout": ""},
+    "on_question": {"on_question": "slack"},
+    "a notifier": {"on_question": ["slack"]},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_PEOPLE.values(), ids=WRONG_PEOPLE)
+def test_a_wrong_argument_about_people_fails_the_dag_file(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    complaint = rf"^Task 'brief': {name} is .*; set it to "
+    with pytest.raises(ValueError, match=complaint):
+        brief(human_input=True, **wrong)
+    with pytest.raises(ValueError, match=complaint):
+        CrewStatusSensor(task_id="brief", kickoff_id="run-1", human_input=True, **wrong)
+    with DAG("d", schedule=None, start_date=LOGICAL_DATE), pytest.raises(ValueError, match=complaint):
+        CrewKickoffOperator.partial(task_id="brief", human_input=True, **wrong).expand(inputs=[{}])
+
+
+@pytest.mark.parametrize(
+    "without",
+    [{"assigned_users": ["anna"]}, {"human_timeout": 60}, {"on_human_timeout": "Approve"}, {"on_question": print}],
+    ids=lambda given: next(iter(given)),
+)
+def test_an_argument_about_people_needs_human_input(without: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^Task 'brief': {next(iter(without))} has no effect without human_input"):
+        brief(**without)
+    assert brief(human_input=True, **without).human_input
+
+
+def test_human_input_needs_a_task_that_waits() -> None:
+    with pytest.raises(ValueError, match="human_input needs a task that waits"):
+        brief(human_input=True, wait_for_completion=False)
 
 
 def test_a_misspelt_argument_is_told_with_the_one_that_was_meant() -> None:
