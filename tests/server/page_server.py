@@ -74,9 +74,9 @@ class Run:
         begun = times.get("at", time.time())
         ended = begun + times.get("took", 3) if output is not None else None
         said = None if output is None else json.dumps({"name": name, "output": output})
-        values = (self.kickoff_id, position, name, agent, begun, ended, said)
+        values = (self.kickoff_id, position, name, agent, begun, ended, said, times.get("tokens"))
         self._write(
-            "INSERT OR REPLACE INTO steps (kickoff_id, position, name, agent, started_at, ended_at, output) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO steps (kickoff_id, position, name, agent, started_at, ended_at, output, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *values,
         )
 

@@ -349,7 +349,8 @@ def everywhere(server: PageServer, text: str) -> list[str]:
         run.now(state, text, result=text, result_json={text: text}, unit="task", total=3, usage_metrics={text: 12})
         server.backend.logs[run.kickoff_id] = text
         runs.append(f"/runs/{run.kickoff_id}")
-    return ["/", "/?again=" + runs[0].rpartition("/")[2], *runs]
+    ids = [path.rpartition("/")[2] for path in runs]
+    return ["/", f"/?again={ids[0]}", f"/compare?run={ids[2]}&run={ids[3]}", *runs]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

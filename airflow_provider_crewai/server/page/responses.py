@@ -36,7 +36,12 @@ class Templates:
         :param session: the browser's session, whose key goes into each form; None before the login.
         :param shown: the template's variables.
         """
-        of_all = {"now": time.time(), "key": form_key(session) if session else None, "door": door_of(request)}
+        of_all = {
+            "problem": None,
+            "now": time.time(),
+            "key": form_key(session) if session else None,
+            "door": door_of(request),
+        }
         html = self._templates.get_template(template).render(of_all | shown)
         return Response(utf8(html), status, media_type="text/html; charset=utf-8")
 

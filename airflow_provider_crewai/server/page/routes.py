@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from airflow_provider_crewai.run_page.outputs import SHOWN
 from airflow_provider_crewai.run_page.rendering import run_variables, whole_text
 from airflow_provider_crewai.run_page.view import RunView
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, UNDER_WAY
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.launch import MissingInputs
+from airflow_provider_crewai.server.page.comparison import inputs, measures, outputs
+from airflow_provider_crewai.server.page.differences import Sides, sides
 from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
 from airflow_provider_crewai.server.page.gate import Gate
 from airflow_provider_crewai.server.page.listing import Listing, Wanted
@@ -21,7 +25,7 @@ from airflow_provider_crewai.server.page.responses import Templates, address, ic
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.page.views import progress, run_view
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.records import StoredRun, open_question
+from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
 from airflow_provider_crewai.wire.secret_names import masked, without_secrets
@@ -98,6 +102,7 @@ class Page:
         return [
             Route("/logout", private(self._gate.log_out), methods=["POST"]),
             Route("/", private(self._home)),
+            Route("/compare", private(self._compare)),
             Route("/runs", private(self._kickoff), methods=["POST"]),
             Route(run, private(self._run)),
             Route(run + "/text/{what}", private(self._text)),
@@ -140,10 +145,21 @@ class Page:
             "problem": problem,
             "address": here,
             "log": self._backend.log_tail(run.kickoff_id, _TAIL),
+            "before": self._listing.before(run.kickoff_id),
         }
         refresh = here if view.is_live else None
         shown |= run_variables(view, refresh=refresh, every=_EVERY, texts=here + "/text") | self._questions_of(run)
         return self._templates.html("run.html", status, asked.request, asked.session, **shown)
+
+    def _compare(self, asked: PageRequest) -> Response:
+        runs = [self._run_named(kickoff_id) for kickoff_id in asked.request.query_params.getlist("run")[:3]]
+        if len(runs) != 2:  # noqa: PLR2004 - two are compared
+            raise HTTPException(422, "Tick two runs in the list, neither more nor fewer, and compare them.")
+        first, second = map(self._view, runs)
+        shown = {part.__name__: part(first, second) for part in (measures, inputs, outputs)}
+        return self._templates.html(
+            "compare.html", 200, asked.request, asked.session, first=first, second=second, **shown
+        )
 
     def _view(self, run: StoredRun) -> RunView:
         steps = self._runs.steps(run.kickoff_id)
@@ -153,10 +169,9 @@ class Page:
 
     def _questions_of(self, run: StoredRun) -> dict[str, Any]:
         questions = self._runs.questions(run.kickoff_id)
-        return {
-            "question": open_question(questions) if run.state not in FINAL else None,
-            "answered": [each for each in questions if each.answered_at is not None],
-        }
+        question = open_question(questions) if run.state not in FINAL else None
+        answered = [each for each in questions if each.answered_at is not None]
+        return {"question": question, "answered": answered, "changed": _changed(question, answered)}
 
     def _text(self, asked: PageRequest) -> Response:
         run, what = self._run_of(asked), asked.request.path_params["what"]
@@ -215,7 +230,10 @@ class Page:
         return progress(run, self._runs.steps(kickoff_id, outputs=False)) if run else None
 
     def _run_of(self, asked: PageRequest) -> StoredRun:
-        run = self._runs.get(asked.request.path_params["kickoff_id"])
+        return self._run_named(asked.request.path_params["kickoff_id"])
+
+    def _run_named(self, kickoff_id: str) -> StoredRun:
+        run = self._runs.get(kickoff_id)
         if run is None:
             raise HTTPException(404, "There is no such run. The server deletes old runs, so it may be gone.")
         return run
@@ -229,6 +247,14 @@ class Page:
         if question is None:
             raise LookupError
         return question.output
+
+
+def _changed(question: StoredQuestion | None, answered: Sequence[StoredQuestion]) -> Sides | None:
+    """Return what changed since the last answer in what a human is to judge, if there is such an answer."""
+    if question is None or not question.output or not answered or not answered[-1].output:
+        return None
+    made = sides(answered[-1].output[:SHOWN], question.output[:SHOWN])
+    return made if made.differ else None
 
 
 def _task_names(project: Description | None) -> list[str]:
