@@ -16,13 +16,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
+from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.project import ProjectError
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.resume import Answer, read_answer, read_feedback, texts
 from airflow_provider_crewai.server.runs import Runs
-from airflow_provider_crewai.server.status import NOT_FOUND, status_of
+from airflow_provider_crewai.server.status import NOT_FOUND, events_in_short, status_of
 from airflow_provider_crewai.wire.model import JSONObject
 
 MAX_BODY = 10 * 1024 * 1024
@@ -61,6 +62,7 @@ def _routes(api: _Api, token: str) -> list[BaseRoute]:
         Route("/inputs", api.inputs, middleware=bearer),
         Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
         Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
+        Route("/runs/{kickoff_id}/events", api.events, middleware=bearer),
         Route("/resume", api.resume, methods=["POST"], middleware=bearer),
         Route("/resume_feedback", api.resume_flow, methods=["POST"], middleware=bearer),
         Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
@@ -74,6 +76,7 @@ class _Api:
         self._runs = runs
         self._launcher = launcher
         self._strict = strict
+        self._streams = EventStreams(runs)
 
     def inputs(self, _: Request) -> Response:
         project = self._launcher.description()
@@ -88,6 +91,9 @@ class _Api:
     def status(self, request: Request) -> Response:
         return _json(self._status(self._runs.get(request.path_params["kickoff_id"])))
 
+    async def events(self, request: Request) -> Response:
+        return await self._streams.answer(request, request.path_params["kickoff_id"])
+
     async def resume(self, request: Request) -> Response:
         answer = read_answer(read_object(await _body(request)), strict=self._strict)
         return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
@@ -97,7 +103,7 @@ class _Api:
 
     async def feedback(self, request: Request) -> Response:
         # Looked up first: the server reads no body from a client that does not know an address.
-        question = self._runs.question(request.path_params["question_id"])
+        question = await run_in_threadpool(self._runs.question, request.path_params["question_id"])
         if question is None:
             raise HTTPException(404, "No such request")
         said = _feedback(await _body(request))
@@ -124,7 +130,9 @@ class _Api:
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
         question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
-        return status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
+        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
+        counts = self._runs.event_counts(run.kickoff_id)
+        return body | events_in_short(counts, self._runs.last_event(run.kickoff_id)) if counts else body
 
     def _resume(self, answer: Answer) -> Response:
         question = self._asked(answer)

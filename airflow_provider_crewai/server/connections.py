@@ -16,6 +16,9 @@ from airflow_provider_crewai.server import private, state
 MAX_HEAD = 32 * 1024
 """The most bytes of a request's line and headers."""
 
+ENDLESS = "airflow_provider_crewai.endless"
+"""The key in the scope of a request whose answer has no end: it is cut off when the server ends."""
+
 _BACKLOG = 64
 _STOP_WITHIN = 5
 
@@ -100,6 +103,12 @@ class BoundedConnection(H11Protocol):
         """Continue, since the client has read."""
         super().resume_writing()
         self._look()
+
+    def shutdown(self) -> None:
+        """Let the client have its answer, unless that has no end."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.scope.get(ENDLESS):
+            self.transport.close()
 
     def _look(self) -> None:
         asked = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete

@@ -69,6 +69,21 @@ class StoredQuestion:
     approved: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """Something that happened in a run.
+
+    :param number: its place in the run's events, from 1.
+    :param type: `state`, when the run's state changed, or the type of one of crewai's events.
+    :param at: when, in UTC by ISO 8601.
+    """
+
+    number: int
+    type: str
+    at: str
+    data: JSONObject = field(repr=False)
+
+
 def open_question(questions: Sequence[StoredQuestion]) -> StoredQuestion | None:
     """Return the newest of a run's questions that has no answer, or None."""
     return next((each for each in reversed(questions) if each.answered_at is None), None)

@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, OPEN, UNDER_WAY, in_sql
 from airflow_provider_crewai.server.crew_process.storable import storable
-from airflow_provider_crewai.server.records import Step, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.records import Step, StoredEvent, StoredQuestion, StoredRun
 from airflow_provider_crewai.server.schema import SCHEMA, TABLES
 from airflow_provider_crewai.wire.beginnings import title
 from airflow_provider_crewai.wire.model import JSON, JSONObject
@@ -101,6 +101,25 @@ class Runs:
         rows = self._all("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
         asked = self.questions(rows[0][0]) if rows else []
         return next((each for each in asked if each.question_id == question_id), None)
+
+    def events(self, kickoff_id: str, after: int = 0) -> list[StoredEvent]:
+        """Return a run's events behind a number, in order. Of a long run only the last hundreds are kept."""
+        query = "SELECT number, type, at, data FROM events WHERE kickoff_id = ? AND number > ? ORDER BY number"
+        return [StoredEvent(**_fields(row, "data")) for row in self._all(query, kickoff_id, after)]
+
+    def last_event(self, kickoff_id: str) -> StoredEvent | None:
+        """Return the last of crewai's events in a run, or None."""
+        query = (
+            "SELECT number, type, at, data FROM events WHERE kickoff_id = ? AND type != 'state' "
+            "ORDER BY number DESC LIMIT 1"
+        )
+        rows = self._all(query, kickoff_id)
+        return StoredEvent(**_fields(rows[0], "data")) if rows else None
+
+    def event_counts(self, kickoff_id: str) -> dict[str, int]:
+        """Return how many of crewai's events there were in a run, by their types."""
+        rows = self._all("SELECT type, count FROM event_counts WHERE kickoff_id = ? ORDER BY type", kickoff_id)
+        return {row["type"]: row["count"] for row in rows}
 
     # ---- change -----------------------------------------------------------------------------------
 

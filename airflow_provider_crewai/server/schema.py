@@ -49,6 +49,17 @@ CREATE TABLE IF NOT EXISTS questions (
 CREATE INDEX IF NOT EXISTS questions_by_run ON questions (kickoff_id, asked_at);
 CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, kickoff_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS wishes (kickoff_id TEXT PRIMARY KEY, webhooks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    kickoff_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    at TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (kickoff_id, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event_counts (
+    kickoff_id TEXT NOT NULL, type TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kickoff_id, type)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     position INTEGER PRIMARY KEY,
     kickoff_id TEXT NOT NULL,
@@ -61,14 +72,24 @@ CREATE TABLE IF NOT EXISTS outbox (
     error TEXT
 );
 """
-# A wish may hold the password of a webhook, so it goes when its run ends.
-_TRIGGER = f"""
+_STATE_EVENT = """
+BEGIN
+    INSERT INTO events SELECT NEW.kickoff_id, coalesce(max(number), 0) + 1, 'state',
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), json_object('state', NEW.state, 'status', substr(NEW.status, 1, 1000))
+    FROM events WHERE kickoff_id = NEW.kickoff_id;
+END;
+"""
+# A wish may hold the password of a webhook, so it goes when its run ends. A trigger notes each change of a state, since
+# both the server and the runs' processes change them.
+_TRIGGERS = f"""
 CREATE TRIGGER IF NOT EXISTS wishes_end AFTER UPDATE OF state ON runs WHEN NEW.state IN {in_sql(FINAL)}
 BEGIN DELETE FROM wishes WHERE kickoff_id = NEW.kickoff_id; END;
+CREATE TRIGGER IF NOT EXISTS state_begins AFTER INSERT ON runs {_STATE_EVENT}
+CREATE TRIGGER IF NOT EXISTS state_changes AFTER UPDATE OF state ON runs WHEN NEW.state IS NOT OLD.state {_STATE_EVENT}
 """  # noqa: S608 - a constant
 
-SCHEMA = _TABLES + _TRIGGER
+SCHEMA = _TABLES + _TRIGGERS
 """Creates the tables that are missing."""
 
-TABLES = ("steps", "questions", "aliases", "outbox", "wishes", "runs")
+TABLES = ("steps", "questions", "events", "event_counts", "aliases", "outbox", "wishes", "runs")
 """The tables that hold rows of a run, the run itself last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
-from airflow_provider_crewai.server.records import Step, StoredQuestion, StoredRun
+from airflow_provider_crewai.server.records import Step, StoredEvent, StoredQuestion, StoredRun
 from airflow_provider_crewai.wire.model import JSONObject
 
 _SENTENCES = {
@@ -53,6 +53,16 @@ def status_of(
         told: JSONObject = {"task_id": question.question_id, "message": question.message, "output": question.output}
         body["human_input"] = told | {"options": list(question.options) if question.options else None}
     return body
+
+
+def events_in_short(counts: dict[str, int], last: StoredEvent | None) -> JSONObject:
+    """Return what the answer says of crewai's events in a run.
+
+    :param counts: how many there were of each type.
+    :param last: the last one.
+    """
+    told: JSONObject | None = {"type": last.type, "timestamp": last.at, **last.data} if last else None
+    return {"last_event": told, "events_count": sum(counts.values()), "events_by_type": {**counts}}
 
 
 def progress_of(run: StoredRun, steps: list[Step]) -> JSONObject | None:

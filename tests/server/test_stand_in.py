@@ -7,7 +7,19 @@ from typing import Any
 from aop_server import PLAIN, Server, Start
 from receiver import receiving
 
-OWN = {"kickoff_id", "run_page", "meta", "started_at", "updated_at", "duration_seconds", "usage_metrics", "token_usage"}
+OWN = {
+    "kickoff_id",
+    "run_page",
+    "meta",
+    "started_at",
+    "updated_at",
+    "duration_seconds",
+    "last_event",
+    "events_count",
+    "events_by_type",
+    "usage_metrics",
+    "token_usage",
+}
 """What differs from run to run, and what crewai counts."""
 
 

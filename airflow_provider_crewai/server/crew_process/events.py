@@ -137,7 +137,7 @@ class Webhooks:
             "id": question_id,
             "flow_id": self._kickoff_id,
             "state": state,
-            "created_at": _utc(datetime.now(timezone.utc)),  # noqa: UP017 - Python 3.10 has no datetime.UTC
+            "created_at": utc(datetime.now(timezone.utc)),  # noqa: UP017 - Python 3.10 has no datetime.UTC
         }
         body = {
             "event": "new_request",
@@ -159,15 +159,15 @@ class Webhooks:
     # ---- the events -------------------------------------------------------------------------------
 
     def _task_completed(self, _: Any, event: Any) -> None:
-        if not _is_replayed():
+        if not is_replayed():
             self.task(event.output)
 
     def _tool_used(self, source: Any, event: Any) -> None:
-        if not _is_replayed() and (fields := step_fields(source, event)):
+        if not is_replayed() and (fields := step_fields(source, event)):
             self.step(fields)
 
     def _happened(self, _: Any, event: Any) -> None:
-        if self._stream and not _is_replayed():
+        if self._stream and not is_replayed():
             self._stream.add(event)
 
 
@@ -262,7 +262,7 @@ class _Stream:
     def _body(self, event: Any) -> dict[str, Any]:
         fields = {name: value for name, value in event if value is not None}
         head = {"id": fields.pop("event_id"), "execution_id": self._kickoff_id}
-        head |= {"timestamp": _utc(fields.pop("timestamp")), "type": fields.pop("type")}
+        head |= {"timestamp": utc(fields.pop("timestamp")), "type": fields.pop("type")}
         return {**head, "data": _shortened(_plain(fields))}
 
 
@@ -279,7 +279,8 @@ def _kinds() -> Iterator[tuple[type, str]]:
                 yield kind, name
 
 
-def _is_replayed() -> bool:
+def is_replayed() -> bool:
+    """Return whether crewai tells of an event again that an earlier process of the run has told of."""
     # crewai replays the old events of a run that resumes from a checkpoint.
     return bool(importlib.import_module("crewai.events.event_bus").is_replaying())
 
@@ -360,6 +361,7 @@ def _shortened(value: Any) -> Any:
     return value
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Write a time as the live service does."""
     utc = moment.astimezone(timezone.utc)  # noqa: UP017 - Python 3.10 has no datetime.UTC
     return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .events import Webhooks, step_fields, task_fields
+from .events import Webhooks, is_replayed, step_fields, task_fields
+from .happenings import KINDS, Happenings
 from .report import Report
 from .results import text_and_json
 from .usage import Calls, Usage, used_by
@@ -51,7 +52,7 @@ def listen_to_crew(report: Report, positions: dict[str, int], hooks: Webhooks, u
     crewai_event_bus.on(LLMCallCompletedEvent)(listener.model_called)
     crewai_event_bus.on(TaskStartedEvent)(listener.started)
     crewai_event_bus.on(TaskCompletedEvent)(listener.completed)
-    listen_to_tools(report)
+    listen_to_all(report)
     hooks.listen(crewai_event_bus)
 
 
@@ -101,13 +102,24 @@ def listen_to_flow(report: Report, hooks: Webhooks, calls: Calls, usage: Usage) 
     bus.on(events.MethodExecutionFinishedEvent)(listener.finished)
     bus.on(events.TaskStartedEvent)(listener.task_started)
     bus.on(events.TaskCompletedEvent)(listener.task_completed)
-    listen_to_tools(report)
+    listen_to_all(report)
     hooks.listen(bus)
 
 
-def listen_to_tools(report: Report) -> None:
-    """Report the agents' last step."""
+def listen_to_all(report: Report) -> None:
+    """Report the agents' last step, and whatever happens in short."""
+    from crewai import events
     from crewai.events import ToolUsageFinishedEvent, crewai_event_bus
+
+    happenings = Happenings(report.database, report.kickoff_id)
+
+    def happened(_: Any, event: Any) -> None:
+        if not is_replayed():
+            happenings.keep(event)
+
+    for kind in (getattr(events, name, None) for name in KINDS):
+        if kind is not None:
+            crewai_event_bus.on(kind)(happened)
 
     def used(source: Any, event: Any) -> None:
         if fields := step_fields(source, event):

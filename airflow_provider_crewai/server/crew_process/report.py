@@ -67,6 +67,7 @@ class Report:
 
     def __init__(self, database: str, kickoff_id: str) -> None:
         self.kickoff_id = kickoff_id
+        self.database = database
         self._lock = threading.RLock()
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row

@@ -39,13 +39,26 @@ class Gate:
         """Wrap a handler for logged-in browsers alone. It runs on a worker thread, and may block."""
 
         async def admitted(request: Request) -> Response:
-            session = self._sessions.session(request)
+            session = await run_in_threadpool(self._sessions.session, request)
             if session is None:
                 return self._login(request, next_page=None if request.method in ("GET", "HEAD") else "/")
             asked = PageRequest(request, session, await read_form(request, MAX_FORM))
             if request.method == "POST" and not is_form_key(asked.said("key"), session):
                 raise HTTPException(403, "This form is from an earlier session. Go back, reload, and send it again.")
             return await run_in_threadpool(handler, asked)
+
+        return self._guarded(admitted)
+
+    def streamed(self, endpoint: Callable[[Request, str], Awaitable[Response]], of: str) -> Endpoint:
+        """Wrap an endpoint that answers for long, and must not hold a worker thread meanwhile.
+
+        :param of: the parameter of the path that the endpoint takes.
+        """
+
+        async def admitted(request: Request) -> Response:
+            if await run_in_threadpool(self._sessions.session, request) is None:
+                raise HTTPException(401, "You are logged out.")
+            return await endpoint(request, request.path_params[of])
 
         return self._guarded(admitted)
 

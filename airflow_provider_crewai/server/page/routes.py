@@ -15,6 +15,7 @@ from airflow_provider_crewai.run_page.rendering import run_variables, whole_text
 from airflow_provider_crewai.run_page.view import RunView
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, UNDER_WAY
 from airflow_provider_crewai.server.crew_process.storable import utf8
+from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.launch import MissingInputs
 from airflow_provider_crewai.server.page.comparison import inputs, measures, outputs
 from airflow_provider_crewai.server.page.differences import Sides, sides
@@ -75,6 +76,7 @@ class Page:
     def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
         self._runs = runs
         self._backend = backend
+        self._streams = EventStreams(runs)
         self._listing = Listing(runs.path)
         self._templates = Templates()
         self._sessions = Sessions(token, database=runs.path)
@@ -105,6 +107,7 @@ class Page:
             Route("/compare", private(self._compare)),
             Route("/runs", private(self._kickoff), methods=["POST"]),
             Route(run, private(self._run)),
+            Route(run + "/events", self._gate.streamed(self._streams.answer, "kickoff_id")),
             Route(run + "/text/{what}", private(self._text)),
             Route(run + "/stop", private(self._stop), methods=["POST"]),
             Route("/questions/{question_id}", private(self._answer), methods=["POST"]),

@@ -43,6 +43,7 @@ class Task:
     agent: Agent
     name: str | None = None
     human_input: bool = False
+    output_file: str | None = None
     output: Output | None = None
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
@@ -82,6 +83,7 @@ class Crew:
 
     agents: list[Agent]
     tasks: list[Task]
+    before_kickoff_callbacks: list[Any] = field(default_factory=list)
 
     def fetch_inputs(self) -> set[str]:
         texts = [text for task in self.tasks for text in (task.description, task.expected_output)]

@@ -13,6 +13,7 @@ from typing import Any
 class TaskStartedEvent:
     task: Any
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    type: str = "task_started"
 
 
 @dataclass
@@ -20,6 +21,7 @@ class TaskCompletedEvent:
     task: Any
     output: Any
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    type: str = "task_completed"
 
 
 class LLMCallCompletedEvent:
