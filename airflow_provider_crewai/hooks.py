@@ -23,10 +23,11 @@ from airflow_provider_crewai.wire.words import listing
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
+    from airflow_provider_crewai.client.feedback import Given
     from airflow_provider_crewai.client.flows import Observe
     from airflow_provider_crewai.client.sync import CrewClient
     from airflow_provider_crewai.client.watch import Ending, Watch
-    from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumed, Resumption, Run
+    from airflow_provider_crewai.wire.model import CrewInputs, Feedback, Kickoff, Question, Resumed, Resumption, Run
 
 TEST_PATIENCE = 20.0
 """Seconds for which the form's Test button waits until a sleeping deployment wakes up."""
@@ -112,10 +113,7 @@ class CrewHook(BaseHook):
         :raises CrewMayHaveStarted: the kickoff was sent and no usable answer came back. It is not sent again.
         :raises CrewError: the run was not started.
         """
-        from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
-
-        return self._client.kickoff(with_connections(kickoff, endpoint))
+        return self._client.kickoff(_with_connections(kickoff))
 
     def get_status(self, kickoff_id: str) -> Run:
         """Look at a run.
@@ -130,6 +128,16 @@ class CrewHook(BaseHook):
         :raises CrewError: no usable answer came.
         """
         return self._client.resume(resumption)
+
+    def give(self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff | None = None) -> Given:
+        """Give a run a person's feedback to its question, at most once: if the answer is lost, look at the run.
+
+        :param question: from `get_status(kickoff_id).question`, or from a webhook.
+        :param hooks: a kickoff with the run's webhooks: a crew that goes on without them forgets them.
+        :raises CrewFeedbackInDoubt: it was sent, and the run does not show whether it arrived.
+        :raises CrewError: it was not sent, or was refused.
+        """
+        return self._client.give(feedback, question, kickoff_id, _with_connections(hooks))
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run. Return True if it was stopped, False if it had already ended.
@@ -221,10 +229,7 @@ class AsyncCrewHook(BaseHook):
 
     async def kickoff(self, kickoff: Kickoff) -> str:
         """Start a run; see `CrewHook.kickoff`. Not for triggers: Airflow runs them again after a restart."""
-        from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
-
-        return await self.get_async_conn().kickoff(await asyncio.to_thread(with_connections, kickoff, endpoint))
+        return await self.get_async_conn().kickoff(await asyncio.to_thread(_with_connections, kickoff))
 
     async def get_status(self, kickoff_id: str) -> Run:
         """Look at a run; see `CrewHook.get_status`."""
@@ -233,6 +238,13 @@ class AsyncCrewHook(BaseHook):
     async def resume(self, resumption: Resumption) -> Resumed:
         """Answer a crew that waits for a human; see `CrewHook.resume`."""
         return await self.get_async_conn().resume(resumption)
+
+    async def give(
+        self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff | None = None
+    ) -> Given:
+        """Give a run a person's feedback; see `CrewHook.give`. Not for triggers: Airflow runs them again."""
+        sealed = await asyncio.to_thread(_with_connections, hooks)
+        return await self.get_async_conn().give(feedback, question, kickoff_id, sealed)
 
     async def stop(self, kickoff_id: str) -> bool:
         """Stop a run; see `CrewHook.stop`."""
@@ -249,6 +261,15 @@ def _named(conn_id: object) -> str:
     if (name := as_text(conn_id, "crewai_conn_id")) is None:
         raise CrewConfigError(f"crewai_conn_id rendered to {conn_id!r}, not to a connection id. Nothing was sent.")
     return name
+
+
+def _with_connections(kickoff: Kickoff | None) -> Kickoff:
+    """Replace each `conn://ID` of a kickoff's webhooks with what that connection says. None gives no webhooks."""
+    from airflow_provider_crewai.client.webhooks import with_connections
+    from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+    from airflow_provider_crewai.wire.model import Kickoff
+
+    return with_connections(kickoff or Kickoff(), endpoint)
 
 
 def _settings(conn_id: str, connection: Any) -> Settings:

@@ -13,12 +13,14 @@ import aiohttp
 from yarl import URL
 
 from airflow_provider_crewai.client import defaults, flows
+from airflow_provider_crewai.client.feedback import NO_HOOKS, Given, give
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
     CONNECT,
     LONGEST_HEADER,
     Arriving,
+    address,
     encode,
     failure,
     mute,
@@ -30,7 +32,17 @@ from airflow_provider_crewai.client.shell import (
 )
 from airflow_provider_crewai.client.watch import Ending, Watch
 from airflow_provider_crewai.wire.errors import CrewError
-from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Request, Response, Resumed, Resumption, Run
+from airflow_provider_crewai.wire.model import (
+    CrewInputs,
+    Feedback,
+    Kickoff,
+    Question,
+    Request,
+    Response,
+    Resumed,
+    Resumption,
+    Run,
+)
 
 
 class AsyncCrewClient:
@@ -94,6 +106,15 @@ class AsyncCrewClient:
         :raises CrewError: no usable answer came.
         """
         return await self.drive(flows.resume(resumption, self._patience))
+
+    async def give(self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff = NO_HOOKS) -> Given:
+        """Give a run a person's feedback to its question, at most once. Nothing is recorded.
+
+        :param hooks: the kickoff whose webhooks are sent again: a crew that goes on without them forgets them.
+        :raises CrewError: it is not known to have arrived; see `feedback.give`.
+        """
+        flow = give(feedback, question, kickoff_id, hooks, self.dialect, self._patience, self._say, recorded=False)
+        return await self.drive(flow)
 
     async def stop(self, kickoff_id: str) -> bool:
         """Stop a run. Return True if it was stopped, False if it had already ended.
@@ -178,9 +199,9 @@ async def _note_sent(_session: aiohttp.ClientSession, context: Any, _headers: ob
 async def _exchange(session: aiohttp.ClientSession, settings: Settings, request: Request, course: _Course) -> Response:
     async with session.request(
         request.method,
-        URL(settings.base_url + request.path, encoded=True),
+        URL(address(settings, request), encoded=True),
         data=encode(request),
-        headers=request_headers(settings),
+        headers=request_headers(settings, request),
         proxy=settings.proxy,
         allow_redirects=False,
         trace_request_ctx=course,

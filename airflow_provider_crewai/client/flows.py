@@ -240,6 +240,12 @@ def resume(resumption: Resumption, patience: float) -> Flow[Resumed]:
     return (yield from _perform(codec.resume_request(resumption), codec.read_resume, patience))
 
 
+def post_feedback(request: Request, patience: float) -> Flow[Resumed]:
+    """Send a person's feedback through one of the three doors. Not sent again once it may have arrived."""
+    read = codec.read_resume if request.url is None else codec.read_callback
+    return (yield from _perform(request, read, patience))
+
+
 def stop(kickoff_id: str, patience: float) -> Flow[bool]:
     """Stop a run. True if it was stopped, False if it had already ended.
 

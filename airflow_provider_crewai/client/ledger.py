@@ -86,6 +86,7 @@ class Record:
     :param unread: whether we saw that the run failed or was stopped, but could not fetch the reason. The next try
         fetches it before it pays for another run.
     :param mismatched: whether the run's answer was not what the task's `output_type` says.
+    :param feedback: what a person last said to a question of the run, and whether it was sent; see `feedback.Note`.
     """
 
     fingerprint: str
@@ -100,6 +101,7 @@ class Record:
     answered: bool = False
     unread: bool = False
     mismatched: bool = False
+    feedback: JSONObject | None = None
 
     @classmethod
     def intent(cls, claim: Claim, at: float) -> Record:
@@ -204,6 +206,7 @@ class Record:
             answered=bool(stored.get("answered", False)),
             unread=bool(stored.get("unread", False)),
             mismatched=bool(stored.get("mismatched", False)),
+            feedback=feedback if isinstance(feedback := stored.get("feedback"), dict) else None,
         )
 
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from airflow_provider_crewai.client.callbacks import callback
 from airflow_provider_crewai.client.flows import Connected, Pause, Reply, Say, Stored
 from airflow_provider_crewai.client.messages import trying_again
 from airflow_provider_crewai.client.settings import Settings
@@ -124,10 +125,18 @@ def reply(answer: Response | Stored | Connected | CrewError | None = None) -> Re
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
 
 
-def request_headers(settings: Settings) -> dict[str, str]:
-    """Return the headers of every request."""
+def address(settings: Settings, request: Request) -> str:
+    """Return the URL that a request goes to.
+
+    :raises CrewCallbackRefused: a question names it, and no feedback may go there. Nothing was sent.
+    """
+    return settings.base_url + request.path if request.url is None else callback(request.url, settings.base_url)
+
+
+def request_headers(settings: Settings, request: Request) -> dict[str, str]:
+    """Return the headers of a request. Those of the connection, with the token, go to the crew alone."""
     ours = {"User-Agent": "airflow-provider-crewai", "Accept-Encoding": "gzip, deflate"}
-    given = settings.request_headers
+    given = settings.request_headers if request.url is None else {"Content-Type": "application/json"}
     named = {name.lower() for name in given}
     return {**{name: text for name, text in ours.items() if name.lower() not in named}, **given}
 

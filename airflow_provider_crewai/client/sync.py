@@ -13,6 +13,7 @@ import requests
 
 from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
+from airflow_provider_crewai.client.feedback import NO_HOOKS, Given, give
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.client.shell import (
@@ -24,6 +25,7 @@ from airflow_provider_crewai.client.shell import (
     Arriving,
     NoStore,
     Store,
+    address,
     encode,
     failure,
     mute,
@@ -38,8 +40,10 @@ from airflow_provider_crewai.client.watch import Ending, Watch
 from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewConfigError, CrewError, CrewTaskKilled
 from airflow_provider_crewai.wire.model import (
     CrewInputs,
+    Feedback,
     JSONObject,
     Kickoff,
+    Question,
     Request,
     Response,
     Resumed,
@@ -134,6 +138,14 @@ class CrewClient:
         :raises CrewError: no usable answer came.
         """
         return self.drive(flows.resume(resumption, self._patience))
+
+    def give(self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff = NO_HOOKS) -> Given:
+        """Give a run a person's feedback to its question, at most once. With a store, also across tries of a task.
+
+        :param hooks: the kickoff whose webhooks are sent again: a crew that goes on without them forgets them.
+        :raises CrewError: it is not known to have arrived; see `feedback.give`.
+        """
+        return self.drive(give(feedback, question, kickoff_id, hooks, self.dialect, self._patience, self._say))
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run. Return True if it was stopped, False if it had already ended.
@@ -317,8 +329,8 @@ class _Link:
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
         settings = self.settings
-        url = settings.base_url + request.path
-        headers = {"Host": urlsplit(url).netloc, **request_headers(settings)}
+        url = address(settings, request)
+        headers = {"Host": urlsplit(url).netloc, **request_headers(settings, request)}
         prepared = requests.Request(request.method, url, headers, data=encode(request)).prepare()
         prepared.url = url  # unchanged: `requests` would rewrite it
         return prepared

@@ -79,6 +79,9 @@ _MAX_COUNT = 2**53
 _MAX_USAGE = 20
 """How many figures of a run's usage we keep; crewai has seven."""
 
+_MAX_OPTIONS = 50
+"""How many options of a question we keep; a flow names a handful."""
+
 _MAX_EVENT_TYPES = 60
 """How many types of events we keep; crewai 1.15 has some fifty."""
 
@@ -129,6 +132,25 @@ def resume_request(resumption: Resumption) -> Request:
         body["isApprove"] = body["is_approve"] = resumption.approve
     body |= _hooks(resumption.hooks)
     return Request("POST", "/resume", _as_json(body), idempotent=False, secrets=_credentials(resumption.hooks))
+
+
+def feedback_request(flow_id: str, feedback: str) -> Request:
+    """`POST /resume_feedback`: answers the flow that waits under this id (docs-platform.crewai.com, 2026-11).
+
+    The id is the same in each round, so it must not be repeated blindly: it would answer the next question.
+
+    :raises CrewConfigError: JSON cannot hold the feedback.
+    """
+    return Request("POST", "/resume_feedback", _as_json({"flow_id": flow_id, "feedback": feedback}), idempotent=False)
+
+
+def callback_request(url: str, feedback: str) -> Request:
+    """`POST callback_url`: answers a flow where the webhook of its question says (docs.crewai.com, HITL workflows).
+
+    :raises CrewConfigError: JSON cannot hold the feedback.
+    """
+    body = _as_json({"feedback": feedback, "source": "airflow"})
+    return Request("POST", "", body, idempotent=False, secrets=(url,), url=url)
 
 
 def stop_request(kickoff_id: str) -> Request:
@@ -254,6 +276,15 @@ def read_resume(response: Response) -> Resumed:
     return Resumed(None if fault_of_id(kickoff_id) else kickoff_id, status, message)
 
 
+def read_callback(response: Response) -> Resumed:
+    """Read the answer to a `callback_url`. Its body is not documented, so any success counts.
+
+    :raises CrewApiError: the answer is an error.
+    """
+    raise_for_status(response)
+    return Resumed()
+
+
 def read_stop(response: Response) -> bool:
     """Read the answer to `POST /stop`: True if the run was stopped, False if it had already ended.
 
@@ -294,7 +325,7 @@ def _run(kickoff_id: str, response: Response) -> Run:
         word=word,
         text=_line(body.get("status"), response) if _text(body.get("state")) else None,
         progress=_progress(body, response),
-        question=_question(body.get("human_input"), response),
+        question=_question(body, state, response),
         usage=_counts(body.get("usage_metrics"), response, _MAX_USAGE),
         origin=_line(body.get("execution_origin"), response),
         page=_page(body.get("run_page")),
@@ -366,11 +397,29 @@ def _progress(body: JSONObject, response: Response) -> Progress | None:
     )
 
 
-def _question(question: JSON, response: Response) -> Question | None:
-    if not isinstance(question, dict) or fault_of_id(task_id := _id(question.get("task_id"))):
+def _question(body: JSONObject, state: RunState, response: Response) -> Question | None:
+    """Read what a run asks: the local server tells it all, a deployment only which flow waits."""
+    flow_id = _usable_id(body.get("flow_id")) if state is RunState.PAUSED else None
+    told = body.get("human_input")
+    told = told if isinstance(told, dict) else {}
+    if (task_id := _usable_id(told.get("task_id")) or flow_id) is None:
         return None
-    output = words.paragraphs(_text(question.get("output")), secrets=response.secrets)
-    return Question(task_id, _line(question.get("message"), response) or "", output)
+    return Question(
+        task_id,
+        _line(told.get("message"), response) or "",
+        words.paragraphs(_text(told.get("output")), secrets=response.secrets),
+        _options(told.get("options"), response),
+        flow_id,
+    )
+
+
+def _options(given: JSON, response: Response) -> tuple[str, ...]:
+    options = (_line(each, response) for each in given[:_MAX_OPTIONS]) if isinstance(given, list) else ()
+    return tuple(option for option in options if option)
+
+
+def _usable_id(value: JSON) -> str | None:
+    return None if fault_of_id(found := _id(value)) else found
 
 
 def _page(path: JSON) -> str | None:

@@ -3,6 +3,7 @@
 CrewError
   CrewConfigError               the connection cannot be used; nothing was sent
     CrewConnectionUnreadable    Airflow cannot read it
+    CrewCallbackRefused         a question names a URL where no feedback may go
   CrewTaskKilled                this process was told to end before it sent the kickoff
   CrewTooLate                   the deadline passed before the kickoff was sent
   CrewTransportError(sent)      no answer; `sent` says whether the request may have arrived
@@ -29,8 +30,10 @@ CrewError
     CrewAnswerMismatch          it succeeded, but its answer is not what the author expects
     CrewAnswerNotStored         it succeeded, but its answer could not be written to where the author wants it
     CrewMayHaveStarted          we lost the answer to a kickoff, or its record
+    CrewFeedbackInDoubt         we sent a person's feedback, and cannot see whether it arrived
   CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
+  CrewChangedFeedback           another feedback to the same question was sent, or may have been
 """
 
 from __future__ import annotations
@@ -51,6 +54,10 @@ class CrewConfigError(CrewError):
 
 class CrewConnectionUnreadable(CrewConfigError):
     """Airflow cannot read the connection. It is missing or out of reach; Airflow does not say which."""
+
+
+class CrewCallbackRefused(CrewConfigError):
+    """A question's `callback_url` is no URL, or leads to a host where no feedback may go. Nothing was sent there."""
 
 
 class CrewTaskKilled(CrewError):
@@ -203,6 +210,13 @@ class CrewMayHaveStarted(CrewRunError):
     rerun = False
 
 
+class CrewFeedbackInDoubt(CrewRunError):
+    """A person's feedback was sent, its answer was lost, and the run does not show whether it arrived.
+
+    It is not sent again: a retry only looks again.
+    """
+
+
 class CrewLedgerError(CrewError):
     """Our own record of this task's run cannot be read or written. That does not mean "there is no record".
 
@@ -212,3 +226,7 @@ class CrewLedgerError(CrewError):
 
 class CrewChangedInputs(CrewError):
     """The inputs differ from those of the run that an earlier try started, and the author chose to fail then."""
+
+
+class CrewChangedFeedback(CrewError):
+    """Another feedback to the same question was sent, or may have been. Nothing was sent now."""

@@ -203,6 +203,8 @@ class Request:
     :param idempotent: whether it may be sent twice without harm.
     :param secrets: what must not be shown if the answer repeats the body: the credentials of webhooks.
     :param long_answer: whether the answer may be long, as the result of a run may be.
+    :param url: where to send it instead of the crew's `path`. It gets none of the connection's headers, no token above
+        all, and only hosts that `client.callbacks` allows.
     """
 
     method: str
@@ -211,6 +213,7 @@ class Request:
     idempotent: bool = True
     secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
     long_answer: bool = False
+    url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
