@@ -122,7 +122,7 @@ class _Api:
         body = read_object(sent)
         if not isinstance(body.get("inputs") or {}, dict):
             raise HTTPException(422, "inputs must be an object")
-        return _json({"kickoff_id": self._launcher.kickoff(body)})
+        return _json({"kickoff_id": self._launcher.kickoff(body, strict=self._strict)})
 
     def _status(self, run: StoredRun | None) -> JSONObject:
         waits = run is not None and run.state == "PAUSED"

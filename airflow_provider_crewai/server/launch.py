@@ -75,17 +75,20 @@ class Launcher:
         """
         return self._warm.description()
 
-    def kickoff(self, request: JSONObject) -> str:
+    def kickoff(self, request: JSONObject, *, strict: bool = False) -> str:
         """Keep a run, and start it if a slot is free.
 
         :param request: the kickoff's body. Its `inputs`, if any, must be an object.
+        :param strict: whether to demand what a deployment demands, also where the project's main.py brings it itself.
         :returns: its kickoff_id.
         :raises MissingInputs: an input is missing; no run was kept.
         :raises ProjectError: the project cannot be loaded; no run was kept.
         """
         given = request.get("inputs") or {}
         assert isinstance(given, dict)  # noqa: S101 - the caller has checked it
-        if missing := ", ".join(name for name in self.description().required if name not in given):
+        project = self.description()
+        demanded = project.prompted if strict and project.kind == "crew" else project.required
+        if missing := ", ".join(name for name in demanded if name not in given):
             raise MissingInputs(f"Missing inputs: {missing}")
         kickoff_id = self._runs.add(request)
         self.dispatch()

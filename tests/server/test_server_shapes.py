@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from aop_server import INPUTS, Server
+from aop_server import EXAMPLE, INPUTS, Server, Start
 
 META = {"requestId": "travel-req-123", "nested": [1, 2.5, None], "no text": "\ud800"}
 
@@ -48,8 +48,8 @@ def test_a_wrong_method_is_not_allowed(server: Server) -> None:
     ("body", "missing"),
     [({}, "audience, topic"), ({"inputs": None}, "audience, topic"), ({"inputs": {"topic": "x"}}, "audience")],
 )
-def test_missing_inputs_are_named(server: Server, body: dict[str, Any], missing: str) -> None:
-    answer = server.ask("POST", "/kickoff", body)
+def test_missing_inputs_are_named(shared: Start, body: dict[str, Any], missing: str) -> None:
+    answer = shared(str(EXAMPLE), "--strict-aop").ask("POST", "/kickoff", body)
     assert (answer.status, answer.json()) == (422, {"detail": f"Missing inputs: {missing}"})
 
 
