@@ -26,6 +26,8 @@ What authors of Dags import:
     dag_arguments                 which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
     traces                        what does a task leave behind about its run?
+    signed_urls                   which URL of this Airflow may a deployment call, and about which run?
+    mailbox                       what have calls of a deployment brought for a task?
     xcom                          what is the next task given of the answer?
     output_type                   is the answer what the author expects?
     answer_files                  where is an answer kept that is too large for XCom?
@@ -62,6 +64,7 @@ What authors of Dags import:
 
     codec, body                   what do the bytes of a request and an answer mean?
     refusals                      what does a server say when it does not do what we asked?
+    webhook_calls                 what does the call of a webhook say?
     model, errors                 which values and errors are there?
     values, words, headers        what can JSON hold? what can be shown to a person? what does a header ask for?
     secret_names                  which inputs are secrets, by their names?

@@ -17,7 +17,7 @@ from airflow_provider_crewai.client.settings import Settings
 from airflow_provider_crewai.wire import words
 from airflow_provider_crewai.wire.body import is_costly
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewProtocolError, CrewTransportError
-from airflow_provider_crewai.wire.model import JSON, JSONObject, Request, Response, Run
+from airflow_provider_crewai.wire.model import JSON, Request, Response, Run
 
 MAX_BODY = 64 * 1024 * 1024
 """The most bytes of a run's answer that a worker reads into memory: far more than any result."""
@@ -65,7 +65,7 @@ class Store(Protocol):
         :raises CrewLedgerError: it cannot be read, which does not mean that there is none.
         """
 
-    def save(self, record: JSONObject | None) -> None:
+    def save(self, record: JSON) -> None:
         """Keep the record; None erases it.
 
         :raises CrewLedgerError: it could not be kept.
@@ -81,7 +81,7 @@ class NoStore:
         """Return nothing."""
         return None
 
-    def save(self, record: JSONObject | None) -> None:
+    def save(self, record: JSON) -> None:
         """Forget the record."""
 
 

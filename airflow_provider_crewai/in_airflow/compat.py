@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ CLEAR_KEEPS_TASK_STATE = _BELOW_3_4
 CANCELS_MOVED_TRIGGERS = _BELOW_3_4
 """Whether Airflow also calls `on_kill` for a trigger that another triggerer has taken over."""
 
+HAS_TASK_STATE = NEVER_EXPIRE is not None
+"""Whether Airflow keeps a state for each task instance over all its tries (3.3+)."""
+
 HAS_RUN_PAGES = _VERSION >= (3, 1)
 """Whether the api-server can serve the run page: whether plugins may bring FastAPI apps, and a login of Airflow's."""
 
@@ -64,6 +68,7 @@ __all__ = [
     "CLEAR_KEEPS_TASK_STATE",
     "HAS_RUN_PAGES",
     "HAS_TABS_OF_OWN",
+    "HAS_TASK_STATE",
     "NEVER_EXPIRE",
     "TRIGGER_FAILED",
     "AirflowFailException",
@@ -76,15 +81,22 @@ __all__ = [
     "Context",
     "RetryDecision",
     "RetryPolicy",
+    "TaskStateInDatabase",
     "aget_connection",
+    "axcom_as_stored",
     "conf",
     "default_deferrable",
     "name_among_states",
     "object_storage_path",
     "on_kill_timeout",
+    "put_xcom_in_database",
     "reschedule",
+    "shared_secret",
     "state_now",
+    "store_xcom",
     "task_states",
+    "xcom_as_stored",
+    "xcom_in_database",
     "xcom_now",
     "xcom_of",
 ]
@@ -164,6 +176,94 @@ def xcom_of(ti_key: Any, key: str) -> Any:
 def name_among_states(ti: Any) -> str:
     """Return the name that Airflow uses for a task instance in its answer about states."""
     return ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+
+
+def shared_secret() -> str | None:
+    """Return `[api] secret_key`, which all processes of an Airflow share, or None where nobody has set it."""
+    import airflow.configuration
+
+    secret: str = conf.get("api", "secret_key", fallback="") or ""
+    # Each process makes one up where none is set. Airflow's SDK (3.2+) then returns the template's name, which is known
+    # to everybody.
+    made_up = ("", "{SECRET_KEY}", getattr(airflow.configuration, "SECRET_KEY", ""))
+    return None if secret in made_up else secret
+
+
+def xcom_as_stored(ti: Any, key: str) -> Any:
+    """Return an XCom of a task instance as the database holds it: no XCom backend is asked. Asks from a worker (3.1+).
+
+    :return: the value, or None if there is none.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    return getattr(task_runner.SUPERVISOR_COMMS.send(_get_xcom(ti, key)), "value", None)
+
+
+async def axcom_as_stored(ti: Any, key: str) -> Any:
+    """Return the same, asked from a triggerer."""
+    from airflow.sdk.execution_time import task_runner
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    return getattr(await comms.asend(_get_xcom(ti, key)), "value", None)
+
+
+def _get_xcom(ti: Any, key: str) -> Any:
+    from airflow.sdk.execution_time.comms import GetXCom
+
+    return GetXCom(key=key, dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+
+
+def store_xcom(ti: Any, key: str, value: Any) -> None:
+    """Store an XCom of this task as it is, without an XCom backend. Tells it from a worker (3.1+)."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import SetXCom
+
+    names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    task_runner.SUPERVISOR_COMMS.send(SetXCom(key=key, value=value, **names))
+
+
+def xcom_in_database(ti: Any, key: str, session: Any) -> Any:
+    """Return an XCom of a task instance as the database holds it, or None. Reads the database: in an api-server (3.1+).
+
+    :param ti: has the names of a task instance: dag_id, run_id, task_id and map_index.
+    """
+    from airflow.models.xcom import XComModel
+
+    names = {"dag_ids": ti.dag_id, "run_id": ti.run_id, "task_ids": ti.task_id, "map_indexes": ti.map_index}
+    found: Any = session.scalars(XComModel.get_many(key=key, **names).limit(1)).first()
+    return None if found is None else found.value
+
+
+def put_xcom_in_database(ti: Any, key: str, value: Any, session: Any) -> None:
+    """Store an XCom of a task instance, without an XCom backend. Writes the database: in an api-server (3.1+)."""
+    from airflow.models.xcom import XComModel
+
+    as_it_is: Any = {"serialize": False} if _VERSION >= (3, 2) else {}  # 3.1 makes a text of it
+    names = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    XComModel.set(key, value, **names, **as_it_is, session=session)
+
+
+class TaskStateInDatabase:
+    """The task state store of a task instance, as an api-server reads and writes it (3.3+)."""
+
+    def __init__(self, ti: Any, session: Any) -> None:
+        from airflow.state import TaskScope
+
+        self._scope = TaskScope(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        self._session = session
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key, or None."""
+        from airflow.state import get_state_backend
+
+        text = get_state_backend().get(self._scope, key, session=self._session)
+        return None if text is None else json.loads(text)
+
+    def set(self, key: str, value: Any, *, retention: Any) -> None:  # noqa: ARG002 - the signature of Airflow's own
+        """Keep a value for ever."""
+        from airflow.state import get_state_backend
+
+        get_state_backend().set(self._scope, key, json.dumps(value), session=self._session)
 
 
 def object_storage_path(path: str) -> Any:

@@ -6,6 +6,7 @@ An argument of a task wins over the configuration, and the configuration over `c
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -100,6 +101,12 @@ def _bytes(text: str) -> int | None:
     return int(text)
 
 
+def _base_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s?#]+", text, re.IGNORECASE):
+        raise ValueError("a URL that begins with https:// and has no query")
+    return text.rstrip("/")
+
+
 def _one_of(words: Any) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in get_args(words):
@@ -117,6 +124,14 @@ OPTIONS: dict[str, Option] = {
         "lets on_clear='reattach' work even if a clear discards the task state.",
         str,
         "s3://my-bucket/crewai-ledger",
+    ),
+    "webhook_base_url": Option(
+        "",
+        "How a deployment reaches this Airflow's api-server: its base URL, as seen from outside. Then each task gives "
+        "its deployment signed URLs: to tell what the crew asks a human, and which run a kickoff started. Needs "
+        "Airflow 3.1 and [api] secret_key.",
+        _base_url,
+        "https://airflow.example.com",
     ),
     "poll_interval": Option(f"{defaults.POLL_INTERVAL:g}", "Seconds between two looks at a run, at least.", _seconds),
     "max_poll_interval": Option(

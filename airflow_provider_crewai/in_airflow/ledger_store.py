@@ -20,7 +20,7 @@ from airflow_provider_crewai.in_airflow.compat import (
 )
 from airflow_provider_crewai.in_airflow.object_storage import replace
 from airflow_provider_crewai.wire.errors import CrewLedgerError
-from airflow_provider_crewai.wire.model import JSON, JSONObject
+from airflow_provider_crewai.wire.model import JSON
 
 KEY = "crewai_run"
 """The record's key in the task state store. It lives in Airflow's database: never change it."""
@@ -40,8 +40,9 @@ class TaskStateStore:
     durable = True
     survives_clear = CLEAR_KEEPS_TASK_STATE
 
-    def __init__(self, accessor: Any) -> None:
+    def __init__(self, accessor: Any, key: str = KEY) -> None:
         self._accessor = accessor
+        self._key = key
 
     @property
     def survives_success(self) -> bool:
@@ -51,32 +52,31 @@ class TaskStateStore:
     def load(self) -> JSON:
         """Return the record, or None."""
         try:
-            record: JSON = self._accessor.get(KEY)
+            record: JSON = self._accessor.get(self._key)
         except Exception as error:
             raise _unreadable("Airflow's task state store", error) from error
         return record
 
-    def save(self, record: JSONObject | None) -> None:
+    def save(self, record: JSON) -> None:
         """Keep the record for ever (Airflow's default is thirty days); None erases it."""
         try:
             if record is None:
-                self._accessor.delete(KEY)
+                self._accessor.delete(self._key)
             else:
-                self._accessor.set(KEY, record, retention=NEVER_EXPIRE)
+                self._accessor.set(self._key, record, retention=NEVER_EXPIRE)
         except Exception as error:
             raise _unwritable("Airflow's task state store", error) from error
 
 
 class PathStore:
-    """One file per task instance, below a path in object storage: `[crewai] ledger_path`. A clear never deletes it."""
+    """One file per task instance and key, below `[crewai] ledger_path` in object storage. A clear never deletes it."""
 
     durable = survives_clear = survives_success = True
 
-    def __init__(self, folder: str, ti: Any) -> None:
-        parts = (ti.dag_id, ti.run_id, ti.task_id, str(getattr(ti, "map_index", -1)))
-        self._file = object_storage_path(folder).joinpath(
-            *(quote(part, safe="").replace(".", "%2E") for part in parts[:-1]), f"{parts[-1]}.json"
-        )
+    def __init__(self, folder: str, ti: Any, key: str = KEY) -> None:
+        parts = (quote(part, safe="").replace(".", "%2E") for part in (ti.dag_id, ti.run_id, ti.task_id))
+        name = f"{getattr(ti, 'map_index', -1)}" if key == KEY else f"{getattr(ti, 'map_index', -1)}.{key}"
+        self._file = object_storage_path(folder).joinpath(*parts, f"{name}.json")
 
     def load(self) -> JSON:
         """Return the record, or None."""
@@ -89,7 +89,7 @@ class PathStore:
             raise _unreadable(str(self._file), error) from error
         return _record_in(text, str(self._file))
 
-    def save(self, record: JSONObject | None) -> None:
+    def save(self, record: JSON) -> None:
         """Keep the record; None erases it."""
         try:
             if record is None:
@@ -115,7 +115,7 @@ class PathFirst:
         record = self._path.load()
         return self._shown.load() if record is None else record
 
-    def save(self, record: JSONObject | None) -> None:
+    def save(self, record: JSON) -> None:
         """Keep the record; None erases it."""
         self._path.save(record)
         if record is None:
@@ -132,13 +132,18 @@ def store_for(context: Context, *, durable: bool) -> Store:
     """
     if not durable:
         return NoStore()
-    accessor = context.get("task_state_store")
+    places = places_of(context["ti"], context.get("task_state_store"))
+    return PathFirst(*places) if len(places) > 1 else next(iter(places), NoStore())
+
+
+def places_of(ti: Any, accessor: Any, key: str = KEY) -> list[Store]:
+    """Return where something is kept beside a task instance over all its tries, the place that counts first.
+
+    :param accessor: reads and writes the task's state in Airflow, or None below 3.3.
+    """
     folder = conf.get("crewai", "ledger_path", fallback="")
-    if accessor and folder:
-        return PathFirst(PathStore(folder, context["ti"]), TaskStateStore(accessor))
-    if accessor:
-        return TaskStateStore(accessor)
-    return PathStore(folder, context["ti"]) if folder else NoStore()
+    path: list[Store] = [PathStore(folder, ti, key)] if folder else []
+    return [*path, TaskStateStore(accessor, key)] if accessor else path
 
 
 def _record_in(text: str, file: str) -> JSON:

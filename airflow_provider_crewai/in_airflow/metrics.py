@@ -22,6 +22,7 @@ MISSED_LOOKS = "crewai.looks.failed"
 ENDINGS = "crewai.runs.ended"
 SECONDS = "crewai.runs.seconds"
 TOKENS = "crewai.runs.tokens"
+CALLS = "crewai.calls"
 
 
 def begun(*, adopted: bool) -> None:
@@ -41,6 +42,11 @@ def ended(ending: Ending, seconds: float | None) -> None:
         _time(SECONDS, seconds)
     if tokens := ending.run.usage.get("total_tokens"):
         _count(TOKENS, tokens)
+
+
+def called(outcome: str) -> None:
+    """Count a call of a deployment by what became of it: `kept`, `known` or `refused`."""
+    _count(f"{CALLS}.{outcome}")
 
 
 def counting(observe: Observe) -> Observe:

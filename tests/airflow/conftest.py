@@ -27,6 +27,8 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
     # A key, a log level and ports of our own: nothing of the machine's Airflow, if it has one, is read or written.
     "AIRFLOW__CORE__FERNET_KEY": "",
+    # Airflow makes one up where there is none, and another one for a thread that asks at the same moment.
+    "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of at least sixty-four bytes, which is what SHA-512 asks for",
     "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(HOME / "logs"),
 }
 
@@ -106,6 +108,16 @@ def database() -> Path:
     finished = subprocess.run(migrate, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     return HOME
+
+
+@pytest.fixture(scope="session")
+def api(database: Path) -> Iterator[Any]:
+    """Airflow's own api-server; see `api_server.Api`."""
+    from api_server import served
+
+    del database
+    with served() as server:
+        yield server
 
 
 @pytest.fixture

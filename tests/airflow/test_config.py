@@ -12,7 +12,7 @@ from airflow_provider_crewai.in_airflow.config import OPTIONS, configured, secti
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
 
-ARGUMENTS = sorted(OPTIONS.keys() - {"ledger_path"})
+ARGUMENTS = sorted(OPTIONS.keys() - {"ledger_path", "webhook_base_url"})
 OTHER = {
     "poll_interval": ("7", 7.0),
     "max_poll_interval": ("700.5", 700.5),
@@ -104,6 +104,13 @@ def test_what_cannot_be_used_names_the_option_and_the_cure(monkeypatch: pytest.M
 def test_an_argument_keeps_a_wrong_option_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, "timeout", "never")
     assert plain(timeout=timedelta(hours=1)).timeout == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("text", ["airflow.example.com", "ftp://x", "https://", "https://x/?a=b", "https://a b"])
+def test_an_address_that_no_deployment_can_call_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    configure(monkeypatch, "webhook_base_url", text)
+    with pytest.raises(ValueError, match=r"\[crewai\] webhook_base_url .* set it to a URL"):
+        configured("webhook_base_url")
 
 
 def test_each_option_has_help_and_a_default_that_can_be_read() -> None:

@@ -77,6 +77,7 @@ PROVEN = {
     "test_the_json_is_a_usable_connection": the("json"),
     "test_the_decorated_function_runs": the("python", "@task.crew"),
     "test_the_place_of_the_record_is_the_options_example": the("ini", "ledger_path"),
+    "test_the_address_for_calls_is_the_options_example": the("ini", "webhook_base_url"),
     "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
     "test_the_typed_answer_is_read": the("python", "output_type="),
@@ -207,6 +208,11 @@ def ini(block: Block) -> dict[str, str]:
 def test_the_place_of_the_record_is_the_options_example() -> None:
     options = get_provider_info()["config"]["crewai"]["options"]
     assert ini(the("ini", "ledger_path")) == {"ledger_path": options["ledger_path"]["example"]}
+
+
+def test_the_address_for_calls_is_the_options_example() -> None:
+    options = get_provider_info()["config"]["crewai"]["options"]
+    assert ini(the("ini", "webhook_base_url")) == {"webhook_base_url": options["webhook_base_url"]["example"]}
 
 
 def test_the_defaults_of_an_admin_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[str, str]] = {
     "sensors": ("wire client in_airflow awaiting", ""),
     "operators": ("wire client in_airflow awaiting", ""),
     "decorators": ("wire in_airflow operators", "airflow"),
-    "in_airflow/api_server": ("wire client run_page hooks in_airflow", "airflow fastapi starlette httpx"),
+    "in_airflow/api_server": ("wire client run_page hooks in_airflow", "airflow fastapi starlette httpx sqlalchemy"),
     "cli": ("wire client server hooks", "airflow"),
     "__main__": ("cli", ""),
 }

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 
 from airflow_provider_crewai.in_airflow.api_server.airflow_api import AirflowApi, TaskKey
 from airflow_provider_crewai.in_airflow.api_server.deployment import Look, look
+from airflow_provider_crewai.in_airflow.api_server.receiver import calls
 from airflow_provider_crewai.in_airflow.api_server.task_view import Page, connection_of, kickoff_id_of
 from airflow_provider_crewai.in_airflow.link import MOUNT, run_page_path
 from airflow_provider_crewai.run_page.rendering import ASSETS, headers, run_html, whole_text
@@ -22,7 +23,8 @@ HEADERS = headers(framed_by="'self'")
 EVERY = 5
 """Seconds after which an open page asks again, while the run goes on."""
 
-pages = FastAPI(openapi_url=None)
+pages = FastAPI(openapi_url=None, redirect_slashes=False)
+pages.include_router(calls)
 
 
 async def page_of(request: Request, dag_id: str, run_id: str, task_id: str, map_index: str) -> Page:
