@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -10,14 +11,21 @@ from functools import partial
 
 from airflow_provider_crewai.cli.arguments import inputs_of, json_object, kickoff_hooks
 from airflow_provider_crewai.cli.crew import Crew, open_crew
+from airflow_provider_crewai.cli.doctor import examine
 from airflow_provider_crewai.cli.outcome import Exit, Outcome, exit_of_ending, exit_of_error, exit_of_state
 from airflow_provider_crewai.cli.screen import LiveLine, Screen
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
 from airflow_provider_crewai.client.messages import progress, said
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.wire.errors import CrewError, CrewMayHaveStarted, CrewNotFound, CrewUnknownRun
-from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Resumption, Run
+from airflow_provider_crewai.wire.errors import (
+    CrewConfigError,
+    CrewError,
+    CrewMayHaveStarted,
+    CrewNotFound,
+    CrewUnknownRun,
+)
+from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Question, Resumption, Run
 from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import listing
 
@@ -37,8 +45,11 @@ def act(options: argparse.Namespace) -> int:
     screen, crew = Screen(as_json=options.json), None
     kickoff_id = getattr(options, "kickoff_id", None)
     try:
-        crew = open_crew(options, screen.note)
-        outcome = _ACTS[options.verb](options, screen, crew)
+        if options.verb == "doctor":
+            outcome = examine(options, screen)
+        else:
+            crew = open_crew(options, screen.note)
+            outcome = _ACTS[options.verb](options, screen, crew)
     except CrewError as error:  # its message says what is wrong with the command line or the connection
         outcome = Outcome(exit_of_error(error), str(error), kickoff_id=kickoff_id)
     except KeyboardInterrupt:
@@ -128,9 +139,21 @@ def _seen(run: Run, crew: Crew) -> Outcome:
     if run.state.is_final:
         return _ended(Ending(Verdict(run.state.value), kickoff_id, time.time(), run), crew, None)
     if code is Exit.STILL_RUNNING:
-        return Outcome(code, None, f"Run {kickoff_id}: {progress(run)}", kickoff_id, run)
+        answered = _how_to_answer(run.question, kickoff_id, crew) if run.question else None
+        return Outcome(code, answered, f"Run {kickoff_id}: {progress(run)}{_judged(run.question)}", kickoff_id, run)
     said = f"Run {kickoff_id} is {progress(run)}, over {crew.where}. It is not known whether it goes on."
     return Outcome(code, said, kickoff_id=kickoff_id, run=run)
+
+
+def _judged(question: Question | None) -> str:
+    """Return what a human is to judge, below the line about a run."""
+    return f"\n\n{question.output}" if question and question.output else ""
+
+
+def _how_to_answer(question: Question, kickoff_id: str, crew: Crew) -> str:
+    either = " or ".join(map(shlex.quote, question.options))
+    said = f"--answer TEXT, which begins with {either}" if either else "--approve, --feedback TEXT or --answer TEXT"
+    return f"Answer it: {crew.command('resume', kickoff_id, '--task', shlex.quote(question.task_id))} with {said}"
 
 
 # ---- waiting ---------------------------------------------------------------------------------------
@@ -190,7 +213,14 @@ def _interrupted(watch: Watch, crew: Crew) -> Outcome:
 def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
     kickoff_id = options.kickoff_id
     try:
-        resumed = crew.client.resume(Resumption(kickoff_id, options.task, *_judgement(options), _hooks(options)))
+        task_id = options.task or _open_task(kickoff_id, crew)
+    except CrewConfigError:
+        raise
+    except CrewError as error:
+        said = f"Run {kickoff_id} could not be looked at over {crew.where}, so nothing was answered: {_said(error)}."
+        return Outcome(exit_of_error(error), said, kickoff_id=kickoff_id)
+    try:
+        resumed = crew.client.resume(Resumption(kickoff_id, task_id, *_judgement(options), _hooks(options)))
     except CrewError as error:
         return _not_resumed(error, kickoff_id, crew)
     said = (
@@ -198,6 +228,21 @@ def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome
         f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"
     )
     return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"resumed": asdict(resumed)})
+
+
+def _open_task(kickoff_id: str, crew: Crew) -> str:
+    """Return the task_id of the question that is open.
+
+    :raises CrewConfigError: it is not known which one that is.
+    :raises CrewError: the run could not be looked at.
+    """
+    run = crew.client.get_status(kickoff_id)
+    if run.question is not None:
+        return run.question.task_id
+    told = "" if run.state.is_final else " A deployment tells a question's task_id to the webhook alone: give --task."
+    raise CrewConfigError(
+        f"Run {kickoff_id} tells of no open question over {crew.where}: it is {progress(run)}.{told} Nothing was sent."
+    )
 
 
 def _judgement(options: argparse.Namespace) -> tuple[str, bool | None]:

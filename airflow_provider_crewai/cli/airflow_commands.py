@@ -7,7 +7,7 @@ import argparse
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
 from airflow_provider_crewai.cli.main import run
-from airflow_provider_crewai.cli.verbs import DESCRIPTION, VERBS, Verb
+from airflow_provider_crewai.cli.verbs import DESCRIPTION, EPILOG, VERBS, Verb
 
 
 class _Arguments(Arg):
@@ -29,7 +29,7 @@ def commands() -> list[GroupCommand]:
     verbs = [
         ActionCommand(verb.name, verb.help, _run, (_Arguments(verb),), verb.description, verb.epilog) for verb in VERBS
     ]
-    return [GroupCommand("crewai", DESCRIPTION, verbs)]
+    return [GroupCommand("crewai", DESCRIPTION, verbs, epilog=EPILOG)]
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -102,7 +102,8 @@ def _flags(options: argparse.Namespace, settings: Settings) -> str:
 class Client(CrewClient):
     """A client that says when it tries again: a person is waiting, and a deployment may sleep for minutes.
 
-    `posted` says whether the last request may have arrived and changed something.
+    `posted` says whether the last request may have arrived and changed something, `heard` what the `Date` of the last
+    answer was, and the epoch second at which that came.
     """
 
     def __init__(self, connect: Callable[[], Settings], where: str, note: Note, patience: float) -> None:
@@ -110,6 +111,7 @@ class Client(CrewClient):
         self._where = where
         self._note = note
         self.posted = False
+        self.heard: tuple[str, float] | None = None
 
     def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
         """Carry out the steps of a flow until it returns."""
@@ -126,6 +128,8 @@ class Client(CrewClient):
                 if isinstance(step, Request):
                     self.posted = step.method == "POST"
                 reply = yield step
+                if isinstance(reply.answer, Response) and (date := reply.answer.headers.get("date")):
+                    self.heard = date, reply.now
                 trouble = _trouble(reply) if isinstance(step, Request) else None
                 step = flow.send(reply)
         except StopIteration as done:

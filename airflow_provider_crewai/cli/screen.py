@@ -12,7 +12,7 @@ from airflow_provider_crewai.cli.outcome import Outcome
 from airflow_provider_crewai.client.journal import Journal
 from airflow_provider_crewai.client.messages import progress
 from airflow_provider_crewai.wire.errors import CrewError
-from airflow_provider_crewai.wire.model import JSON, Run
+from airflow_provider_crewai.wire.model import JSON, Question, Run
 from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import printable
 
@@ -42,10 +42,13 @@ class Screen:
 
     warning = info
 
-    def note(self, text: str) -> None:
-        """Say something that may repeat. The same text twice in a row is written once."""
+    def note(self, text: str, end: str = "") -> None:
+        """Say something that may repeat. The same text twice in a row is written once.
+
+        :param end: stands behind the text on a terminal, however little of the text there is room for.
+        """
         if self._live:
-            self._draw(text)
+            self._draw(text, end)
         elif text != self._noted:
             self.say(text)
         self._noted = text
@@ -59,9 +62,10 @@ class Screen:
         if answer:
             _write(sys.stdout, f"{printable(answer, keep=LINES) if sys.stdout.isatty() else answer}\n")
 
-    def _draw(self, text: str) -> None:
+    def _draw(self, text: str, end: str) -> None:
         # Cut: a line that wraps cannot be overwritten.
-        line = printable(text)[: shutil.get_terminal_size().columns - 1]
+        room, shown = shutil.get_terminal_size().columns - 1 - len(end), printable(text)
+        line = (shown if len(shown) <= room else shown[: max(0, room - 1)] + "…") + end
         _write(sys.stderr, f"\r{line.ljust(self._drawn)}")
         self._drawn = len(line)
 
@@ -74,6 +78,8 @@ class Screen:
 class LiveLine:
     """Shows how a run goes on: a live line on a terminal, else a line for each change. An observer for `wait`.
 
+    A question to a human stands above the live line, with what is to be judged.
+
     :param since: the epoch second from which the time is counted.
     """
 
@@ -82,13 +88,17 @@ class LiveLine:
         self._kickoff_id = kickoff_id
         self._since = since
         self._journal = Journal(screen, kickoff_id)
+        self._asked: Question | None = None
 
     def __call__(self, seen: Run | CrewError, now: float) -> None:
         """Show what a look returned. Not an error: the client reports those."""
         if isinstance(seen, CrewError) or seen.state.is_final:
             return
         if sys.stderr.isatty():
-            self._screen.note(f"Run {self._kickoff_id}: {progress(seen)} ({duration(now - self._since)})")
+            if seen.question != self._asked:
+                self._journal(seen, now)
+            self._asked = seen.question
+            self._screen.note(f"Run {self._kickoff_id}: {progress(seen)}", f" ({duration(now - self._since)})")
         else:
             self._journal(seen, now)
 

@@ -20,6 +20,8 @@ EPILOG = "\n".join(
     ]
 )
 
+SEE_CODES = "Exit codes: see `airflow crewai --help` or `python -m airflow_provider_crewai --help`."
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -31,7 +33,7 @@ class Verb:
     name: str
     help: str
     define: Callable[[argparse.ArgumentParser], None]
-    epilog: str | None = EPILOG
+    epilog: str | None = SEE_CODES
 
     @property
     def description(self) -> str:
@@ -92,7 +94,9 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _resume_arguments(parser: argparse.ArgumentParser) -> None:
     _kickoff_id(parser)
-    parser.add_argument("--task", required=True, metavar="TASK_ID", help="which question; the webhook names it")
+    parser.add_argument(
+        "--task", metavar="TASK_ID", help="which question; the webhook names it. By default the one that is open"
+    )
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--approve", action="store_true", help="the crew's work is right")
     said.add_argument("--feedback", metavar="TEXT", help="the work is not right: what to do better")
@@ -170,4 +174,5 @@ VERBS = (
     Verb("status", "look at a run, or wait for its answer", _status_arguments),
     Verb("resume", "answer a run that waits for a human", _resume_arguments),
     Verb("stop", "stop a run", _stop_arguments),
+    Verb("doctor", "examine the way to a crew, and name the cure for what is wrong; costs nothing", _inputs_arguments),
 )

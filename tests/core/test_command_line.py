@@ -44,6 +44,7 @@ MISSING = answer(422, '{"detail":"Missing inputs: audience"}')
 NO_PATH = answer(404, '{"detail":"Not Found"}')
 NEVER_WAS = answer(400, '{"detail":"Cannot stop execution. Current state: NOT FOUND"}')
 DENIED = answer(401, '{"detail":"Invalid or missing authentication credentials"}')
+ASKS = {"state": "PAUSED", "human_input": {"task_id": "t-9", "message": "Is it good?", "output": "# Draft\n\n- tides"}}
 
 
 def without(module: str) -> list[str]:
@@ -99,7 +100,10 @@ def nobody() -> str:
         (("inputs", "--token-file", "/nowhere"), {}, 2),
         (("inputs", "--conn-id", "x"), {}, 2),
         (("inputs", "--patience", "0"), {}, 2),
-        (("resume", "run-1", "--answer", "fine"), {}, 2),
+        (("resume", "run-1", "--answer", "fine"), {"states": [running()]}, 2),
+        (("resume", "run-1", "--answer", "fine"), {"states": [ASKS]}, 0),
+        (("resume", "run-1", "--answer", "fine", *FAST[2:]), {"states": [DENIED]}, 4),
+        (("resume", "run-1", "--answer", "fine"), {"states": [ASKS], "resume": reset}, 5),
         (("resume", "run-1", "--task", "t-1", "--approve", "--answer", "fine"), {}, 2),
         (("unheard-of",), {}, 2),
         (("status", "run-1"), {"states": [running()]}, 3),
@@ -163,12 +167,15 @@ def test_a_mistake_of_this_program_does_not_look_like_a_run_that_failed() -> Non
     assert "Traceback" in done.err
 
 
-@pytest.mark.parametrize("verb", [verb.name for verb in VERBS if verb.epilog])
-def test_the_help_of_each_verb_lists_the_exit_codes(verb: str) -> None:
-    done = call(verb, "--help")
-    assert done.code == 0
-    assert EPILOG in done.out
+def test_the_exit_codes_stand_in_one_place_of_the_help() -> None:
+    whole = call("--help").out
+    assert EPILOG in whole
     assert all(f"{code.value:>3}  {code.meaning}" in EPILOG for code in Exit)
+    for verb in VERBS:
+        if verb.epilog:
+            own = call(verb.name, "--help").out
+            assert "crewai --help" in own
+            assert Exit.MAY_HAVE_STARTED.meaning not in own
 
 
 def test_wrong_use_sends_nothing() -> None:
@@ -240,6 +247,25 @@ def test_a_human_approves_or_asks_for_more_or_lets_the_crew_judge(
     assert (sent["humanFeedback"], sent.get("isApprove")) == (feedback, approve)
 
 
+def test_an_answer_goes_to_the_question_that_is_open() -> None:
+    with crew(ASKS) as server:
+        done = call("resume", "run-1", "--approve", url=server.url)
+        assert [seen.target for seen in server.seen] == ["/status/run-1", "/resume"]
+        assert server.seen[-1].json["taskId"] == "t-9"
+    assert done.code == 0
+
+
+@pytest.mark.parametrize(("state", "words"), [(running(), "running, 1 of 3 done"), (SUCCESS, "succeeded")])
+def test_without_an_open_question_nothing_is_answered(state: dict[str, Any], words: str) -> None:
+    with crew(state) as server:
+        done = call("resume", "run-1", "--approve", url=server.url)
+        assert [seen.target for seen in server.seen] == ["/status/run-1"]
+    assert done.code == 2
+    assert words in done.err
+    assert "Nothing was sent." in done.err
+    assert ("--task" in done.err) is (state != SUCCESS)
+
+
 # ---- what is said where ----------------------------------------------------------------------------
 
 
@@ -252,6 +278,17 @@ def test_stdout_holds_what_was_asked_for_and_nothing_else() -> None:
         assert call("stop", "run-1", url=server.url).out == ""
     with crew(running()) as server:
         assert call("status", "run-1", url=server.url).out == "Run run-1: running, 1 of 3 done, now write (Writer)\n"
+
+
+def test_status_shows_what_is_to_be_judged_and_how_to_answer() -> None:
+    with crew(ASKS) as server:
+        done = call("status", "run-1", url=server.url)
+        resume = f"resume run-1 --task t-9 --url {server.url}"
+    assert done.code == 3
+    line, _, *draft = done.out.splitlines()
+    assert line == "Run run-1: waiting for a human: Is it good? (task t-9)"
+    assert [each.strip() for each in draft] == ["# Draft", "- tides"]
+    assert resume in done.err
 
 
 def test_a_structured_answer_is_printed_as_json() -> None:
@@ -309,11 +346,15 @@ def test_a_line_for_each_change_where_nobody_looks_on() -> None:
     ]
 
 
-def on_a_terminal(server: Scripted, *arguments: str) -> tuple[str, str]:
+def on_a_terminal(server: Scripted, *arguments: str, **changes: str) -> tuple[str, str]:
     """Return what stdout holds, and all that a terminal at stderr got."""
     terminal, stderr = os.openpty()
     process = subprocess.Popen(
-        command(*arguments, url=server.url), env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True
+        command(*arguments, url=server.url),
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
     )
     os.close(stderr)
     got = b""
@@ -343,6 +384,23 @@ def test_one_line_that_is_written_again_on_a_terminal() -> None:
     assert drawn[-1] == "Run run-1 succeeded, less than a second after it was started."
     assert drawn[-2].isspace(), "the last line of progress is wiped"
     assert rest == [""]
+
+
+@pytest.mark.parametrize("columns", ["100", "30", "12"])
+def test_the_live_line_always_ends_with_the_time(columns: str) -> None:
+    with crew(running(1, "a name that is long " * 9), SUCCESS) as server:
+        _, shown = on_a_terminal(server, "status", "run-1", *WAIT, COLUMNS=columns)
+    drawn = [line for line in shown.split("\r") if line.startswith("Run run-1: running") or "second)" in line]
+    assert drawn
+    assert all(line.endswith("less than a second)") for line in drawn)
+    assert columns == "12" or max(map(len, drawn)) < int(columns)
+
+
+def test_a_question_stands_above_the_live_line() -> None:
+    with crew(running(), ASKS, ASKS, SUCCESS) as server:
+        _, shown = on_a_terminal(server, "status", "run-1", *WAIT)
+    assert shown.count("Run run-1: what is to be judged:\r\n") == 1
+    assert "    # Draft\r\n" in shown
 
 
 @pytest.mark.parametrize("name", [name for name in PAYLOADS if "token" not in name])

@@ -33,7 +33,7 @@ FLOORS: dict[str, tuple[str, str]] = {
     "operators": ("wire client in_airflow awaiting", ""),
     "decorators": ("wire in_airflow operators", "airflow"),
     "in_airflow/api_server": ("wire client run_page hooks in_airflow", "airflow fastapi starlette httpx sqlalchemy"),
-    "cli": ("wire client server hooks", "airflow"),
+    "cli": ("__init__ wire client server hooks in_airflow", "airflow"),
     "__main__": ("cli", ""),
 }
 """The floors of the house, from the ground up: for each room (a folder, or a module of the top level) the rooms below
