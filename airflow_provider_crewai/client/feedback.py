@@ -52,28 +52,29 @@ SETTLED = 60.0
 LOOK_AGAIN = 5.0
 """Seconds between two looks at a run that may or may not have the feedback."""
 
-GONE = (404, 409, 410)
-"""HTTP statuses that say: nobody asks this, or no longer."""
+NOT_ASKED, ANSWERED = (404, 409, 410), (409, 410)
+"""HTTP statuses that say that nobody asks this; and those that can say nothing else."""
 
 NO_HOOKS = Kickoff()
 
-Sent = Literal["no", "about to", "yes", "too late"]
-
 
 class Fate(enum.StrEnum):
-    """What became of a feedback."""
+    """What became of a feedback. The record holds these words."""
 
     SENT = "sent"
     ARRIVED = "arrived"
     TOO_LATE = "too late"
 
 
+Sent = Literal["no", "about to"] | Fate
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What became of a feedback.
 
-    :param fate: SENT: the crew took it; ARRIVED: the answer was lost, and the run no longer asks; TOO_LATE: the run did
-        not ask any more, so it was not used.
+    :param fate: SENT: the crew took it. ARRIVED: whether it did was not heard, but the run no longer asks. TOO_LATE:
+        the run did not ask any more, so it was not used.
     :param said: the same as a sentence, with the run's id.
     :param also: the id under which a deployment says that the run goes on, if it is another one.
     """
@@ -88,7 +89,7 @@ class Note:
     """What a record says of a feedback.
 
     :param task_id: the crew task of the question, and `flow_id` its flow: where to send it on a retry.
-    :param sent: "no", "about to", "yes", or "too late": the run did not ask any more.
+    :param sent: "no", "about to", or what became of it.
     :param tried_at: when it was last about to be sent, epoch seconds.
     """
 
@@ -110,7 +111,6 @@ class Note:
         stored = record.feedback if record else None
         if stored is None:
             return None
-        said = stored.get("sent")
         return cls(
             Feedback(
                 str(stored.get("question")),
@@ -121,8 +121,7 @@ class Note:
             ),
             str(stored.get("task_id")),
             _text(stored.get("flow_id")),
-            # What cannot be understood may have been sent.
-            said if said in ("no", "about to", "yes", "too late") else "about to",  # type: ignore[arg-type]  # one of them
+            _sent(stored.get("sent")),
             _number(stored.get("tried_at")),
             _text(stored.get("also")),
         )
@@ -131,7 +130,7 @@ class Note:
 def pending(record: Record | None) -> tuple[Feedback, Question] | None:
     """Return the feedback on record that is not known to have arrived, with its question, or None."""
     note = Note.of(record)
-    if note is None or note.sent in ("yes", "too late"):
+    if note is None or isinstance(note.sent, Fate):
         return None
     return note.feedback, Question(note.task_id, flow_id=note.flow_id)
 
@@ -205,21 +204,35 @@ class _Delivery:
 
     def run(self) -> flows.Flow[Given]:
         note = Note.of(self.record)
-        if note is None or note.feedback.question != self.feedback.question:
+        if note is None or self._is_about_another_question(note):
+            if note is not None and not isinstance(note.sent, Fate):
+                yield from self._give_up(note)
             return (yield from self._first())
         if note.sent != "no" and note.feedback.text != self.feedback.text:
             raise self._changed(note)
         match note.sent:
-            case "yes":
-                return self._given(Fate.SENT, note.also)
-            case "too late":
-                return self._given(Fate.TOO_LATE)
+            case Fate() as fate:
+                return self._given(fate, note.also)
             case "about to":
                 self.say(f"{self._it} was about to be sent when an earlier try ended. Looking whether it arrived.")
                 if (yield from self._arrived(note.tried_at)):
                     return (yield from self._end(Fate.ARRIVED, note.tried_at))
                 return (yield from self._send())
         return (yield from self._first())
+
+    def _is_about_another_question(self, note: Note) -> bool:
+        if note.feedback.question != self.feedback.question:
+            return True
+        # A deployment gives each round of a flow the same name. But a person was asked again, and answered later.
+        return not _has_own_id(self.question) and self.feedback.at > note.tried_at
+
+    def _give_up(self, note: Note) -> flows.Flow[None]:
+        """Say that an earlier feedback may not have been delivered, and wait until it cannot arrive any more."""
+        what = "was not sent" if note.sent == "no" else "may not have arrived"
+        self.say(f"{_of(note.feedback, self.kickoff_id)} to an earlier question {what}. Now the later one is given.")
+        if note.sent == "about to":
+            now = (yield flows.Pause(0)).now
+            yield flows.Pause(max(0.0, min(note.tried_at, now) + SETTLED - now))
 
     def _first(self) -> flows.Flow[Given]:
         """Send it for the first time, unless the run no longer asks."""
@@ -241,7 +254,7 @@ class _Delivery:
                     return (yield from self._refused(error))
                 if (yield from self._arrived(tried_at, error)):
                     return (yield from self._end(Fate.ARRIVED, tried_at))
-                yield from self._note("no")
+                yield from self._written("no")
                 if (yield flows.Pause(0)).now >= until:
                     raise
                 self.say(f"{self._it} did not arrive ({error}). It is sent again.")
@@ -272,10 +285,11 @@ class _Delivery:
 
     def _refused(self, error: CrewError) -> flows.Flow[Given]:
         """Find out whether it was refused because the run no longer asks: somebody else was faster."""
-        yield from self._note("no")
-        if isinstance(error, CrewApiError) and error.status in GONE:
+        yield from self._written("no")
+        if isinstance(error, CrewApiError) and error.status in NOT_ASKED:
             seen, _ = yield from flows.look(self.kickoff_id, self.dialect)
-            if isinstance(seen, Run) and standing(self.question, seen) is Standing.CLOSED:
+            stands = standing(self.question, seen) if isinstance(seen, Run) else Standing.UNKNOWN
+            if stands is Standing.CLOSED or (stands is Standing.UNKNOWN and error.status in ANSWERED):
                 return (yield from self._end(Fate.TOO_LATE))
         raise error
 
@@ -310,12 +324,11 @@ class _Delivery:
             )
 
     def _end(self, fate: Fate, tried_at: float = 0.0, also: str | None = None) -> flows.Flow[Given]:
-        sent: Sent = "too late" if fate is Fate.TOO_LATE else "yes"
-        if error := (yield from self._written(sent, tried_at, also)):
+        if error := (yield from self._written(fate, tried_at, also)):
             self.say(f"{self._it} is {fate.value}, but this could not be recorded ({error}).")
         return self._given(fate, also)
 
-    def _written(self, sent: Sent, tried_at: float, also: str | None) -> flows.Flow[CrewError | None]:
+    def _written(self, sent: Sent, tried_at: float = 0.0, also: str | None = None) -> flows.Flow[CrewError | None]:
         if self.record is None:
             return None
         note = Note(self.feedback, self.question.task_id, self.question.flow_id, sent, tried_at, also)
@@ -327,23 +340,22 @@ class _Delivery:
 
     @property
     def _it(self) -> str:
-        by = f" of {self.feedback.by}" if self.feedback.by else ""
-        return f"The feedback{by} to run {self.kickoff_id}"
+        return _of(self.feedback, self.kickoff_id)
 
     def _given(self, fate: Fate, also: str | None = None) -> Given:
         return Given(fate, f"{self._it} {_SAID[fate]}", also)
 
     def _in_doubt(self, tried_at: float, error: CrewError | None) -> CrewFeedbackInDoubt:
-        why = f"its answer was lost ({error})" if error else "the process ended before its answer came"
+        at = moment(tried_at)
+        what = f"was sent at {at}, but its answer was lost ({error})" if error else f"was about to be sent at {at}"
         return CrewFeedbackInDoubt(
-            f"{self._it} was sent at {moment(tried_at)}, but {why}, and the run does not show whether it arrived. It "
-            "is not sent again, because it could answer the next question. Look at the run: if it still asks, answer "
-            "it there.",
+            f"{self._it} {what}, and the run does not show whether it arrived. It is not sent again, because it could "
+            "answer the next question. Look at the run: if it still asks, answer it there.",
             kickoff_id=self.kickoff_id,
         )
 
     def _changed(self, note: Note) -> CrewChangedFeedback:
-        was = "was sent" if note.sent == "yes" else "may have been sent"
+        was = "was sent" if note.sent is Fate.SENT else "may have been sent"
         return CrewChangedFeedback(
             f"Another feedback to the same question of run {self.kickoff_id} {was} at {moment(note.tried_at)}. Nothing "
             "was sent now."
@@ -352,9 +364,14 @@ class _Delivery:
 
 _SAID: dict[Fate, str] = {
     Fate.SENT: "was sent.",
-    Fate.ARRIVED: "was sent. Its answer was lost, but the run no longer asks: it arrived, or another one did first.",
+    Fate.ARRIVED: "is no longer waited for: it arrived, or another one did first, or the run ended.",
     Fate.TOO_LATE: "came too late: the run no longer asks this. Somebody answered elsewhere, or the run ended.",
 }
+
+
+def _of(feedback: Feedback, kickoff_id: str) -> str:
+    by = f" of {feedback.by}" if feedback.by else ""
+    return f"The feedback{by} to run {kickoff_id}"
 
 
 def _verdict(feedback: Feedback) -> bool | None:
@@ -371,6 +388,13 @@ def _load() -> flows.Flow[Record | None]:
     if not isinstance(answer, flows.Stored):
         raise CrewLedgerError("The record of this task's run could not be read. Nothing was sent.")
     return None if answer.record is None else Record.from_json(answer.record)
+
+
+def _sent(stored: JSON) -> Sent:
+    if stored == "no":
+        return "no"
+    # What cannot be understood may have been sent.
+    return Fate(stored) if stored in tuple(Fate) else "about to"
 
 
 def _text(stored: JSON) -> str | None:

@@ -277,12 +277,12 @@ def read_resume(response: Response) -> Resumed:
 
 
 def read_callback(response: Response) -> Resumed:
-    """Read the answer to a `callback_url`. Its body is not documented, so any success counts.
+    """Read the answer to a `callback_url`. Its body is not documented: none will do, and any JSON object.
 
-    :raises CrewApiError: the answer is an error.
+    :raises CrewApiError, CrewProtocolError: the answer is an error, or a gateway's page.
     """
     raise_for_status(response)
-    return Resumed()
+    return read_resume(response) if response.body.strip() else Resumed()
 
 
 def read_stop(response: Response) -> bool:

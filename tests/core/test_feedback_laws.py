@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import repeat
 from typing import Any
 
 import pytest
+from support.effort import examples, share
+from support.feedback_world import KINDS, MEANWHILE, POSTS, Schedule, Try, every_crash, live, simulate
 from support.scripted import Answer, Asked, Memory, ScriptedShell
 
 from airflow_provider_crewai.client.callbacks import callback
@@ -84,7 +87,7 @@ def test_the_record_says_before_and_after_what_is_sent() -> None:
     given(by, FLOWS, "publish")
     kinds = [step.record["feedback"]["sent"] if hasattr(step, "record") else type(step).__name__ for step in by.steps]  # type: ignore[index,call-overload]  # ours
     assert kinds.index("no") < kinds.index("about to") < len(kinds) - 2
-    assert kinds[-1] == "yes"
+    assert kinds[-1] == "sent"
     assert on_record(by)["text"] == "publish"
 
 
@@ -95,7 +98,7 @@ def test_an_answer_that_was_lost_is_seen_to_have_arrived() -> None:
     by = shell(LOST, looks=[asking(FLOWS), says(state="RUNNING")])
     assert given(by, FLOWS).fate is Fate.ARRIVED
     assert len(sent(by)) == 1
-    assert on_record(by)["sent"] == "yes"
+    assert on_record(by)["sent"] == "arrived"
 
 
 def test_what_did_not_arrive_is_sent_again_once_that_is_certain() -> None:
@@ -149,3 +152,29 @@ def test_feedback_may_go_to_the_crew_and_to_the_vendor(url: str) -> None:
 def test_feedback_may_go_nowhere_else(url: str) -> None:
     with pytest.raises(CrewCallbackRefused):
         callback(url, "http://127.0.0.1:8080/base")
+
+
+# ---- whatever happens --------------------------------------------------------------------------------
+
+SCHEDULES = examples(5000)
+
+
+def test_no_random_life_of_a_task_gives_a_feedback_twice_or_loses_one() -> None:
+    counts = simulate(SCHEDULES)
+    assert counts["schedules"] == SCHEDULES
+    for outcome in ("sent", "arrived", "too late", "CrewFeedbackInDoubt"):
+        assert counts[f"outcome: {outcome}"]
+
+
+def test_no_crash_at_any_step_gives_a_feedback_twice_or_loses_one() -> None:
+    lives = [
+        Schedule(kind, (Try(posts=(post, "ok")), Try(meanwhile), Try(), Try(), Try()))
+        for kind in KINDS
+        for post in POSTS
+        for meanwhile in MEANWHILE
+    ]
+    counts: Counter[str] = Counter()
+    for schedule in share(lives):
+        for crashed in every_crash(schedule):
+            counts += live(crashed).counts
+    assert counts["schedules"] > examples(3000)
