@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import uvicorn
 from airflow_api import eventually
 
+from airflow_provider_crewai.in_airflow.compat import TaskStateInDatabase, put_xcom_in_database
 from airflow_provider_crewai.in_airflow.link import run_page_path
 
 BEGAN = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -40,18 +41,15 @@ class Api:
         map_index: int = -1,
     ) -> str:
         """Put a task instance into the database; return the path of its page."""
-        from airflow.models.renderedtifields import RenderedTaskInstanceFields
-        from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.models.taskinstance import TaskInstance
-        from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
         from sqlalchemy import insert
         from uuid6 import uuid7
 
-        task_id = f"brief{len(self.made)}"
+        task_id, ti_id = f"brief{len(self.made)}", uuid7()
         self.made.append(task_id)
-        names = {"dag_id": "d", "run_id": "r", "task_id": task_id, "map_index": map_index}
-        row = names | {
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id=task_id, map_index=map_index)
+        row = {"dag_id": "d", "run_id": "r", "task_id": task_id, _index(TaskInstance): map_index} | {
             "pool": "default_pool",
             "pool_slots": 1,
             "start_date": BEGAN,
@@ -59,23 +57,17 @@ class Api:
             "executor_config": {},
         }
         with create_session() as session:
-            run = _dag_run(session)
+            _dag_run(session)
             number = len(earlier) + 1
-            session.execute(insert(TaskInstance).values(id=uuid7(), state=state, try_number=number, **row))
+            session.execute(insert(TaskInstance).values(id=ti_id, state=state, try_number=number, **row))
             for past, was in enumerate(earlier, 1):
-                from airflow.models.taskinstancehistory import TaskInstanceHistory
-
-                history = row | {"task_instance_id": uuid7(), "try_number": past, "end_date": BEGAN}
-                session.execute(insert(TaskInstanceHistory).values(state=was, **history))
+                _archive(session, row | {"state": was, "try_number": past, "end_date": BEGAN})
             for key, value in (xcoms or {}).items():
-                session.execute(insert(XComModel).values(dag_run_id=run, key=key, value=value, **names))
+                put_xcom_in_database(ti, key, value, session)
             if fields is not None:
-                session.execute(insert(RenderedTaskInstanceFields).values(rendered_fields=fields, **names))
+                _render(session, ti, ti_id, fields)
             if record is not None:
-                text = json.dumps(record)
-                session.execute(
-                    insert(TaskStateStoreModel).values(dag_run_id=run, key="crewai_run", value=text, **names)
-                )
+                TaskStateInDatabase(ti, session).set("crewai_run", record, retention=None)
         return run_page_path("d", "r", task_id, map_index)
 
     def get(self, path: str, role: str | None = "viewer", **headers: str) -> httpx.Response:
@@ -88,6 +80,33 @@ class Api:
         answer = self.get(path)
         assert answer.status_code == 200, answer.text
         return answer.text
+
+
+def _index(model: Any) -> str:
+    """Return the name of a model's map index: 3.4 keeps it under another one."""
+    return "region_index" if hasattr(model, "region_index") else "map_index"
+
+
+def _archive(session: Any, row: dict[str, Any]) -> None:
+    """Put an earlier try into the database. From 3.4 on it is an instance like the present one."""
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import insert
+    from uuid6 import uuid7
+
+    if hasattr(TaskInstance, "working_set"):
+        session.execute(insert(TaskInstance).values(id=uuid7(), working_set=None, **row))
+        return
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    session.execute(insert(TaskInstanceHistory).values(task_instance_id=uuid7(), **row))
+
+
+def _render(session: Any, ti: Any, ti_id: Any, fields: dict[str, Any]) -> None:
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
+    from sqlalchemy import insert
+
+    names = {"task_instance_id": ti_id} if hasattr(Rendered, "task_instance_id") else vars(ti)
+    session.execute(insert(Rendered).values(rendered_fields=fields, **names))
 
 
 def token_of(role: str | None) -> str:
