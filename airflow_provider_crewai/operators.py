@@ -375,7 +375,7 @@ class CrewKickoffOperator(AwaitsRun):
             warn=self.log.warning,
             check=partial(self._validate, kickoff) if self.validate_inputs else None,
             confirm=partial(self._refuse_an_ended_task, context),
-            seal=partial(with_connections, read=endpoint),
+            seal=lambda kickoff, _: with_connections(kickoff, read=endpoint),
             deadline=deadline,
         )
 

@@ -24,10 +24,16 @@ from airflow_provider_crewai.wire.errors import (
 from airflow_provider_crewai.wire.model import Kickoff, Run, RunState
 from airflow_provider_crewai.wire.times import moment
 
-Seal = Callable[[Kickoff], Kickoff]
+Seal = Callable[[Kickoff, float], Kickoff]
+
+CALL_HOME_PATIENCE = 60.0
+"""Seconds after a kickoff in which its run may call home, if the answer to the kickoff was lost."""
+
+LISTEN_EVERY = 2.0
+"""Seconds between two looks whether it has called."""
 
 
-def _as_it_is(kickoff: Kickoff) -> Kickoff:
+def _as_it_is(kickoff: Kickoff, _sent: float) -> Kickoff:
     return kickoff
 
 
@@ -41,7 +47,9 @@ class Plan:
     :param confirm: called last before a kickoff; raises if nobody wants the run any more.
     :param patience: seconds for which we try one call.
     :param seal: adds what only the kickoff itself may hold, such as a webhook's credentials; called just before a new
-        run is started.
+        run is started, with the epoch second that the record will give for the kickoff.
+    :param listen: returns the run that has called home about the kickoff of that epoch second, or None; no `listen` if
+        no run is asked to.
     :param deadline: epoch second at which the task stops waiting. No kickoff is sent after it.
     """
 
@@ -54,6 +62,7 @@ class Plan:
     confirm: Callable[[], None] | None = None
     patience: float = defaults.CALL_PATIENCE
     seal: Seal = _as_it_is
+    listen: Callable[[float], str | None] | None = None
     deadline: float = math.inf
 
 
@@ -83,7 +92,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begu
     :raises CrewTooLate: the deadline passed before the kickoff was sent.
     :raises CrewError: the run was not started.
     """
-    record = yield from _load()
+    record = yield from _named((yield from _load()), plan, say)
     last = yield from _last(record, dialect)
     decision = ledger.decide(record, plan.claim, plan.rules, last.state if last else None)
     if decision.move is Move.START:
@@ -114,15 +123,16 @@ def _start(
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision.superseded, say)
-    kickoff = plan.seal(plan.kickoff)
+    sent = (yield flows.Pause(0)).now
+    kickoff = plan.seal(plan.kickoff, sent)
     if plan.confirm:
         plan.confirm()
-    intent = Record.intent(plan.claim, (yield flows.Pause(0)).now)
+    intent = Record.intent(plan.claim, sent)
     if error := (yield from _save(intent)):
         raise CrewLedgerError(
             f"{error} Without the record a crash could lead to a second run, so nothing was sent. A retry tries again."
         )
-    kickoff_id = yield from _kickoff(plan, kickoff, earlier)
+    kickoff_id = yield from _kickoff(plan, kickoff, earlier, sent, say)
     if error := (yield from _save(intent.submitted(kickoff_id))):
         # The run exists and we know its id: to fail now would be worse than to go on without the record.
         say(f"Run {kickoff_id} was started, but this could not be recorded yet ({error}).")
@@ -147,17 +157,50 @@ def _look_for_the_state(plan: Plan, dialect: flows.Dialect) -> flows.Flow[None]:
         )
 
 
-def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None) -> flows.Flow[str]:
+def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None, sent: float, say: flows.Say) -> flows.Flow[str]:
     try:
         yield from _in_time(plan)
         return (yield from flows.kickoff_awake(kickoff, plan.patience, plan.deadline))
-    except CrewMayHaveStarted:
-        raise
+    except CrewMayHaveStarted as error:
+        if plan.listen:
+            say(f"{error} If a run has started, it calls home: waiting {CALL_HOME_PATIENCE:g} seconds for that.")
+        now = (yield flows.Pause(0)).now
+        if (kickoff_id := (yield from _listen(plan, sent, now + CALL_HOME_PATIENCE))) is None:
+            raise
+        say(f"Run {kickoff_id} has called home: it is the one that the kickoff started.")
+        return kickoff_id
     except CrewError:
         # No run was started, so the intent would be a false alarm for the next try. Put the earlier record back: a run
         # that it names or warns of may still go on.
         yield flows.Save(None if earlier is None else earlier.to_json())
         raise
+
+
+def _named(record: Record | None, plan: Plan, say: flows.Say) -> flows.Flow[Record | None]:
+    """Return the record with the run that it could not name, if that has called home meanwhile."""
+    if record is None or record.kickoff_id is not None or record.is_of_another_dag_run(plan.claim):
+        return record
+    kickoff_id = yield from _listen(plan, record.at, record.at + CALL_HOME_PATIENCE)
+    if kickoff_id is None:
+        return record
+    say(f"Run {kickoff_id} has called home: try {record.try_number} started it, and ended before it knew that.")
+    named = record.submitted(kickoff_id)
+    yield from _save(named)  # if that fails, the call is still there
+    return named
+
+
+def _listen(plan: Plan, sent: float, until: float) -> flows.Flow[str | None]:
+    """Return the run that calls home about a kickoff, or None if none does before it is too late."""
+    if plan.listen is None:
+        return None
+    while True:
+        now = (yield flows.Pause(0)).now
+        if (kickoff_id := plan.listen(sent)) is not None:
+            return kickoff_id
+        left = min(until, plan.deadline) - now
+        if left <= 0:
+            return None
+        yield flows.Pause(min(LISTEN_EVERY, left))
 
 
 def _in_time(plan: Plan) -> flows.Flow[None]:

@@ -8,6 +8,7 @@ the kickoff, and the *kickoff_id* after it. Then a later try knows which run may
     none                                                                     START
     cannot be read                                                           (error, nothing is sent)
     any                    the Dag run was created again                     START
+    intent, no id          its run has called home                           (as with that kickoff_id)
     intent, no id          cleared by a user                                 START
     intent, no id                                                            REFUSE; START if on_orphaned_kickoff=rerun
     kickoff_id             cleared, on_clear=rerun        any                START

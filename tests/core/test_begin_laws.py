@@ -11,6 +11,7 @@ import pytest
 from support.effort import LONG, examples, share
 from support.scripted import EPOCH, Answer, Memory, ScriptedShell
 from support.simulation import (
+    CALLS,
     CHANGES,
     FATES,
     KICKOFFS,
@@ -26,7 +27,7 @@ from support.simulation import (
     summary,
 )
 
-from airflow_provider_crewai.client.begin import Begun, Plan, begin
+from airflow_provider_crewai.client.begin import CALL_HOME_PATIENCE, Begun, Plan, begin
 from airflow_provider_crewai.client.flows import Dialect, Load, Save, Stored
 from airflow_provider_crewai.client.ledger import Claim, Record, Rules
 from airflow_provider_crewai.client.messages import after_no_run, look_at_crew, no_run
@@ -56,7 +57,7 @@ def test_no_crash_at_any_step_starts_a_run_twice_or_forgets_one() -> None:
 
 def _small_lives() -> Sequence[tuple[Schedule, int]]:
     """Two or three tries, of which the first or the second dies at each of its steps."""
-    return share([*_first_dies(), *_second_dies(), *_dies_while_waiting()])
+    return share([*_first_dies(), *_second_dies(), *_dies_while_waiting(), *_calls_home()])
 
 
 def _first_dies() -> list[tuple[Schedule, int]]:
@@ -92,6 +93,17 @@ def _dies_while_waiting() -> list[tuple[Schedule, int]]:
         for change in CHANGES
         for fate in FATES[1:]
         for at in (0, 1)
+    ]
+
+
+def _calls_home() -> list[tuple[Schedule, int]]:
+    """A try dies at each of its steps, also while it listens, and its run calls home in each way."""
+    return [
+        (Schedule(rules, (Try(kickoffs=(kickoff,), calls=(call,)), Try(change), Try()), listens=True), 0)
+        for rules in any_rules()[::3]
+        for kickoff in ("ok", "lost, started", "502, started", "lost, not started")
+        for call in CALLS
+        for change in CHANGES
     ]
 
 
@@ -144,6 +156,48 @@ def test_a_refused_rerun_leaves_the_earlier_run_on_record() -> None:
     world = lived(Try(), Try("other inputs", kickoffs=("422",)), Try("other inputs"))
     assert list(world.runs) == ["run-1"]
     assert outcomes(world) == ["Begun", "CrewInputError", "Begun"]
+
+
+def heard(*tries: Try, rules: Rules | None = None) -> World:
+    return live(Schedule(rules or Rules(), tries, listens=True))
+
+
+LOST = "lost, started"
+
+
+@pytest.mark.parametrize("call", ["at once", "after 30 s", "twice"])
+def test_a_run_that_calls_home_in_time_is_the_one_that_the_lost_answer_would_have_named(call: str) -> None:
+    world = heard(Try(kickoffs=(LOST,), calls=(call,)), Try())
+    assert outcomes(world) == ["Begun", "Begun"]
+    assert list(world.runs) == ["run-1"]
+
+
+@pytest.mark.parametrize("call", ["after 90 s", "after 30 s", "at once"])
+def test_a_retry_takes_up_the_run_that_has_called_home_meanwhile(call: str) -> None:
+    schedule = Schedule(Rules(), (Try(kickoffs=(LOST,), calls=(call,)), Try(), Try()), listens=True)
+    ended = [live(crashed) for crashed in every_crash(schedule, at=0)]
+    started = [world for world in ended if world.counts[f"kickoff: {LOST}"] and world.counts["kills"]]
+    assert len(started) > 5
+    for world in started:
+        assert outcomes(world)[-1] == "Begun"
+        assert list(world.runs) == ["run-1"]
+
+
+@pytest.mark.parametrize("call", ["none", "of another try", "forged"])
+def test_what_no_run_of_this_kickoff_says_leaves_it_open_whether_one_has_started(call: str) -> None:
+    world = heard(Try(kickoffs=(LOST,), calls=(call,)), Try())
+    assert outcomes(world) == ["CrewMayHaveStarted", "CrewMayHaveStarted"]
+
+
+def test_nobody_waits_for_a_call_longer_than_is_promised() -> None:
+    world = heard(Try(kickoffs=(LOST,)), Try())
+    assert CALL_HOME_PATIENCE <= world.now - EPOCH < CALL_HOME_PATIENCE + 130
+
+
+def test_a_run_that_called_home_is_stopped_when_a_clear_replaces_it() -> None:
+    tries = (Try(kickoffs=(LOST,), calls=("after 90 s",)), Try("cleared"))
+    world = live(Schedule(Rules(), tries, stop_replaced=True, listens=True))
+    assert [run.word for run in world.runs.values()] == ["REVOKED", "RUNNING"]
 
 
 @pytest.mark.parametrize("save", ["error, kept", "error, lost"])

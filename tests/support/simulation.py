@@ -24,7 +24,13 @@ from airflow_provider_crewai.client.flows import Dialect, Step, wait
 from airflow_provider_crewai.client.ledger import Claim, Rules
 from airflow_provider_crewai.client.messages import error_of, said
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.wire.errors import CrewAnswerNotFetched, CrewError, CrewLedgerError, CrewTransportError
+from airflow_provider_crewai.wire.errors import (
+    CrewAnswerNotFetched,
+    CrewError,
+    CrewLedgerError,
+    CrewMayHaveStarted,
+    CrewTransportError,
+)
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Request, Response
 from support.scripted import EPOCH, Answer, Asked, HorizonError, ScriptedShell
 
@@ -40,6 +46,8 @@ LOOKS = ("truth", "reset", "502", "401", "html")
 STOPS = ("ok", "404", "reset, stopped", "reset, not stopped", "html")
 LOADS = ("ok", "error")
 SAVES = ("ok", "error, kept", "error, lost")
+CALLS = ("none", "at once", "after 30 s", "after 90 s", "twice", "of another try", "forged")
+"""How a run calls home that a kickoff has started."""
 CHANGES = ("nothing", "cleared", "other inputs", "cleared with other inputs")
 """What may happen to the task before its next try."""
 FATES = ("goes on", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")
@@ -109,6 +117,7 @@ class Try:
     stops: tuple[str, ...] = ("ok",)
     load: str = "ok"
     saves: tuple[str, ...] = ("ok",)
+    calls: tuple[str, ...] = ("none",)
     lasts: float = 10_000.0
     fate: str = "SUCCESS"
     wakes: tuple[str, ...] = ("ok",)
@@ -120,6 +129,7 @@ class Try:
 class Schedule:
     """One task instance from its first try to its last.
 
+    :param listens: whether a run is asked to call home.
     :param waits: whether a try that is not killed waits for its run; else it ends where it would begin to.
     """
 
@@ -127,6 +137,7 @@ class Schedule:
     tries: tuple[Try, ...]
     stop_replaced: bool = False
     human_input: bool = False
+    listens: bool = False
     waits: bool = False
 
 
@@ -134,6 +145,7 @@ class Schedule:
 class World:
     """The remote world, the store and the task instance, with the laws that they must obey.
 
+    :param calls: the calls home: when it comes, the kickoff that it is about, and the run that it names.
     :param blind: whether this try may not see the recorded run.
     :param awake: whether the crew has shown in this try that it is awake.
     :param sent: what became of each kickoff of this try.
@@ -144,6 +156,7 @@ class World:
     claim: Claim = field(default_factory=lambda: Claim("A", "https://crew.example", 0, 2))
     runs: dict[str, RemoteRun] = field(default_factory=dict)
     record: JSON = None
+    calls: list[tuple[float, float, str]] = field(default_factory=list)
     now: float = EPOCH
     blind: bool = False
     awake: bool = False
@@ -170,6 +183,7 @@ class World:
             "look": iter_for_ever(plan.looks),
             "stop": iter_for_ever(plan.stops),
             "save": iter_for_ever(plan.saves),
+            "call": iter_for_ever(plan.calls),
         }
         self.load_act = plan.load
         self.plan = plan
@@ -228,9 +242,29 @@ class World:
         ends_at, fate = asked.at + self.plan.lasts, self.plan.fate
         run = RemoteRun(f"run-{len(self.runs) + 1}", self.claim.fingerprint, self.claim.max_tries, ends_at, fate)
         self.runs[run.kickoff_id] = run
+        self._will_call(run, asked)
         if act == "ok":
             return Response(200, {}, json.dumps({"kickoff_id": run.kickoff_id}).encode())
         return ANSWERS.get(act.removesuffix(", started"), LOST)
+
+    def _will_call(self, run: RemoteRun, asked: Asked) -> None:
+        webhooks = (asked.request.body or {}).get("webhooks")
+        if not isinstance(webhooks, dict):
+            return
+        act = next(self.acts["call"])
+        self.counts[f"call home: {act}"] += 1
+        self.say(f"calls home: {act}")
+        sent = float(str(webhooks["url"]).rpartition("/")[2])
+        delays = {"after 30 s": [30.0], "after 90 s": [90.0], "at once": [0.0], "twice": [0.0, 1.0]}.get(act, [])
+        self.calls += [(asked.at + delay, sent, run.kickoff_id) for delay in delays]
+        if act == "of another try":
+            self.calls.append((asked.at, sent - 60.0, run.kickoff_id))
+        if act == "forged":
+            self.calls.append((asked.at, sent + 0.5, "forged"))
+
+    def heard(self, sent: float, now: float) -> str | None:
+        """Return the run that has called home about a kickoff."""
+        return next((run for at, about, run in self.calls if at <= now and about == sent), None)
 
     def _look(self, run: RemoteRun) -> Response | CrewError:
         act = next(self.acts["look"])
@@ -267,6 +301,7 @@ class World:
                 run.superseded = None if run.superseded == self.claim.try_number else run.superseded
 
     def _named(self, record: dict[str, Any]) -> None:
+        self.refuses = False
         run = self.runs.get(record["kickoff_id"])
         self.law(run is not None, "the record names a run that does not exist")
         assert run is not None
@@ -327,8 +362,12 @@ class World:
         others = [run for run in self.unresolved() if run.kickoff_id != named]
         self.law(not others, f"nobody knows any more of {others}")
 
-    def check_outcome(self, outcome: Begun | CrewError) -> None:
-        """What a try says it waits for exists."""
+    def check_outcome(self, outcome: Begun | CrewError, now: float) -> None:
+        """What a try says it waits for exists, and what called home in time is not given up."""
+        record = self.record
+        if isinstance(outcome, CrewMayHaveStarted) and isinstance(record, dict):
+            called = self.heard(float(record["at"]), now)
+            self.law(called is None, f"run {called} has called home, and is given up")
         if not isinstance(outcome, Begun):
             return
         self.law(outcome.kickoff_id in self.runs, "a try waits for a run that does not exist")
@@ -407,6 +446,10 @@ def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
     world.counts["tries"] += 1
     shell = MortalShell(world, itertools.repeat(0.5), store=world, now=world.now)
     shell.killed = plan.killed
+
+    def seal(kickoff: Kickoff, sent: float) -> Kickoff:
+        return replace(kickoff, webhooks={"url": f"https://airflow.example/{sent!r}"})
+
     kickoff = Kickoff({"topic": world.claim.fingerprint})
     todo = Plan(
         kickoff,
@@ -415,17 +458,19 @@ def live_try(world: World, plan: Try, schedule: Schedule) -> list[Step]:
         stop_replaced=schedule.stop_replaced,
         patience=10.0,
         deadline=world.deadline,
+        **({"seal": seal, "listen": lambda sent: world.heard(sent, shell.now)} if schedule.listens else {}),
     )
     try:
         outcome = _begin(shell, todo, world)
         world.check_after_a_try()
-        world.check_outcome(outcome)
+        world.check_outcome(outcome, shell.now)
         if schedule.waits and isinstance(outcome, Begun):
             world.check_ending(_wait(shell, outcome, world, human_input=schedule.human_input))
     except KilledError:
         world.counts[f"killed {'after' if plan.killed and plan.killed[1] else 'before'} a {name(shell.steps[-1])}"] += 1
         world.counts["kills"] += 1
         world.check_after_a_try()
+        world.now = shell.now + 1
         return shell.steps
     world.check_after_a_try()
     world.now = shell.now + 60
@@ -484,7 +529,11 @@ def any_rules() -> list[Rules]:
 def random_schedule(dice: random.Random) -> Schedule:
     """Throw the dice for everything."""
     tries = tuple(_random_try(dice) for _ in range(dice.randint(2, 7)))
-    said = {"stop_replaced": dice.random() < 0.5, "human_input": dice.random() < 0.3}
+    said = {
+        "stop_replaced": dice.random() < 0.5,
+        "human_input": dice.random() < 0.3,
+        "listens": dice.random() < 0.5,
+    }
     return Schedule(dice.choice(any_rules()), tries, waits=True, **said)
 
 
@@ -501,6 +550,7 @@ def _random_try(dice: random.Random) -> Try:
         stops=some(STOPS, 0.5),
         load="error" if dice.random() < 0.05 else "ok",
         saves=some(SAVES, 0.9),
+        calls=some(CALLS, 0.2),
         lasts=dice.choice((5.0, 120.0, 1800.0, 10_000.0)),
         fate=dice.choice(("SUCCESS", "SUCCESS", "FAILED", "REVOKED", "waits for a human", "forgotten")),
         timeout=dice.choice((TIMEOUT, TIMEOUT, TIMEOUT, 12.0, 2.0)),
