@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import uvicorn
@@ -19,17 +20,17 @@ from airflow_provider_crewai.server.access import Token
 from airflow_provider_crewai.server.app import create_app
 from airflow_provider_crewai.server.connections import listen, new_server, url_of
 from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
+from airflow_provider_crewai.server.keeping import Keeper
 from airflow_provider_crewai.server.launch import Launcher
 from airflow_provider_crewai.server.log_lines import one_line_handler
-from airflow_provider_crewai.server.options import new_parser
+from airflow_provider_crewai.server.options import DAY, new_parser
 from airflow_provider_crewai.server.outbox import Outbox
 from airflow_provider_crewai.server.page import Page
-from airflow_provider_crewai.server.project import Project, ProjectError
+from airflow_provider_crewai.server.project import Description, Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import WarmProcess
 from airflow_provider_crewai.wire.words import line
 
-DAY = 86400.0
 PORT_FILE = "port"
 TOKEN_FILE = "token"  # noqa: S105 - the name of the file that holds it
 
@@ -67,17 +68,19 @@ def serve(
     :param umask: the user's own, for the files that crews write: their modes are not ours to choose.
     """
     warm = _warm_process(project, listener, runs, options, umask)
-    keep = options.keep_days * DAY
-    launcher = Launcher(runs, warm, runs.path.parent, slots=options.slots, on_lost=options.on_lost, keep=keep)
+    launcher = Launcher(runs, warm, runs.path.parent, slots=options.slots, on_lost=options.on_lost)
+    keeper = Keeper(runs, keep=options.keep_days * DAY, most=options.keep_runs)
     page = Page(runs, launcher, token.value, token.hint)
     url = url_of(listener)
     log.info("to open its page in a browser, once and within ten minutes: %s%s", url, page.ticket())
     greeting = f"Serving {line(project.name)} at {url}"
     app = create_app(runs, launcher, token.value, greeting, strict=options.strict_aop, pages=page.routes())
+    server = new_server(app)
+    _heed_signals(server)
     stopping = threading.Event()
     secrets = {options.flow_webhook: options.flow_webhook_secret} if options.flow_webhook_secret else {}
-    _start_workers(launcher, Outbox(runs.path, token.value, secrets=secrets), stopping)
-    _run(new_server(app), listener)
+    _start_workers(launcher, keeper, Outbox(runs.path, token.value, secrets=secrets), stopping)
+    server.run(sockets=[listener])
     stopping.set()
     warm.close()
 
@@ -94,13 +97,14 @@ def _warm_process(
         callback=f"{url_of(listener)}/feedback",
         flow_webhook=options.flow_webhook or "",
     )
-    return WarmProcess(project, options.python or project.python(), settings, umask)
+    return WarmProcess(project, options.python or project.python(), settings, umask, load_within=options.load_timeout)
 
 
-def _start_workers(launcher: Launcher, outbox: Outbox, stopping: threading.Event) -> None:
-    threading.Thread(target=_warm_up, args=(launcher,), daemon=True).start()
-    for work in (launcher.keep_going, outbox.run):
-        threading.Thread(target=work, args=(stopping,), daemon=True).start()
+def _start_workers(launcher: Launcher, keeper: Keeper, outbox: Outbox, stopping: threading.Event) -> None:
+    # So the first request need not wait for the import of crewai, which takes seconds.
+    launcher.describe().add_done_callback(_say_what_is_wrong)
+    threading.Thread(target=launcher.keep_going, args=(stopping, keeper.chores()), daemon=True).start()
+    threading.Thread(target=outbox.run, args=(stopping,), daemon=True).start()
 
 
 def _home_of_runs(directory: Path) -> Path:
@@ -121,18 +125,15 @@ def _runs_in(home: Path) -> Runs:
         ) from None
 
 
-def _run(server: uvicorn.Server, listener: socket.socket) -> None:
-    # uvicorn stops cleanly, then raises the signal again. These handlers ignore it, so the exit code is 0.
+def _heed_signals(server: uvicorn.Server) -> None:
+    # uvicorn takes signals only while it serves, and raises them again when it has stopped. One that comes before must
+    # not be lost, and one that comes after must not change the exit code.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    server.run(sockets=[listener])
+        signal.signal(number, server.handle_exit)
 
 
-def _warm_up(launcher: Launcher) -> None:
-    # So the first request need not wait for the import of crewai, which takes seconds.
-    try:
-        launcher.description()
-    except ProjectError as error:
+def _say_what_is_wrong(described: Future[Description]) -> None:
+    if not described.cancelled() and isinstance(error := described.exception(), ProjectError):
         log.warning("%s (fix the project; the server need not be restarted)", error)
 
 

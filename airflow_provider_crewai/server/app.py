@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,7 @@ from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
 from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
-from airflow_provider_crewai.server.project import ProjectError
+from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.resume import Answer, read_answer, read_feedback, texts
 from airflow_provider_crewai.server.runs import Runs
@@ -27,6 +28,9 @@ from airflow_provider_crewai.server.status import NOT_FOUND, events_in_short, st
 from airflow_provider_crewai.wire.model import JSONObject
 
 MAX_BODY = 10 * 1024 * 1024
+PATIENCE = 20.0
+"""Seconds that a request waits for a project that is being loaded: less than clients wait for an answer."""
+
 _RESUMED: JSONObject = {"status": "resumed", "message": "Execution resumed successfully"}
 
 
@@ -78,15 +82,29 @@ class _Api:
         self._strict = strict
         self._streams = EventStreams(runs)
 
-    def inputs(self, _: Request) -> Response:
-        project = self._launcher.description()
+    async def inputs(self, _: Request) -> Response:
+        project = await self._described()
         if self._strict:
             return _json({"inputs": [*project.prompted]})
         # Ours: a deployment answers `inputs` alone.
         return _json({"inputs": [*project.inputs], "details": project.details})
 
     async def kickoff(self, request: Request) -> Response:
-        return await run_in_threadpool(self._kickoff, await _body(request))
+        body = await run_in_threadpool(_kickoff, await _body(request))
+        project = await self._described()
+        if await request.is_disconnected():
+            raise ClientDisconnect  # it would not learn of the run, and start another one
+        return _json(
+            {"kickoff_id": await run_in_threadpool(self._launcher.keep_run, body, project, strict=self._strict)}
+        )
+
+    async def _described(self) -> Description:
+        # Waits on no worker thread: a project may never finish loading, and other requests need the threads.
+        described = self._launcher.describe()
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(described), PATIENCE)
+        except TimeoutError:
+            raise StillLoading("The project") from None
 
     def status(self, request: Request) -> Response:
         return _json(self._status(self._runs.get(request.path_params["kickoff_id"])))
@@ -117,12 +135,6 @@ class _Api:
             return _json({"status": "stopped", "kickoffId": kickoff_id})
         state = self._status(self._runs.get(kickoff_id))["state"]
         raise HTTPException(400, f"Cannot stop execution. Current state: {state}")
-
-    def _kickoff(self, sent: bytes) -> Response:
-        body = read_object(sent)
-        if not isinstance(body.get("inputs") or {}, dict):
-            raise HTTPException(422, "inputs must be an object")
-        return _json({"kickoff_id": self._launcher.kickoff(body, strict=self._strict)})
 
     def _status(self, run: StoredRun | None) -> JSONObject:
         waits = run is not None and run.state == "PAUSED"
@@ -171,6 +183,13 @@ class _Api:
 def _json(body: JSONObject, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # Written in ASCII: a kickoff may hold lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(body), status, headers, media_type="application/json")
+
+
+def _kickoff(sent: bytes) -> JSONObject:
+    body = read_object(sent)
+    if not isinstance(body.get("inputs") or {}, dict):
+        raise HTTPException(422, "inputs must be an object")
+    return body
 
 
 async def _body(request: Request) -> bytes:

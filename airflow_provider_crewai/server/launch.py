@@ -8,19 +8,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import signal
-import sqlite3
 import threading
-import time
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from airflow_provider_crewai.server import private
-from airflow_provider_crewai.server.crew_process.run_settings import FLOWS
+from airflow_provider_crewai.server.chores import Chore
 from airflow_provider_crewai.server.crew_process.run_states import UNDER_WAY
-from airflow_provider_crewai.server.project import Description, ProjectError, WarmProcessDied
+from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading, WarmProcessDied
 from airflow_provider_crewai.server.records import StoredRun
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import WarmProcess
@@ -34,11 +33,12 @@ MAX_LIVES = 5
 LOOK_EVERY = 0.25
 """Seconds between two looks at the queue and at the locks."""
 
-TIDY_EVERY = 5.0
-"""Seconds for which the password of a webhook stays on the disk after its run has ended."""
+MOST_WAITING = 10_000
+"""How many runs may wait for a slot."""
 
-CLEAN_EVERY = 60.0
-"""Seconds between two searches for runs that are old enough to delete."""
+_A_MOMENT = 0.2
+_A_WHILE = 5.0
+_MOST_WHO_WAIT = 8
 
 log = logging.getLogger(__name__)
 
@@ -56,42 +56,75 @@ class Launcher:
     :param slots: how many runs may work at once. A run that waits for a human does not count.
     :param on_lost: what happens when the process of a crew's run dies: the run fails, or resumes after its finished
         tasks.
-    :param keep: seconds after which an ended run is deleted.
     """
 
-    def __init__(self, runs: Runs, warm: WarmProcess, home: Path, *, slots: int, on_lost: OnLost, keep: float) -> None:
+    def __init__(self, runs: Runs, warm: WarmProcess, home: Path, *, slots: int, on_lost: OnLost) -> None:
         self._runs = runs
         self._warm = warm
         self._home = home
         self._slots = slots
         self._on_lost = on_lost
-        self._keep = keep
         self._lock = threading.Lock()  # a claimed run seems dead until its process holds its own lock
+        self._wake = threading.Event()
+        self._loading: Future[Description] | None = None  # what the queue waits for
+        self._waiting = threading.Semaphore(_MOST_WHO_WAIT)
+        self._lost, self._asked = Chore(self._handle_lost), Chore(self._handle_paused)
 
-    def description(self) -> Description:
+    def describe(self) -> Future[Description]:
         """Describe the project.
 
-        :raises ProjectError: the project cannot be loaded.
+        :returns: the description, as soon as there is one, or ProjectError. It may take as long as the project does.
         """
         return self._warm.description()
 
-    def kickoff(self, request: JSONObject, *, strict: bool = False) -> str:
+    def description(self) -> Description:
+        """Describe the project. Waits a short time, and only for some who ask at once: each holds a thread meanwhile.
+
+        :raises ProjectError: the project cannot be loaded, or is still being loaded.
+        """
+        described = self.describe()
+        try:
+            return self._waited_for(described)
+        except TimeoutError:
+            described.cancel()
+            raise StillLoading("The project") from None
+
+    def _waited_for(self, described: Future[Description]) -> Description:
+        with suppress(TimeoutError):
+            return described.result(_A_MOMENT)
+        if not self._waiting.acquire(blocking=False):
+            raise TimeoutError
+        try:
+            return described.result(_A_WHILE)
+        finally:
+            self._waiting.release()
+
+    def kickoff(self, request: JSONObject) -> str:
         """Keep a run, and start it if a slot is free.
 
         :param request: the kickoff's body. Its `inputs`, if any, must be an object.
+        :returns: its kickoff_id.
+        :raises MissingInputs: an input is missing; no run was kept.
+        :raises ProjectError: the project cannot be loaded, or is still being loaded; no run was kept.
+        """
+        return self.keep_run(request, self.description())
+
+    def keep_run(self, request: JSONObject, project: Description, *, strict: bool = False) -> str:
+        """Keep a run of a project that has just been described. It starts when a slot is free.
+
         :param strict: whether to demand what a deployment demands, also where the project's main.py brings it itself.
         :returns: its kickoff_id.
         :raises MissingInputs: an input is missing; no run was kept.
-        :raises ProjectError: the project cannot be loaded; no run was kept.
         """
         given = request.get("inputs") or {}
         assert isinstance(given, dict)  # noqa: S101 - the caller has checked it
-        project = self.description()
         demanded = project.prompted if strict and project.kind == "crew" else project.required
         if missing := ", ".join(name for name in demanded if name not in given):
             raise MissingInputs(f"Missing inputs: {missing}")
+        if self._runs.waiting() >= MOST_WAITING:
+            raise ProjectError(f"{MOST_WAITING} runs wait already, so nothing was started. Try again later")
         kickoff_id = self._runs.add(request)
-        self.dispatch()
+        self._wake.set()
         return kickoff_id
 
     def dispatch(self) -> None:
@@ -140,39 +173,42 @@ class Launcher:
 
     # ---- the queue --------------------------------------------------------------------------------
 
-    def keep_going(self, stop: threading.Event) -> None:
-        """Look after the queue until told to stop."""
-        tidied_at = cleaned_at = 0.0
-        while not stop.wait(LOOK_EVERY):
-            try:
-                self.look()
-                if time.monotonic() - tidied_at > TIDY_EVERY:
-                    tidied_at = time.monotonic()
-                    self._runs.tidy_up()
-                if time.monotonic() - cleaned_at > CLEAN_EVERY:
-                    cleaned_at = time.monotonic()
-                    self._clean()
-            except (OSError, sqlite3.Error):  # such as a full disk; the next look tries again
-                log.exception("the server could not look after its runs")
+    def keep_going(self, stop: threading.Event, chores: Sequence[Chore[[]]] = ()) -> None:
+        """Look after the queue until told to stop, whatever goes wrong meanwhile.
+
+        :param chores: what else is to be done again and again.
+        """
+        look, queue = Chore(self.look, LOOK_EVERY), Chore(self.dispatch)
+        while not stop.is_set():
+            self._wake.wait(LOOK_EVERY)
+            self._wake.clear()
+            for chore in (look, queue, *chores):
+                chore.do_if_due()
 
     def look(self) -> None:
-        """Handle the runs whose process is gone, then start waiting runs."""
+        """Handle the runs whose process is gone. One that cannot be handled keeps no other from it."""
         with self._lock:
             for run in self._runs.under_way():
                 if not self._is_alive(run.kickoff_id):
-                    self._handle_lost(run.kickoff_id)
-            for run in self._runs.paused():
-                self._handle_paused(run)
-        self.dispatch()
+                    self._lost.do(run.kickoff_id)
+            for paused in self._runs.paused():
+                self._asked.do(paused)
 
     def _is_loaded(self) -> bool:
-        # Without the lock: loading takes seconds, and somebody may want to stop a run meanwhile.
+        # Loading takes seconds, or for ever. Nobody waits for it here: when it is over, the queue is looked at again.
+        if self._loading is None:
+            self._loading = self._warm.make_ready()
+            self._loading.add_done_callback(lambda _: self._wake.set())
         try:
-            self._warm.make_ready()
+            self._loading.result(_A_MOMENT)
+        except TimeoutError:
+            return False
         except ProjectError as error:
             if self._runs.hold(f"Task is pending: {error}"):
                 log.warning("no run can start: %s", error)
+            self._loading = None
             return False
+        self._loading = None
         self._runs.hold(None)
         return True
 
@@ -228,14 +264,6 @@ class Launcher:
             return "before it began its first task"
         return f"after {done} of {total} crew tasks" if total else f"after {done} flow methods"
 
-    def _clean(self) -> None:
-        # The rows go last: by them the next server finds what is left to delete, if this one is killed meanwhile.
-        old = self._runs.ended_before(time.time() - self._keep)
-        for kickoff_id in old:
-            shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
-        _forget_flows(self._home / FLOWS, old)
-        self._runs.forget(old)
-
     def _is_alive(self, kickoff_id: str) -> bool:
         try:
             lock = os.open(self._home / kickoff_id / "lock", os.O_RDWR | os.O_NOFOLLOW)
@@ -248,14 +276,6 @@ class Launcher:
         finally:
             os.close(lock)
         return False
-
-
-def _forget_flows(states: Path, kickoff_ids: list[str]) -> None:
-    """Delete the states that crewai keeps of these runs' flows. States under ids of the project's own stay."""
-    if kickoff_ids and states.exists():
-        with closing(sqlite3.connect(states, timeout=30)) as db, db:
-            for table in ("flow_states", "pending_feedback"):  # crewai's, 1.15.2 to 1.15.30
-                db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in kickoff_ids])  # noqa: S608 - constants
 
 
 def _kill_leftovers(group: int) -> None:

@@ -9,7 +9,9 @@ from typing import NoReturn
 
 from airflow_provider_crewai.server import state
 from airflow_provider_crewai.server.access import TOKEN_VARIABLE
+from airflow_provider_crewai.server.warm_process import LOAD_WITHIN
 
+DAY = 86400.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -88,6 +90,16 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         help="the file with the secret that signs these requests; by default the key comes from the token",
     )
     parser.add_argument("--keep-days", type=_days, default=days, help="days to keep ended runs (%(default)s)")
+    parser.add_argument(
+        "--keep-runs", type=_count, default=10_000, help="how many ended runs to keep at most (%(default)s)"
+    )
+    parser.add_argument(
+        "--load-timeout",
+        type=_seconds,
+        default=LOAD_WITHIN,
+        metavar="SECONDS",
+        help="how long the project may take to load (%(default)g)",
+    )
 
 
 def _loopback(host: str) -> str:
@@ -134,6 +146,20 @@ def _days(text: str) -> float:
     if not days >= 0:
         raise argparse.ArgumentTypeError(f"{text} is not a number of days: use 0 or more")
     return days
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of runs: use 0 or more")
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0 and up to a day")
+    return seconds
 
 
 def _interpreter(python: str) -> str:

@@ -51,10 +51,10 @@ _HEAD = f"""
 """  # noqa: S608 - a constant
 _TRIED = "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE position = ?"
 _FAILED = "UPDATE outbox SET due = ? WHERE position = ?"
-_DELIVERED = "UPDATE outbox SET delivered_at = ?, headers = '{}', url = ? WHERE position = ?"
-_GIVEN_UP = "UPDATE outbox SET error = ?, headers = '{}', url = ? WHERE position = ?"
+_DELIVERED = "UPDATE outbox SET delivered_at = ?, headers = '{}', body = '', url = ? WHERE position = ?"
+_GIVEN_UP = "UPDATE outbox SET error = ?, headers = '{}', body = '', url = ? WHERE position = ?"
 _LINE_GIVEN_UP = (
-    f"UPDATE outbox SET error = ?, headers = '{{}}', url = ? WHERE kickoff_id = ? AND url = ? AND {_WAITING}"  # noqa: S608 - a constant
+    f"UPDATE outbox SET error = ?, headers = '{{}}', body = '', url = ? WHERE kickoff_id = ? AND url = ? AND {_WAITING}"  # noqa: S608 - a constant
 )
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ class _Attempt:
 def signing_key(token: str) -> bytes:
     """Return the key that signs webhooks: the hex HMAC-SHA256 of `webhook signature` under the server's token.
 
-    A receiver needs only this key to check a signature, and can use it for nothing else:
-    `printf 'webhook signature' | openssl dgst -sha256 -hmac "$TOKEN"`.
+    A receiver needs only this key to check a signature, and can use it for nothing else. docs/security.md has a command
+    that prints it.
     """
     return hmac.digest(token.encode(), b"webhook signature", "sha256").hex().encode()
 
@@ -95,8 +95,8 @@ def signing_key(token: str) -> bytes:
 class Outbox:
     """The table `outbox`, and its delivery.
 
-    When a row is delivered or given up, its headers are deleted, and its URL except for the host: both may hold a
-    secret.
+    When a row is delivered or given up, its body goes, its headers, and its URL except for the host: they may be large
+    or hold a secret.
 
     A row whose headers hold `{"X-Signature": "sha256"}` is signed when it is sent. That header then reads
     `sha256=<hex HMAC of "timestamp.body">`, and `X-Timestamp` holds the timestamp in epoch seconds. The key is the

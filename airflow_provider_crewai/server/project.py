@@ -21,6 +21,16 @@ class ProjectError(Exception):
     """The project cannot be loaded; the message says why."""
 
 
+class StillLoading(ProjectError):
+    """The project is still being loaded. Nothing was started.
+
+    :param name: what people call it.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is still being loaded, so nothing was started. Try again in a few seconds")
+
+
 class WarmProcessDied(Exception):
     """The warm process died while it was asked to start a run. The run's lock shows whether it did."""
 

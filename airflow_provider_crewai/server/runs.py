@@ -48,35 +48,41 @@ class Runs:
         # One statement at a time. While one thread of a connection reads, sqlite refuses a write of another at once if
         # a run's process has written meanwhile (sqlite.org/rescode.html#busy_snapshot).
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
+        self._db = _connected(path)
         self._db.execute("PRAGMA journal_mode=WAL")
         # If the machine crashes, the last moments may be lost; if a process crashes, nothing is.
         self._db.execute("PRAGMA synchronous=NORMAL")
         # Deleted bytes must leave the file: they may be a webhook's password.
         self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(SCHEMA)
+        # A change may have to wait while a run's process writes. Nobody who only looks waits with it.
+        self._looks = threading.Lock()
+        self._looking = _connected(path)
         self._catch_up()
 
     # ---- read -------------------------------------------------------------------------------------
 
     def get(self, kickoff_id: str) -> StoredRun | None:
         """Return a run, or None if there is none. An id that a resume made up for it will do, too."""
-        rows = self._all(_SELECT + _WHERE_ID, kickoff_id)
+        rows = self._seen(_SELECT + _WHERE_ID, kickoff_id)
         return _stored(rows[0]) if rows else None
 
     def inputs(self, kickoff_id: str) -> JSON:
         """Return the inputs of a run's kickoff, or None."""
-        rows = self._all("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
+        rows = self._seen("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
         return json.loads(rows[0]["request"]).get("inputs") if rows else None
+
+    def waiting(self) -> int:
+        """Return how many runs wait for a slot."""
+        return int(self._seen("SELECT count(*) FROM runs WHERE state = 'PENDING'")[0][0])
 
     def under_way(self) -> list[StoredRun]:
         """Return the runs that have, or should have, a process."""
-        return [_stored(row) for row in self._all(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
+        return [_stored(row) for row in self._seen(_SELECT + f"WHERE state IN {_UNDER_WAY}")]
 
     def paused(self) -> list[StoredRun]:
         """Return the runs that wait for a human, with a process or without."""
-        return [_stored(row) for row in self._all(_SELECT + "WHERE state = 'PAUSED'")]
+        return [_stored(row) for row in self._seen(_SELECT + "WHERE state = 'PAUSED'")]
 
     def steps(self, kickoff_id: str, *, outputs: bool = True) -> list[Step]:
         """Return the steps that a run has begun, in order.
@@ -86,7 +92,7 @@ class Runs:
         output = "output" if outputs else "NULL AS output"
         fields = f"name, agent, started_at, ended_at, tokens, {output}"
         query = f"SELECT {fields} FROM steps WHERE kickoff_id = ? ORDER BY position"  # noqa: S608 - constants
-        return [Step(**_fields(row, "output")) for row in self._all(query, kickoff_id)]
+        return [Step(**_fields(row, "output")) for row in self._seen(query, kickoff_id)]
 
     def questions(self, kickoff_id: str) -> list[StoredQuestion]:
         """Return a run's questions, the newest last."""
@@ -94,18 +100,18 @@ class Runs:
             "SELECT question_id, kickoff_id, kind, message, output, asked_at, feedback, answered_at, options, approved "
             "FROM questions WHERE kickoff_id = ? ORDER BY asked_at"
         )
-        return [_question(row) for row in self._all(query, kickoff_id)]
+        return [_question(row) for row in self._seen(query, kickoff_id)]
 
     def question(self, question_id: str) -> StoredQuestion | None:
         """Return a question by its own id."""
-        rows = self._all("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
+        rows = self._seen("SELECT kickoff_id FROM questions WHERE question_id = ?", question_id)
         asked = self.questions(rows[0][0]) if rows else []
         return next((each for each in asked if each.question_id == question_id), None)
 
     def events(self, kickoff_id: str, after: int = 0) -> list[StoredEvent]:
         """Return a run's events behind a number, in order. Of a long run only the last hundreds are kept."""
         query = "SELECT number, type, at, data FROM events WHERE kickoff_id = ? AND number > ? ORDER BY number"
-        return [StoredEvent(**_fields(row, "data")) for row in self._all(query, kickoff_id, after)]
+        return [StoredEvent(**_fields(row, "data")) for row in self._seen(query, kickoff_id, after)]
 
     def last_event(self, kickoff_id: str) -> StoredEvent | None:
         """Return the last of crewai's events in a run, or None."""
@@ -113,12 +119,12 @@ class Runs:
             "SELECT number, type, at, data FROM events WHERE kickoff_id = ? AND type != 'state' "
             "ORDER BY number DESC LIMIT 1"
         )
-        rows = self._all(query, kickoff_id)
+        rows = self._seen(query, kickoff_id)
         return StoredEvent(**_fields(rows[0], "data")) if rows else None
 
     def event_counts(self, kickoff_id: str) -> dict[str, int]:
         """Return how many of crewai's events there were in a run, by their types."""
-        rows = self._all("SELECT type, count FROM event_counts WHERE kickoff_id = ? ORDER BY type", kickoff_id)
+        rows = self._seen("SELECT type, count FROM event_counts WHERE kickoff_id = ? ORDER BY type", kickoff_id)
         return {row["type"]: row["count"] for row in rows}
 
     # ---- change -----------------------------------------------------------------------------------
@@ -147,7 +153,7 @@ class Runs:
             "SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'PENDING') "  # noqa: S608 - constants
             f"AND (SELECT count(*) FROM runs WHERE state IN {_UNDER_WAY}) < ?"
         )
-        return bool(self._all(query, slots)[0][0])
+        return bool(self._seen(query, slots)[0][0])
 
     def hold(self, status: str | None) -> bool:
         """Give all waiting runs the sentence that says why they do not start.
@@ -225,17 +231,21 @@ class Runs:
     def alias(self, kickoff_id: str) -> str:
         """Make up another id for a run, as the live service does on each resume."""
         alias = str(uuid.uuid4())
-        # The resumed id may itself be made up; the new one leads to the run directly.
+        # The resumed id may itself be made up; the new one leads to the run directly. For no run nothing is kept.
         query = (
-            "INSERT INTO aliases (alias, kickoff_id) "
-            "VALUES (?1, coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?2), ?2))"
+            "INSERT INTO aliases (alias, kickoff_id) SELECT ?1, kickoff_id FROM runs WHERE kickoff_id = "
+            "coalesce((SELECT kickoff_id FROM aliases WHERE alias = ?2), ?2)"
         )
         self._change(query, alias, kickoff_id)
         return alias
 
-    def ended_before(self, moment: float) -> list[str]:
-        """Return the ids of the runs that ended before an epoch second."""
-        return [row[0] for row in self._all("SELECT kickoff_id FROM runs WHERE ended_at < ?", moment)]
+    def ended_before(self, moment: float, *, most: int) -> list[str]:
+        """Return the ids of the runs that ended before an epoch second, and of those beyond the last so many."""
+        query = (
+            "SELECT kickoff_id FROM runs WHERE ended_at < ?1 UNION SELECT kickoff_id FROM "
+            "(SELECT kickoff_id FROM runs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT -1 OFFSET ?2)"
+        )
+        return [row[0] for row in self._all(query, moment, most)]
 
     def forget(self, kickoff_ids: list[str]) -> None:
         """Delete runs with everything that is kept of them: all of them, or none."""
@@ -283,10 +293,20 @@ class Runs:
         with self._lock:
             return self._db.execute(query, [storable(value) for value in values]).rowcount
 
+    def _seen(self, query: str, *values: str | float) -> list[sqlite3.Row]:
+        with self._looks:
+            return self._looking.execute(query, [storable(value) for value in values]).fetchall()
+
     def _all(self, query: str, *values: str | float) -> list[sqlite3.Row]:
         # All rows at once: a statement commits only when all its rows are read.
         with self._lock:
             return self._db.execute(query, [storable(value) for value in values]).fetchall()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    return db
 
 
 def _parted(request: JSONObject) -> tuple[JSONObject, JSONObject]:

@@ -8,8 +8,8 @@ import os
 import select
 import signal
 import subprocess
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.access import TOKEN_VARIABLE
 from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
-from airflow_provider_crewai.server.project import Description, Project, ProjectError, WarmProcessDied
+from airflow_provider_crewai.server.project import Description, Project, ProjectError, StillLoading, WarmProcessDied
 
 FAILURE_HOLDS = 5.0
 """Seconds to wait after a failed load before the next try, unless the project's files change."""
@@ -25,6 +25,13 @@ FAILURE_HOLDS = 5.0
 START_WITHIN = 30.0
 """Seconds that the warm process may take to start a run. It only has to fork."""
 
+LOAD_WITHIN = 300.0
+"""Seconds that a project may take to load. A first import on a slow disk takes a minute."""
+
+TURN_WITHIN = 2.0
+"""Seconds that a run waits for its turn, while the warm process does something else."""
+
+_TO_SAY_WHERE = 0.5
 _TOP = Path(__file__).with_name("crew_process") / "__main__.py"
 
 # Without these the first kickoff waits 15 seconds for hosts that a local run does not need.
@@ -46,14 +53,19 @@ class WarmProcess:
     :param python: the interpreter that has crewai.
     :param settings: what the warm process and the runs need to know.
     :param umask: the umask of the files that a crew creates.
+    :param load_within: seconds that the project may take to load.
     """
 
-    def __init__(self, project: Project, python: str, settings: RunSettings, umask: int) -> None:
+    def __init__(
+        self, project: Project, python: str, settings: RunSettings, umask: int, *, load_within: float = LOAD_WITHIN
+    ) -> None:
         self._project = project
         self._python = python
         self._settings = settings
         self._umask = umask
-        self._lock = threading.Lock()
+        self._load_within = load_within
+        # One thread does all that follows, one thing at a time. Nobody else ever waits for a project without limit.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="warm process")
         self._process: subprocess.Popen[bytes] | None = None
         self._description: Description | None = None
         self._files: list[str] | None = None
@@ -62,36 +74,44 @@ class WarmProcess:
         self._failed_at = 0.0
         self._closed = False
 
-    def description(self) -> Description:
+    def description(self) -> Future[Description]:
         """Describe the project. Loads it first if it is not loaded, or its files have changed.
 
-        :raises ProjectError: it cannot be loaded.
+        :returns: the description, as soon as there is one, or ProjectError, if it cannot be loaded.
         """
-        with self._lock:
-            if self._project.fingerprint(self._files) != self._loaded_from:
-                self._let_go()
-            return self._ready()
+        return self._thread.submit(self._describe)
 
-    def make_ready(self) -> None:
-        """Load the project if it is not loaded, or its files have changed since.
-
-        :raises ProjectError: it cannot be loaded.
-        """
-        with self._lock:
-            if self._description and self._project.fingerprint(self._files) != self._loaded_from:
-                self._let_go()
-            self._ready()
+    def make_ready(self) -> Future[Description]:
+        """Do the same, but take a failed load for what it is until it may be tried again."""
+        return self._thread.submit(self._make_ready)
 
     def start(self, kickoff_id: str) -> int:
         """Start the process of a run. It holds the run's lock from the first moment.
 
         :returns: its pid.
-        :raises ProjectError: the project cannot be loaded, or no process can be started.
+        :raises ProjectError: the project cannot be loaded, or is being loaded, or no process can be started.
         :raises WarmProcessDied: the warm process did not answer.
         """
-        with self._lock:
-            self._ready()
-            said = self._ask({"run": kickoff_id})
+        starting = self._thread.submit(self._start, kickoff_id)
+        with suppress(TimeoutError):
+            return starting.result(TURN_WITHIN)
+        if starting.cancel():
+            raise StillLoading(self._project.name)
+        return starting.result()
+
+    def _describe(self) -> Description:
+        if self._project.fingerprint(self._files) != self._loaded_from:
+            self._let_go()
+        return self._ready()
+
+    def _make_ready(self) -> Description:
+        if self._description and self._project.fingerprint(self._files) != self._loaded_from:
+            self._let_go()
+        return self._ready()
+
+    def _start(self, kickoff_id: str) -> int:
+        self._ready()
+        said = self._ask({"run": kickoff_id})
         if "error" in said:
             raise ProjectError(said["error"])
         pid: int = said["pid"]
@@ -100,7 +120,7 @@ class WarmProcess:
     def close(self) -> None:
         """Let the warm process go for good. It ends when its runs have ended, or at once if it is still loading.
 
-        Takes no lock: another thread may hold it and wait for a project that never finishes loading.
+        Does not wait for its turn: a project may never finish loading.
         """
         self._closed = True
         process = self._process
@@ -143,11 +163,23 @@ class WarmProcess:
             self._process = process = self._open()
             if self._closed:  # `close` came a moment earlier and found no process
                 _kill(process)
-            return _hear(process)
+            return self._loaded(process)
         except WarmProcessDied as error:
             return {"error": f"{error}; see {self._settings.folder('warm') / 'log'}"}
         except OSError as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def _loaded(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        if _speaks_within(process, self._load_within):
+            return _hear(process)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGUSR1)  # writes into its log where it hangs
+        time.sleep(_TO_SAY_WHERE)
+        _kill(process)
+        return {
+            "error": f"it was not loaded within {self._load_within:g} seconds, and was ended; the last lines of "
+            f"{self._settings.folder('warm') / 'log'} say where it hung (--load-timeout gives it longer)"
+        }
 
     def _failed(self, why: str) -> ProjectError:
         self._let_go()

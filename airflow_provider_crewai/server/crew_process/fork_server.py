@@ -9,6 +9,7 @@ takes no more runs, but stays until its runs have ended: only the parent of a pr
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import io
 import json
@@ -34,6 +35,8 @@ _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 def main(settings: RunSettings) -> int:
     """Load the project, describe it, then do what the server says. Returns the exit code."""
     hear, say = _listener(), _speaker()
+    _be_the_first_to_go()
+    faulthandler.register(signal.SIGUSR1)  # the server asks where a project hangs that never finishes loading
     reading = Reading(settings.directory)
     try:
         loaded, settings = running.load(settings)
@@ -46,6 +49,12 @@ def main(settings: RunSettings) -> int:
     reading.stop()
     warm.serve(hear, say)
     return 0
+
+
+def _be_the_first_to_go() -> None:
+    """Let the kernel end this process and its runs before the server and others, if the machine has no memory left."""
+    with suppress(OSError):  # only Linux has this file
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 class ForkServer:
