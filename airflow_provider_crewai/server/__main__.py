@@ -74,7 +74,15 @@ def serve(
     url = url_of(listener)
     log.info("to open its page in a browser, once and within ten minutes: %s%s", url, page.ticket())
     greeting = f"Serving {line(project.name)} at {url}"
-    app = create_app(runs, launcher, token.value, greeting, strict=options.strict_aop, pages=page.routes())
+    app = create_app(
+        runs,
+        launcher,
+        token.value,
+        greeting,
+        strict=options.strict_aop,
+        pages=page.routes(),
+        origins=options.allow_origin,
+    )
     server = new_server(app)
     _heed_signals(server)
     stopping = threading.Event()

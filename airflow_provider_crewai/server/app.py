@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -20,6 +21,7 @@ from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
 from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
+from airflow_provider_crewai.server.openapi import openapi
 from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.resume import Answer, read_answer, read_feedback, texts
@@ -35,7 +37,14 @@ _RESUMED: JSONObject = {"status": "resumed", "message": "Execution resumed succe
 
 
 def create_app(
-    runs: Runs, launcher: Launcher, token: str, greeting: str, *, strict: bool = False, pages: Sequence[BaseRoute] = ()
+    runs: Runs,
+    launcher: Launcher,
+    token: str,
+    greeting: str,
+    *,
+    strict: bool = False,
+    pages: Sequence[BaseRoute] = (),
+    origins: Sequence[str] = (),
 ) -> Starlette:
     """Build the application.
 
@@ -45,6 +54,7 @@ def create_app(
     :param greeting: the line to print as soon as the server answers requests.
     :param strict: whether to keep those quirks of the live service that make a crew harder to use.
     :param pages: routes for a browser, which check access themselves.
+    :param origins: the origins of web pages whose scripts may use the API: none by default.
     """
 
     @asynccontextmanager
@@ -53,20 +63,37 @@ def create_app(
         yield
 
     return Starlette(
-        routes=[*_routes(_Api(runs, launcher, strict=strict), token), *pages],
-        middleware=[Middleware(LoopbackOnly)],
+        routes=[*_routes(_Api(runs, launcher, strict=strict), token, strict=strict), *pages],
+        middleware=[Middleware(LoopbackOnly), *_cross_origin(origins)],
         exception_handlers=_REFUSALS,
         lifespan=lifespan,
     )
 
 
-def _routes(api: _Api, token: str) -> list[BaseRoute]:
+def _cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    if not origins:
+        return []
+    sent = ["Authorization", "Content-Type", "Last-Event-ID"]
+    methods, exposed = ["GET", "POST"], ["Retry-After"]
+    rules = Middleware(
+        CORSMiddleware, allow_origins=[*origins], allow_methods=methods, allow_headers=sent, expose_headers=exposed
+    )
+    return [rules]
+
+
+def _routes(api: _Api, token: str, *, strict: bool) -> list[BaseRoute]:
     bearer = [Middleware(Bearer, token=token)]
+    ours = [
+        Route("/health", api.health),
+        Route("/openapi.json", api.openapi, middleware=bearer),
+        Route("/runs/{kickoff_id}/events", api.events, middleware=bearer),
+    ]
     return [
+        *([] if strict else ours),
         Route("/inputs", api.inputs, middleware=bearer),
         Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
         Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
-        Route("/runs/{kickoff_id}/events", api.events, middleware=bearer),
+        Route("/inspect", api.inspect, middleware=bearer),
         Route("/resume", api.resume, methods=["POST"], middleware=bearer),
         Route("/resume_feedback", api.resume_flow, methods=["POST"], middleware=bearer),
         Route("/stop/{kickoff_id:path}", api.stop, methods=["POST"], middleware=bearer),
@@ -88,6 +115,21 @@ class _Api:
             return _json({"inputs": [*project.prompted]})
         # Ours: a deployment answers `inputs` alone.
         return _json({"inputs": [*project.inputs], "details": project.details})
+
+    async def inspect(self, _: Request) -> Response:
+        project = await self._described()
+        said: JSONObject = {"conversational": False, "transports": []}
+        ours: JSONObject = {"kind": project.kind, "name": project.name, "human_input": project.human_input}
+        return _json(said if self._strict else said | ours)
+
+    async def health(self, _: Request) -> Response:
+        if self._launcher.is_well():
+            return _json({"status": "healthy"})
+        return _json({"status": "unhealthy", "detail": "The server does not look after its runs any more"}, 503)
+
+    async def openapi(self, request: Request) -> Response:
+        url = request.url
+        return _json(openapi(f"{url.scheme}://{url.netloc}{url.path.removesuffix('/openapi.json')}"))
 
     async def kickoff(self, request: Request) -> Response:
         body = await run_in_threadpool(_kickoff, await _body(request))

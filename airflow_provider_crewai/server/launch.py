@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -36,6 +37,7 @@ LOOK_EVERY = 0.25
 MOST_WAITING = 10_000
 """How many runs may wait for a slot."""
 
+_TOO_LONG = 120.0
 _A_MOMENT = 0.2
 _A_WHILE = 5.0
 _MOST_WHO_WAIT = 8
@@ -66,7 +68,9 @@ class Launcher:
         self._on_lost = on_lost
         self._lock = threading.Lock()  # a claimed run seems dead until its process holds its own lock
         self._wake = threading.Event()
+        self._looked_at = time.monotonic()
         self._loading: Future[Description] | None = None  # what the queue waits for
+        self._in_vain_until = 0.0
         self._waiting = threading.Semaphore(_MOST_WHO_WAIT)
         self._lost, self._asked = Chore(self._handle_lost), Chore(self._handle_paused)
 
@@ -92,10 +96,13 @@ class Launcher:
     def _waited_for(self, described: Future[Description]) -> Description:
         with suppress(TimeoutError):
             return described.result(_A_MOMENT)
-        if not self._waiting.acquire(blocking=False):
+        if time.monotonic() < self._in_vain_until or not self._waiting.acquire(blocking=False):
             raise TimeoutError
         try:
             return described.result(_A_WHILE)
+        except TimeoutError:
+            self._in_vain_until = time.monotonic() + _A_WHILE
+            raise
         finally:
             self._waiting.release()
 
@@ -126,6 +133,10 @@ class Launcher:
         kickoff_id = self._runs.add(request)
         self._wake.set()
         return kickoff_id
+
+    def is_well(self) -> bool:
+        """Return whether somebody looks after the queue."""
+        return time.monotonic() - self._looked_at < _TOO_LONG
 
     def dispatch(self) -> None:
         """Start waiting runs, in order, while slots are free and the project can be loaded."""
@@ -180,6 +191,7 @@ class Launcher:
         """
         look, queue = Chore(self.look, LOOK_EVERY), Chore(self.dispatch)
         while not stop.is_set():
+            self._looked_at = time.monotonic()
             self._wake.wait(LOOK_EVERY)
             self._wake.clear()
             for chore in (look, queue, *chores):

@@ -45,6 +45,13 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token", type=_no_token, nargs="?", const="", help=argparse.SUPPRESS)
     parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let scripts of this web page use the API, such as http://localhost:3000; none by default",
+    )
+    parser.add_argument(
         "--strict-aop",
         action="store_true",
         help="keep the live service's quirks: NOT FOUND while a crew waits for a human, 200 and a new id on resume",

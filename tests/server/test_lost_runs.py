@@ -172,11 +172,13 @@ def test_a_stopped_run_is_not_resumed(resuming: Server) -> None:
 def test_a_process_that_comes_after_its_run_was_stopped_begins_nothing(shared: Start, calls: Path) -> None:
     server = shared(REVIEW, environment=environment(calls, 1.5))
     kickoff_id = server.kickoff({"topic": "tides"})
-    command = Path(f"/proc/{server.parent_of(server.pid(kickoff_id))}/cmdline").read_text().split("\0")[:-1]
+    warm = Path(f"/proc/{server.parent_of(server.pid(kickoff_id))}")
+    command, settings = ((warm / name).read_text().split("\0")[:-1] for name in ("cmdline", "environ"))
     assert server.ask("POST", f"/stop/{kickoff_id}").status == 200
     assert server.has_let_go(kickoff_id)
     calls.unlink(missing_ok=True)
     with (server.state / "runs" / kickoff_id / "lock").open() as lock:
-        arguments = [*command[:2], "run", command[3], kickoff_id, str(lock.fileno())]
-        late = subprocess.run(arguments, cwd=REVIEW, check=False, timeout=120, pass_fds=[lock.fileno()])
+        arguments = [*command[:2], "run", kickoff_id, str(lock.fileno())]
+        variables = dict(each.split("=", 1) for each in settings)
+        late = subprocess.run(arguments, cwd=REVIEW, check=False, timeout=120, pass_fds=[lock.fileno()], env=variables)
     assert (late.returncode, calls.exists(), server.status(kickoff_id)["state"]) == (0, False, "REVOKED")

@@ -17,6 +17,7 @@ from airflow_provider_crewai.server.crew_process.run_states import FINAL, UNDER_
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.launch import MissingInputs
+from airflow_provider_crewai.server.openapi import ENDPOINTS
 from airflow_provider_crewai.server.page.comparison import inputs, measures, outputs
 from airflow_provider_crewai.server.page.differences import Sides, sides
 from airflow_provider_crewai.server.page.forms import KickoffForm, PageRequest, answer_of, inputs_of
@@ -71,9 +72,11 @@ class Page:
     :param backend: describes the project and acts on runs.
     :param token: lets a person in; the same bearer token as the API's.
     :param token_hint: a sentence that says where the token is.
+    :param prefix: the path at which the page is mounted, empty for the root.
     """
 
-    def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str) -> None:
+    def __init__(self, runs: Runs, backend: Backend, token: str, token_hint: str, *, prefix: str = "") -> None:
+        self._prefix = prefix
         self._runs = runs
         self._backend = backend
         self._streams = EventStreams(runs)
@@ -110,6 +113,7 @@ class Page:
             Route(run + "/events", self._gate.streamed(self._streams.answer, "kickoff_id")),
             Route(run + "/text/{what}", private(self._text)),
             Route(run + "/stop", private(self._stop), methods=["POST"]),
+            Route("/docs", private(self._docs)),
             Route("/questions/{question_id}", private(self._answer), methods=["POST"]),
         ]
 
@@ -189,6 +193,11 @@ class Page:
         if what == "log":
             return self._backend.log_tail(run.kickoff_id, _WHOLE_LOG)
         return whole_text(self._view(run), what)
+
+    def _docs(self, asked: PageRequest) -> Response:
+        url = asked.request.url
+        shown = {"url": f"{url.scheme}://{url.netloc}{self._prefix}", "endpoints": ENDPOINTS}
+        return self._templates.html("docs.html", 200, asked.request, asked.session, **shown)
 
     # ---- act ----------------------------------------------------------------------------------------
 
