@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_provider_crewai import __version__
 from airflow_provider_crewai.wire.model import JSONObject
 
 _OBJECT: JSONObject = {"type": "object"}
@@ -109,7 +108,7 @@ def openapi(url: str) -> JSONObject:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "A crew or flow, served by airflow-provider-crewai", "version": __version__},
+        "info": {"title": "A crew or flow, served by airflow-provider-crewai", "version": "1"},
         "servers": [{"url": url}],
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}],
