@@ -27,6 +27,7 @@ What authors of Dags import:
     ledger_store                  where is the record of a task's run kept?
     traces                        what does a task leave behind about its run?
     signed_urls                   which URL of this Airflow may a deployment call, and about which run?
+    own_webhooks                  which webhooks of a run lead to this Airflow?
     mailbox                       what have calls of a deployment brought for a task?
     xcom                          what is the next task given of the answer?
     output_type                   is the answer what the author expects?

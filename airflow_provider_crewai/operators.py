@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
@@ -31,6 +31,8 @@ from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
+from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, unseen, with_own_webhooks
+from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.wire.errors import (
     CrewError,
@@ -176,7 +178,14 @@ class CrewKickoffOperator(AwaitsRun):
     @property
     def awaits_human(self) -> bool:
         """Whether a webhook is called when the crew waits for a human."""
+        if self.human_input and why_none() is None:
+            return True
         return bool(self.human_input_webhook) and not is_nothing(self.human_input_webhook)
+
+    def hooks_again(self, context: Context) -> Kickoff:
+        """Return a kickoff with the run's webhooks: a crew that is answered without them forgets them."""
+        record = _record(self._store(context))
+        return self._sealed(context, self._webhooks(), record.at if record else try_began(context))
 
     def execute(self, context: Context) -> JSON:
         """Start the run or take up an earlier one, then wait for it.
@@ -360,13 +369,14 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
         from airflow_provider_crewai.client.begin import Plan
-        from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+        from airflow_provider_crewai.in_airflow.mailbox import called_home
 
         limit = self._deadline(context)
         deadline = math.inf if limit is None else limit
         kickoff = self._kickoff(context)
         self.check_answer_options()
+        if self.human_input and (said := unseen(kickoff)):
+            self.log.warning(said)
         return Plan(
             kickoff,
             self._claim(kickoff, client.connect(deadline), store, context),
@@ -375,7 +385,8 @@ class CrewKickoffOperator(AwaitsRun):
             warn=self.log.warning,
             check=partial(self._validate, kickoff) if self.validate_inputs else None,
             confirm=partial(self._refuse_an_ended_task, context),
-            seal=lambda kickoff, _: with_connections(kickoff, read=endpoint),
+            seal=partial(self._sealed, context),
+            listen=partial(called_home, context) if calls_home(kickoff) else None,
             deadline=deadline,
         )
 
@@ -396,22 +407,43 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def _kickoff(self, context: Context) -> Kickoff:
-        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, as_url, doubts
-        from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
+        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, doubts
 
         inputs = {} if self._takes_none(context) else as_inputs(self.inputs)
         for doubt in doubts(inputs, self._written or frozenset()):
             self.log.warning(doubt)
-        return Kickoff(
+        return replace(
+            self._webhooks(),
             inputs=inputs,
             meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
+            restore_from_state_id=as_id(self.restore_from_state_id, "restore_from_state_id"),
+        )
+
+    def _webhooks(self) -> Kickoff:
+        """Return a kickoff with nothing but the author's webhooks."""
+        from airflow_provider_crewai.client.rendered import as_url
+        from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
+
+        return Kickoff(
             task_webhook_url=as_url(self.task_webhook_url, "task_webhook_url"),
             step_webhook_url=as_url(self.step_webhook_url, "step_webhook_url"),
             crew_webhook_url=as_url(self.crew_webhook_url, "crew_webhook_url"),
             human_input_webhook=as_human_input_webhook(self.human_input_webhook),
             webhooks=as_webhooks(self.webhooks),
-            restore_from_state_id=as_id(self.restore_from_state_id, "restore_from_state_id"),
         )
+
+    def _sealed(self, context: Context, kickoff: Kickoff, sent: float) -> Kickoff:
+        """Add what only the request itself may hold: the webhooks' credentials, and the URLs that lead here.
+
+        :param sent: the epoch second that the record gives for the run's kickoff.
+        """
+        from airflow_provider_crewai.client.webhooks import with_connections
+        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+
+        authors = with_connections(kickoff, read=endpoint)
+        # A sensor may wait for the run instead.
+        asks = self.human_input or not self.wait_for_completion
+        return with_own_webhooks(authors, context["ti"], sent, self._deadline(context), asks=asks)
 
     def _takes_none(self, context: Context) -> bool:
         # Airflow makes a mapped task from rendered values: None comes from another task there, not from the author.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 from airflow_provider_crewai.in_airflow.compat import (
@@ -19,6 +21,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     xcom_as_stored,
 )
 from airflow_provider_crewai.in_airflow.ledger_store import places_of
+from airflow_provider_crewai.wire.codec import fault_of_id
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Question
 
 QUESTIONS = "crew_question"
@@ -52,6 +55,25 @@ def questions(context: Context, kickoff_id: str) -> tuple[Question, ...] | None:
     except Exception:  # noqa: BLE001 - Airflow's and object storage's errors are of any class
         return None
     return tuple(found.values())
+
+
+def called_home(context: Context, sent: float) -> str | None:
+    """Return the run that has called home about a kickoff, or None. Asks from a worker.
+
+    :param sent: the epoch second that the record gives for the kickoff.
+    """
+    ti = context["ti"]
+    reads = [place.load for place in places_of(ti, context.get("task_state_store"), CALLS_HOME)]
+    return _caller(sent, [*reads, partial(xcom_as_stored, ti, CALLS_HOME)])
+
+
+def _caller(sent: float, reads: list[Callable[[], JSON]]) -> str | None:
+    for read in reads:
+        with suppress(Exception):  # Airflow's and object storage's; another place may still say it
+            for entry in _entries(read()):
+                if entry.get("kickoff_sent_at") == sent and not fault_of_id(name := str(entry.get("kickoff_id"))):
+                    return name
+    return None
 
 
 async def aquestions(ti: Any, kickoff_id: str) -> tuple[Question, ...] | None:

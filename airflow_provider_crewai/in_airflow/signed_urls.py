@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from airflow_provider_crewai.in_airflow.compat import HAS_RUN_PAGES, shared_secret
 from airflow_provider_crewai.in_airflow.config import configured
 from airflow_provider_crewai.in_airflow.link import MOUNT
+from airflow_provider_crewai.wire.errors import CrewConfigError
 from airflow_provider_crewai.wire.model import JSONObject
 
 Purpose = Literal["question", "events", "task"]
@@ -83,10 +84,13 @@ class Claims:
 
 
 def why_none() -> str | None:
-    """Return why no deployment can call this Airflow, or None if one can."""
+    """Return why no deployment can call this Airflow, or None if one can.
+
+    :raises CrewConfigError: the address that an admin has set is none.
+    """
     if not HAS_RUN_PAGES:
         return NO_RECEIVER
-    if not configured("webhook_base_url"):
+    if not _base_url():
         return NO_BASE_URL
     return None if shared_secret() else NO_KEY
 
@@ -104,7 +108,14 @@ def signed(ti: Any, purpose: Purpose, sent: float, deadline: float | None) -> st
     claims = Claims(
         purpose, ti.dag_id, ti.run_id, ti.task_id, -1 if index is None else index, ti.try_number, sent, expires
     )
-    return f"{configured('webhook_base_url')}{PATH}/{_token(claims)}"
+    return f"{_base_url()}{PATH}/{_token(claims)}"
+
+
+def _base_url() -> str:
+    try:
+        return str(configured("webhook_base_url"))
+    except ValueError as error:
+        raise CrewConfigError(f"{error} Nothing was sent.") from None
 
 
 def as_webhook(url: str) -> JSONObject:
