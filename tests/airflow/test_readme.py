@@ -294,7 +294,7 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
-LIVES, AT_SIZE = "test_operator_lives", "test_killing_at_size"
+LIVES, AT_SIZE, HOME = "test_operator_lives", "test_killing_at_size", "test_calls_home"
 RENDERED, IN_XCOM, TYPED = "test_rendered_inputs", "test_answers_in_xcom", "test_output_type"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "the worker is killed while waiting": (
@@ -303,7 +303,10 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::worker killed while waiting",
         f"{CHAOS}::its machine lost while waiting",
     ),
-    "the worker is killed between the kickoff and our record of it": (
+    "the worker is killed between the kickoff and our record of it, and the run [calls home](#calls-from-the-deployment)": (
+        f"{HOME}::test_a_retry_takes_up_the_run_that_called_home_after_the_worker_died",
+    ),
+    "the same, and no run calls home": (
         f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
         f"{TRIES}::test_an_orphaned_kickoff_is_run_again_where_the_author_says_so",
         f"{TRIES}::test_after_an_orphaned_kickoff_a_clear_starts_anew",
@@ -410,7 +413,11 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_crew_that_wakes_within_two_minutes_is_started_once",
         f"{ENDINGS}::test_a_crew_that_fails_to_tell_its_inputs_is_kicked_off_all_the_same",
     ),
-    "the answer to the kickoff is lost, or is a 500, 502, 503 or 504": (
+    "the answer to the kickoff is lost, or is a 500, 502, 503 or 504, and the run calls home within a minute": (
+        f"{HOME}::test_a_run_whose_kickoff_got_no_answer_is_the_one_that_calls_home",
+    ),
+    "the answer is lost in such a way, and no run calls home in time": (
+        f"{HOME}::test_after_the_time_that_is_documented_silence_leaves_it_open_whether_a_run_has_started",
         f"{TRIES}::test_a_kickoff_whose_answer_is_lost_is_never_sent_again_by_itself",
         f"{ENDINGS}::test_a_bare_503_to_the_kickoff_may_have_started_a_run_and_is_not_sent_again",
         f"{CHAOS}::answer to the POST lost",
@@ -513,6 +520,10 @@ HOW_IT_DECIDES: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("cannot be read", "", ""): (f"{TRIES}::test_a_record_that_cannot_be_read_is_not_no_record",),
     ("any", "the Dag run was deleted and created again", ""): (
         f"{TRIES}::test_a_dag_run_made_anew_under_its_run_id_starts_anew",
+    ),
+    ("intent without id", "its run has called home", ""): (
+        f"{HOME}::test_a_retry_takes_up_the_run_that_called_home_after_the_worker_died",
+        f"{HOME}::test_a_run_that_called_home_is_stopped_before_a_clear_starts_another",
     ),
     ("intent without id", "the task was cleared", ""): (
         f"{TRIES}::test_after_an_orphaned_kickoff_a_clear_starts_anew",
