@@ -20,6 +20,8 @@ What authors of Dags import:
     config                        which defaults has an admin set for all tasks?
     limits                        how long may a task wait?
     people                        who may respond to a question, how long may it take, and who is told?
+    asking, listening             what does a worker do about questions? what does a trigger?
+    required_action               how is a person asked in Airflow?
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
     unreadable                    why does Airflow not give a connection?
@@ -33,6 +35,7 @@ What authors of Dags import:
     output_type                   is the answer what the author expects?
     answer_files                  where is an answer kept that is too large for XCom?
     object_storage                how is a file in object storage replaced in one step?
+    returning                     how does a task return its run's answer?
     metrics                       what is counted about runs?
     tracing                       what does the task's span say of its run?
     lineage                       what does the task's lineage say of its run?
@@ -50,6 +53,7 @@ What authors of Dags import:
     feedback, callbacks           how is a person's feedback given once? where may a question's own URL lead?
     begin, ledger                 how is a run begun once? start, adopt or refuse on this try?
     waits                         which run is waited for?
+    dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?
     watch                         when is the next look, and when do we give up?
     policy                        may this request be sent again, and when?
     killing                       is the run of a killed task still wanted?

@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow_provider_crewai.client import defaults
-from airflow_provider_crewai.client.rendered import as_text
+from airflow_provider_crewai.client.questions import FAIL
 from airflow_provider_crewai.client.waits import Wait
-from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch, is_over
 from airflow_provider_crewai.hooks import CrewHook
-from airflow_provider_crewai.in_airflow.answer_files import check_folder, check_size
+from airflow_provider_crewai.in_airflow.answer_files import check_size
 from airflow_provider_crewai.in_airflow.compat import (
+    HAS_REQUIRED_ACTIONS,
     TRIGGER_FAILED,
     AirflowTaskTimeout,
     Context,
@@ -27,20 +28,23 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import Limit, backstop, check_intervals, check_limit
-from airflow_provider_crewai.in_airflow.people import FAIL, Notifiers, check_people
-from airflow_provider_crewai.in_airflow.traces import LeavesTraces
+from airflow_provider_crewai.in_airflow.people import Notifiers, check_people
+from airflow_provider_crewai.in_airflow.returning import ReturnsAnswers
+from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
-from airflow_provider_crewai.wire.errors import CrewAnswerMismatch, CrewAnswerNotStored, CrewError
-from airflow_provider_crewai.wire.model import JSON, Run, RunState
+from airflow_provider_crewai.wire.errors import CrewError
+from airflow_provider_crewai.wire.model import JSON, Kickoff, Run, RunState
 
 if TYPE_CHECKING:
+    from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
+    from airflow_provider_crewai.in_airflow.asking import Asking
 
 MAX_DEFERRALS = 5
 """After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
 
 
-class AwaitsRun(LeavesTraces):
+class AwaitsRun(ReturnsAnswers):
     """Base of the operator and the sensor: how both wait for a run.
 
     :param crewai_conn_id: the connection of type `crewai`.
@@ -128,6 +132,11 @@ class AwaitsRun(LeavesTraces):
         raise NotImplementedError
 
     @property
+    def has_mailbox(self) -> bool:
+        """Return whether webhooks may bring questions to the task."""
+        return why_none() is None
+
+    @property
     def has_retry_policy(self) -> bool:
         """Return whether a retry policy decides after a failure (Airflow 3.3+)."""
         return getattr(self, "retry_policy", None) is not None
@@ -141,30 +150,19 @@ class AwaitsRun(LeavesTraces):
         """Return the run to wait for, after a deferral that ended without an event."""
         raise NotImplementedError
 
-    def put_on_record(self, ending: Ending, context: Context) -> bool | None:
-        """Record what a retry must know of the run. Return whether it will find the run; None if recovery is off."""
-        raise NotImplementedError
-
-    def after_a_mismatch(self, kickoff_id: str, context: Context) -> tuple[bool, str]:
-        """Note that the answer does not fit `output_type`. Return whether a retry runs the crew again, and say so."""
-        raise NotImplementedError
-
-    def check_answer_options(self) -> None:
-        """Refuse, before money is spent, options by which no answer could be returned.
-
-        :raises CrewConfigError: `output_type` is no type, or `result_path` leads nowhere.
-        """
-        self.result_path = as_text(self.result_path, "result_path")
-        if self.result_path is not None:
-            check_folder(self.result_path)
-        if self.output_type is not None:
-            from airflow_provider_crewai.in_airflow.output_type import adapter_of
-
-            adapter_of(self.output_type)
-
     def trigger_arguments(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - the operator's depend on it
         """Return further arguments for the trigger, besides those that every wait has."""
         return {}
+
+    def store(self, context: Context) -> Store:  # noqa: ARG002 - the operator's depends on it
+        """Return where the record of the task's run is kept. By default, nowhere."""
+        from airflow_provider_crewai.client.shell import NoStore
+
+        return NoStore()
+
+    def hooks_again(self, context: Context) -> Kickoff:  # noqa: ARG002 - the operator's depends on it
+        """Return a kickoff with the run's webhooks: a crew that is answered without them forgets them."""
+        return Kickoff()
 
     def before_deferral(self, client: CrewClient, kickoff_id: str, context: Context) -> None:
         """Do what must happen before the task leaves its worker. By default, nothing.
@@ -182,18 +180,29 @@ class AwaitsRun(LeavesTraces):
         """Return a hook for this task's connection."""
         return CrewHook(self.crewai_conn_id)
 
-    def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
+    def await_run(
+        self,
+        context: Context,
+        wait: Wait,
+        client: CrewClient | None = None,
+        event: dict[str, Any] | None = None,
+        **seen: float | None,
+    ) -> JSON:
         """Look at the run. If it is still going, defer, or wait here until it ends.
 
         :param client: the client that started the run, if this task started it just now.
+        :param event: what woke the task: a trigger's event, or what Airflow says of a person's response.
         :param seen: since when the run cannot be seen, if a trigger found that; see `Watch`.
         :return: the crew's answer.
         """
-        client = client or self.hook().get_conn()
-        watch = self._watch(wait, **seen)
+        client = client or self._client(context)
+        asking = self._asking(client, wait, context)
+        watch = self._watch(wait, asking, **seen)
         try:
             self._awaited = client, wait.kickoff_id, context
-            ending = self._ending(client, watch, wait, context)
+            if asking and event:
+                asking.take(event)
+            ending = self._ending(client, watch, wait, context, asking)
         except CrewError as error:  # the kickoff_id is not valid, so we cannot ask for it
             self.fail_without_a_run(error, context, client)
         except AirflowTaskTimeout:
@@ -204,25 +213,55 @@ class AwaitsRun(LeavesTraces):
             self._awaited = None
         return self._conclude(ending, wait, client, context)
 
-    def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context) -> Ending:
+    def _ending(self, client: CrewClient, watch: Watch, wait: Wait, context: Context, asking: Asking | None) -> Ending:
         from airflow_provider_crewai.client.flows import look_once
         from airflow_provider_crewai.client.journal import Journal
         from airflow_provider_crewai.in_airflow.metrics import counting
 
-        journal = counting(Journal(self.log, wait.kickoff_id))
+        journal = counting(Journal(self.log, wait.kickoff_id, self._hint(asking)))
         # Look before deferring: a finished run needs no trigger, and a trigger that fires at once races with Airflow.
         step = client.drive(look_once(watch, client.dialect, journal))
         # Also if the look failed: the connection may say where the page is.
         self._show_page(client.page_of(watch.run or Run(wait.kickoff_id, RunState.UNKNOWN)), context)
-        if isinstance(step, Ending):
-            return step
+        while True:
+            if is_over(step):
+                return step
+            if asking and (ending := asking.settle(watch)):
+                return ending
+            self._defer_if_possible(client, watch, wait, context, asking)
+            step = client.wait(watch, journal)
+
+    def _defer_if_possible(
+        self, client: CrewClient, watch: Watch, wait: Wait, context: Context, asking: Asking | None
+    ) -> None:
+        """Defer, unless the task waits in its worker. While a person thinks, no task waits there."""
+        wait = wait.after(asking.dialogue) if asking else wait
         self._leave_behind_meanwhile(watch, wait, client, context)
-        # The same goes for a run that was seen to end, and only its answer is missing: a trigger would fire at once.
-        if not watch.ended and wait.deferrals < MAX_DEFERRALS and self._may_defer(wait, context):
+        # A run that was seen to end, and only its answer is missing, needs no trigger either: it would fire at once.
+        if watch.ended or wait.deferrals >= MAX_DEFERRALS:
+            return
+        if wait.asked is not None or self._may_defer(wait, context):
             self.before_deferral(client, wait.kickoff_id, context)
             seen = replace(wait, seen_alive=watch.seen_alive, deferrals=wait.deferrals + 1).seen(watch.last)
-            self._defer(seen, context)
-        return client.wait(watch, journal)
+            self._defer(seen, context, asks=asking is not None)
+
+    def _asking(self, client: CrewClient, wait: Wait, context: Context) -> Asking | None:
+        """Return what asks people, or None where a question cannot become a Required Action."""
+        if not (self.human_input and HAS_REQUIRED_ACTIONS) or wait.deferrals >= MAX_DEFERRALS:
+            return None
+        if context["ti"].task_id != self.task_id:  # it cannot defer, so it could not wait for a person
+            return None
+        from airflow_provider_crewai.in_airflow.asking import Asking
+
+        return Asking(self, client, wait, context, partial(self.hooks_again, context), self.store(context))
+
+    def _hint(self, asking: Asking | None) -> str | None:
+        return None if asking else self.connection_name
+
+    def _client(self, context: Context) -> CrewClient:
+        from airflow_provider_crewai.client.sync import CrewClient
+
+        return CrewClient(self.hook().settings, store=self.store(context), say=self.log.warning)
 
     def _may_defer(self, wait: Wait, context: Context) -> bool:
         if not self.deferrable or context["ti"].task_id == self.task_id:
@@ -249,11 +288,11 @@ class AwaitsRun(LeavesTraces):
         since = event.get("since")
         match event.get("ending"):
             case Verdict.UNREACHABLE:
-                return self.await_run(context, known, missing_since=since)
+                return self.await_run(context, known, event=event, missing_since=since)
             case Verdict.AUTH_LOST:
-                return self.await_run(context, known, denied_since=since)
+                return self.await_run(context, known, event=event, denied_since=since)
             case Verdict.LOST:
-                return self.await_run(context, known, unknown_since=since)
+                return self.await_run(context, known, event=event, unknown_since=since)
             case Verdict.TOO_LARGE:
                 self.log.info(
                     "The answer of run %s is too large for the triggerer, so this task reads it in the worker.",
@@ -261,7 +300,7 @@ class AwaitsRun(LeavesTraces):
                 )
                 return self.await_run(context, replace(known, deferrals=MAX_DEFERRALS))
             case _:
-                return self.await_run(context, known)
+                return self.await_run(context, known, event=event)
 
     def _carried(self, carried: dict[str, Any], context: Context) -> Wait:
         """Return the wait that a deferral carried. `dag.test()` drops it (3.3.2); a newer version may carry more."""
@@ -295,7 +334,7 @@ class AwaitsRun(LeavesTraces):
             self.fail_without_a_run(error, context)
         return self.await_run(context, replace(wait, deferrals=MAX_DEFERRALS))
 
-    def _watch(self, wait: Wait, **seen: float | None) -> Watch:
+    def _watch(self, wait: Wait, asking: Asking | None, **seen: float | None) -> Watch:
         patience = Patience(
             poll_interval=self.poll_interval,
             max_poll_interval=self.max_poll_interval,
@@ -310,10 +349,11 @@ class AwaitsRun(LeavesTraces):
             started_at=wait.started_at,
             seen_alive=wait.seen_alive,
             last=wait.last,
+            dialogue=asking.dialogue if asking else None,
             **seen,
         )
 
-    def _defer(self, wait: Wait, context: Context) -> NoReturn:
+    def _defer(self, wait: Wait, context: Context, *, asks: bool) -> NoReturn:
         from airflow_provider_crewai.triggers import CrewStatusTrigger
 
         self.log.info("Waiting for run %s in the triggerer, without holding a worker slot.", wait.kickoff_id)
@@ -328,6 +368,13 @@ class AwaitsRun(LeavesTraces):
             human_input=wait.human_input or self.awaits_human,
             seen_alive=wait.seen_alive,
             silent=self.is_silent,
+            asks=asks,
+            asked=wait.asked,
+            given=wait.given,
+            given_at=wait.given_at,
+            human_deadline=wait.human_deadline,
+            mailbox=asks and self.has_mailbox,
+            may_be_outdated=asks and context["ti"].try_number > 1,
             **self.trigger_arguments(context),
         )
         self.defer(
@@ -349,53 +396,3 @@ class AwaitsRun(LeavesTraces):
             self.fail(error)
         self._tell_success(ending, run, wait)
         return self._answer(ending, run, wait, client, context)
-
-    def _answer(self, ending: Ending, run: Run, wait: Wait, client: CrewClient, context: Context) -> JSON:
-        """Return the answer as the next task gets it. If it cannot be returned so, it is saved: it is paid for."""
-        from airflow_provider_crewai.in_airflow.xcom import CREW_ANSWER, hand_over, save
-
-        kickoff_id = ending.kickoff_id
-        try:
-            return hand_over(self, self._typed(run.answer, kickoff_id), kickoff_id)
-        except (CrewAnswerMismatch, CrewAnswerNotStored) as error:
-            self._push(CREW_ANSWER, lambda: save(self, run.answer, kickoff_id), context)
-            self._explain(error, ending, wait, client, context)
-            self.fail(error)
-
-    def _explain(
-        self,
-        error: CrewAnswerMismatch | CrewAnswerNotStored,
-        ending: Ending,
-        wait: Wait,
-        client: CrewClient,
-        context: Context,
-    ) -> None:
-        from airflow_provider_crewai.client.messages import unusable
-        from airflow_provider_crewai.in_airflow.xcom import CREW_ANSWER
-
-        then = self._after_an_unusable_answer(error, ending, context)
-        after = f"The whole answer is in this task's XCom {CREW_ANSWER}. {then}"
-        look = self._look(wait, context)
-        error.said = unusable(error, ending, started_at=self._start(wait), after=after, look=look)
-        where = f"connection {self.crewai_conn_id!r}"
-        error.args = (f"Run {ending.kickoff_id} succeeded, but its answer cannot be returned ({where}).",)
-        self._push(CREW_RUN, lambda: self._left(ending, wait, error.said, client, context), context)
-
-    def _typed(self, answer: JSON, kickoff_id: str) -> JSON:
-        if self.output_type is None:
-            return answer
-        from airflow_provider_crewai.in_airflow.output_type import typed
-
-        return typed(self.output_type, answer, kickoff_id)
-
-    def _after_an_unusable_answer(
-        self, error: CrewAnswerMismatch | CrewAnswerNotStored, ending: Ending, context: Context
-    ) -> str:
-        """Decide whether the task may be retried, and say what a retry will do."""
-        if isinstance(error, CrewAnswerMismatch):
-            error.rerun, then = self.after_a_mismatch(ending.kickoff_id, context)
-            return then
-        error.retry_helps = bool(self.put_on_record(ending, context))
-        if error.retry_helps:
-            return "A retry reads the answer again and stores it; it starts no new run."
-        return "The task is not retried, because a retry would pay for a second run."

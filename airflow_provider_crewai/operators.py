@@ -184,7 +184,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def hooks_again(self, context: Context) -> Kickoff:
         """Return a kickoff with the run's webhooks: a crew that is answered without them forgets them."""
-        record = _record(self._store(context))
+        record = _record(self.store(context))
         return self._sealed(context, self._webhooks(), record.at if record else try_began(context))
 
     def execute(self, context: Context) -> JSON:
@@ -244,13 +244,13 @@ class CrewKickoffOperator(AwaitsRun):
             context,
             on_clear=self.rules.on_clear,
             policy=self.kill_policy,
-            store=self._store(context),
+            store=self.store(context),
             log=self.log,
         )
 
     def trigger_arguments(self, context: Context) -> dict[str, Any]:
         """Return what the trigger must know to decide about the run when Airflow cancels it."""
-        store = self._store(context)
+        store = self.store(context)
         return {
             "on_kill": self.kill_policy,
             "on_clear": self.rules.on_clear,
@@ -258,9 +258,9 @@ class CrewKickoffOperator(AwaitsRun):
             "survives_clear": store.survives_clear,
         }
 
-    def await_run(self, context: Context, wait: Wait, client: CrewClient | None = None, **seen: float | None) -> JSON:
+    def await_run(self, context: Context, wait: Wait, *more: Any, **seen: Any) -> JSON:
         """Wait, and write down that the task returned the answer: only a user starts another try after that."""
-        answer = super().await_run(context, wait, client, **seen)
+        answer = super().await_run(context, wait, *more, **seen)
         self._note(Record.after_its_answer, wait.kickoff_id, context)
         return answer
 
@@ -278,7 +278,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def _note(self, change: Callable[[Record], Record], kickoff_id: str, context: Context) -> None:
         """Change the record if it is of this run. It matters less than what the task is about to return or raise."""
-        store = self._store(context)
+        store = self.store(context)
         with suppress(CrewLedgerError):
             record = _record(store)
             if record is not None and record.kickoff_id == kickoff_id:
@@ -287,7 +287,7 @@ class CrewKickoffOperator(AwaitsRun):
     def recall(self, context: Context) -> Wait:
         """Find the run again after a deferral that ended without an event."""
         deadline = self._deadline(context)
-        record = _record(self._store(context))
+        record = _record(self.store(context))
         if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom is of this try: Airflow clears it before a retry, and keeps it during a deferral.
@@ -301,7 +301,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def put_on_record(self, ending: Ending, context: Context) -> bool | None:
         """Write down what a retry must know of the run. Return whether it will find it; None where recovery is off."""
-        store = self._store(context)
+        store = self.store(context)
         if not store.durable:
             return None
         try:
@@ -315,7 +315,7 @@ class CrewKickoffOperator(AwaitsRun):
 
     def finds_again(self, context: Context) -> bool | None:
         """Return True where the run is recorded, else None."""
-        return self._store(context).durable or None
+        return self.store(context).durable or None
 
     def retry_text(self, ending: Ending | None, *, on_record: bool | None) -> str:
         """Say what a retry and a clear will do."""
@@ -341,7 +341,7 @@ class CrewKickoffOperator(AwaitsRun):
         from airflow_provider_crewai.client.sync import CrewClient
         from airflow_provider_crewai.in_airflow import metrics
 
-        store = self._store(context)
+        store = self.store(context)
         if self.durable and not store.durable:
             self.log.warning(RECOVERY_IS_OFF)
         client = self._beginning = CrewClient(self.hook().settings, store=store, say=self.log.warning)
@@ -364,7 +364,8 @@ class CrewKickoffOperator(AwaitsRun):
             self.on_kill()
         return client, begun
 
-    def _store(self, context: Context) -> Store:
+    def store(self, context: Context) -> Store:
+        """Return where the record of the task's run is kept."""
         return store_for(context, durable=self.durable)
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:

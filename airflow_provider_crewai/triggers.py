@@ -6,20 +6,24 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.client.dialogue import Dialogue
 from airflow_provider_crewai.client.journal import Journal
 from airflow_provider_crewai.client.killing import Bond, OnKill
 from airflow_provider_crewai.client.ledger import OnClear
-from airflow_provider_crewai.client.watch import Ending, Patience, Watch
+from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import AsyncCrewHook
 from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
 from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
 from airflow_provider_crewai.in_airflow.metrics import counting
 from airflow_provider_crewai.wire.model import JSONObject, Progress
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.in_airflow.listening import Listener
 
 
 class CrewStatusTrigger(BaseTrigger):
@@ -43,6 +47,12 @@ class CrewStatusTrigger(BaseTrigger):
     :param durable: whether the task's next try finds the run on record, and so handles it itself.
     :param survives_clear: whether it also finds it after a user's clear.
     :param silent: whether the wait goes on until the deadline, in spite of errors that may go away.
+    :param asks: whether the worker wants to know what the run asks, to ask people.
+    :param asked: the key of the question for which a Required Action is open, or None.
+    :param given: the key of the question that was answered last, at `given_at` (epoch seconds).
+    :param human_deadline: epoch second until which a person may respond, or None.
+    :param mailbox: whether webhooks may bring questions.
+    :param may_be_outdated: whether an earlier try may have left an action open.
     :param unknown: arguments of a newer version of this provider, which are ignored.
     """
 
@@ -65,6 +75,13 @@ class CrewStatusTrigger(BaseTrigger):
         durable: bool = False,
         survives_clear: bool = CLEAR_KEEPS_TASK_STATE,
         silent: bool = False,
+        asks: bool = False,
+        asked: str | None = None,
+        given: str | None = None,
+        given_at: float = 0.0,
+        human_deadline: float | None = None,
+        mailbox: bool = False,
+        may_be_outdated: bool = False,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
@@ -79,6 +96,13 @@ class CrewStatusTrigger(BaseTrigger):
         self.on_clear = on_clear
         self.durable = durable
         self.survives_clear = survives_clear
+        self.asks = asks
+        self.asked = asked
+        self.given = given
+        self.given_at = given_at
+        self.human_deadline = human_deadline
+        self.mailbox = mailbox
+        self.may_be_outdated = may_be_outdated
         self._unknown = sorted(unknown)
         # One hook for the trigger's whole life, so that `on_kill` need not read the connection again after `run`.
         self._hook = AsyncCrewHook(crewai_conn_id)
@@ -101,6 +125,13 @@ class CrewStatusTrigger(BaseTrigger):
             "durable": self.durable,
             "survives_clear": self.survives_clear,
             "silent": self.patience.silent,
+            "asks": self.asks,
+            "asked": self.asked,
+            "given": self.given,
+            "given_at": self.given_at,
+            "human_deadline": self.human_deadline,
+            "mailbox": self.mailbox,
+            "may_be_outdated": self.may_be_outdated,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -111,10 +142,31 @@ class CrewStatusTrigger(BaseTrigger):
                 self.kickoff_id,
                 ", ".join(self._unknown),
             )
-        watch = Watch(self.kickoff_id, self.patience, started_at=self.started_at, seen_alive=self.seen_alive)
+        listener = self._listener()
+        watch = Watch(
+            self.kickoff_id,
+            self.patience if listener is None else listener.paced(self.patience),
+            started_at=self.started_at,
+            seen_alive=self.seen_alive,
+            dialogue=listener.dialogue if listener else None,
+        )
+        journal = Journal(self.log, self.kickoff_id, None if listener else self.crewai_conn_id)
         async with self._hook as hook:
-            ending = await hook.wait(watch, counting(Journal(self.log, self.kickoff_id)))
-        yield TriggerEvent(event_of(ending))  # type: ignore[no-untyped-call]  # nor is this one
+            if listener:
+                hook.get_async_conn().hear = listener.hear
+                await listener.begin(outdated=self.may_be_outdated)
+            event = event_of(await hook.wait(watch, counting(journal)))
+            if listener:
+                event |= await listener.end(Verdict(str(event["ending"])))
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # nor is this one
+
+    def _listener(self) -> Listener | None:
+        if not self.asks:
+            return None
+        from airflow_provider_crewai.in_airflow.listening import Listener
+
+        dialogue = Dialogue(self.asked, self.given, self.given_at, self.human_deadline)
+        return Listener(self.task_instance, self.kickoff_id, dialogue, self.log, self.mailbox)
 
     async def on_kill(self) -> None:
         """Stop the run if a user ended or cleared the task, and so gave the run up. Airflow 3.3+ calls this."""
@@ -127,7 +179,13 @@ class CrewStatusTrigger(BaseTrigger):
             overdue=self.patience.deadline is not None and time.time() >= self.patience.deadline,
         )
         cancellation = Cancellation(
-            bond, self.kill_policy, self.task_instance, self._hook.get_async_conn(), self.crewai_conn_id, self.log
+            bond,
+            self.kill_policy,
+            self.task_instance,
+            self._hook.get_async_conn(),
+            self.crewai_conn_id,
+            self.log,
+            asked=self.asked is not None,
         )
         self._settling = asyncio.ensure_future(cancellation.settle())
         await self._settled()

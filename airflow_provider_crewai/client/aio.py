@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from airflow_provider_crewai.client import defaults, flows
+from airflow_provider_crewai.client.dialogue import Heard
 from airflow_provider_crewai.client.feedback import NO_HOOKS, Given, give
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.settings import Settings
@@ -64,6 +65,8 @@ class AsyncCrewClient:
         say: flows.Say = mute,
     ) -> None:
         self.dialect = flows.Dialect()
+        self.hear: Callable[[], Awaitable[Heard | None]] | None = None
+        """Asks Airflow what it knows of a run's questions; None where that cannot be read now."""
         self._connect = connect
         self._settings: Settings | None = None
         self._patience = patience
@@ -156,6 +159,8 @@ class AsyncCrewClient:
             case flows.Renew(trouble):
                 say_refusal(trouble, self._say)
                 self._settings = None
+            case flows.Hear():
+                return reply(await self.hear() if self.hear else None)
             case flows.Pause():
                 say_trouble(step, self._say)
                 await asyncio.sleep(step.seconds)

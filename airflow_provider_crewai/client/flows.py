@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from airflow_provider_crewai.client import policy
+from airflow_provider_crewai.client.dialogue import Heard
 from airflow_provider_crewai.client.watch import Again, Ending, Watch
 from airflow_provider_crewai.wire import codec
 from airflow_provider_crewai.wire.errors import (
@@ -99,6 +100,11 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Hear:
+    """Ask Airflow what it knows of a run's questions: what webhooks brought, and whether a person has responded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What a shell gives back for a step.
 
@@ -109,7 +115,7 @@ class Reply:
 
     now: float
     chance: float = 0.0
-    answer: Response | Stored | Connected | CrewError | None = None
+    answer: Response | Stored | Connected | Heard | CrewError | None = None
 
     def read(self, read: Callable[[Response], T]) -> T:
         """Decode the answer.
@@ -127,7 +133,7 @@ class Reply:
         raise TypeError(self.answer)
 
 
-Step = Request | Pause | Connect | Renew | Load | Save
+Step = Request | Pause | Connect | Renew | Load | Save | Hear
 Flow = Generator[Step, Reply, T]
 Attempt = Generator[Step, Reply, tuple[T | CrewError, Reply]]
 """A flow of one attempt: its result, or the error instead, with the reply that brought it."""
@@ -353,4 +359,8 @@ def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | 
     observe(seen, reply.now)
     if isinstance(seen, CrewError):
         return watch.missed(seen, reply.now, reply.chance)
+    if watch.dialogue is not None and not seen.state.is_final:
+        heard = (yield Hear()).answer
+        if isinstance(heard, Heard):
+            watch.dialogue.heard = heard
     return watch.saw(seen, reply.now, reply.chance)

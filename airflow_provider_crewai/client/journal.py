@@ -24,11 +24,13 @@ class Journal:
     is to be judged.
 
     :param log: a logger with `info` and `warning`, Airflow's or the standard library's.
+    :param conn_id: the connection for the command that answers a question; None where people are asked otherwise.
     """
 
-    def __init__(self, log: Any, kickoff_id: str) -> None:
+    def __init__(self, log: Any, kickoff_id: str, conn_id: str | None = None) -> None:
         self._log = log
         self._kickoff_id = kickoff_id
+        self._conn_id = conn_id
         self._last: tuple[RunState, str, Progress | None, Question | None] | type[CrewError] | None = None
         self._since = 0.0
         self._quiet = QUIET
@@ -55,3 +57,5 @@ class Journal:
             for line in question.output.splitlines():
                 for piece in wrap(line.strip(), WIDTH):
                     write("    %s", piece)
+        if question and self._conn_id is not None:
+            write("Answer it: %s", messages.how_to_answer(question, self._kickoff_id, self._conn_id))

@@ -25,6 +25,7 @@ not durable has no record.
     3.4      (not asked)                      rerun                 STOP: Airflow cancels it only for a user
     3.4      (not asked)                      reattach, none        STOP: the next try cannot find it
     any      success, failed, skipped, gone   any                   STOP: a user ended the task
+    3.3+     any other, a person responded    any                   leave: the response woke the task
     any      none, scheduled, queued, ...     reattach, kept        leave: the next try takes it up
     3.4      none, scheduled, queued, ...     reattach, not kept    as the next try decides, which its XCom shows; leave
                                                                     if no try begins in time, because a triggerer cannot
@@ -130,6 +131,7 @@ class Bond:
     :param may_have_moved: whether Airflow also cancels a trigger when no user did anything (3.3): the trigger moved to
         another triggerer, or the task was woken from there.
     :param overdue: whether the task's deadline has passed, so that it may have been woken to time out.
+    :param responded: whether a person has responded to the task's Required Action, which wakes the task.
     """
 
     kickoff_id: str
@@ -138,6 +140,7 @@ class Bond:
     kept: bool = False
     may_have_moved: bool = True
     overdue: bool = False
+    responded: bool = False
 
     @property
     def reattaches(self) -> bool:
@@ -147,7 +150,7 @@ class Bond:
 
 def at_once(bond: Bond) -> Judgement:
     """Judge without asking Airflow."""
-    if bond.may_have_moved or bond.reattaches:
+    if bond.may_have_moved or bond.reattaches or bond.responded:
         return None, "Airflow has to say what happened to the task"
     return True, "a user ended or cleared the task"
 
@@ -160,15 +163,17 @@ def by_state(state: str | None, bond: Bond, *, doubted: bool = False) -> Judgeme
     """
     if state in _ENDED:
         return (None if doubted else True), f"the task is {state}"
+    if bond.responded:
+        return False, "a person has responded, and the task comes back for this run"
     if state in _GOES_ON and bond.may_have_moved:
         return (False if bond.durable else None), f"the task is {state} and still wants it"
     if bond.reattaches:
         return (False, _TAKEN_UP) if bond.kept else (None, "the task was cleared, and its next try has not begun")
     if state in _WAITS and not (bond.overdue or doubted):
         return True, _CLEARED
-    if bond.durable:
-        return False, f"the task is {state}, was either cleared or woken, and handles this run itself"
-    return None, f"the task is {state}: it was either cleared, or woken to come back for this run"
+    either = f"the task is {state}, was either cleared or woken, and handles this run itself"
+    doubt = f"the task is {state}: it was either cleared, or woken to come back for this run"
+    return (False, either) if bond.durable else (None, doubt)
 
 
 def by_xcom(state: str | None, current: object, bond: Bond, why: str) -> Judgement:

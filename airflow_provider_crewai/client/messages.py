@@ -32,10 +32,11 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunLost,
     CrewRunStopped,
     CrewRunTimedOut,
+    CrewRunUnanswered,
     CrewRunUnreachable,
     CrewRunUnwatchable,
 )
-from airflow_provider_crewai.wire.model import Progress, Run, RunState
+from airflow_provider_crewai.wire.model import Progress, Question, Run, RunState
 from airflow_provider_crewai.wire.times import duration, moment
 from airflow_provider_crewai.wire.words import line
 
@@ -50,6 +51,7 @@ _ERRORS: dict[Verdict, type[CrewRunError]] = {
     Verdict.AUTH_LOST: CrewRunAuthLost,
     Verdict.UNWATCHABLE: CrewRunUnwatchable,
     Verdict.TOO_LARGE: CrewRunUnwatchable,
+    Verdict.UNANSWERED: CrewRunUnanswered,
 }
 _HOW_IT_ENDED = {RunState.SUCCEEDED: "succeed", RunState.FAILED: "fail", RunState.STOPPED: "be stopped"}
 _IN_SHORT = {
@@ -58,6 +60,7 @@ _IN_SHORT = {
     Verdict.STOPPED: "was stopped before it ended",
     Verdict.TIMED_OUT: "did not end in time",
     Verdict.LOST: "is unknown to the deployment",
+    Verdict.UNANSWERED: "asked, and nobody answered in time",
 }
 OVER = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.STOPPED})
 """The verdicts after which the run itself is certainly over."""
@@ -452,6 +455,12 @@ def look_at(url: str | None, kickoff_id: str, conn_id: str, *, fetch: bool) -> t
     if fetch:
         return (*page, f"Fetch its answer: {command} --wait")
     return page or (f"Look: {command}",)
+
+
+def how_to_answer(question: Question, kickoff_id: str, conn_id: str) -> str:
+    """Return the command that answers a question; a person replaces the text in it."""
+    named = f"{shlex.quote(kickoff_id)} --task {shlex.quote(question.task_id)} --answer 'YOUR WORDS'"
+    return f"python -m airflow_provider_crewai resume {named}{_flag(conn_id)}"
 
 
 def _flag(conn_id: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from airflow_provider_crewai.client.callbacks import callback
+from airflow_provider_crewai.client.dialogue import Heard
 from airflow_provider_crewai.client.flows import Connected, Pause, Reply, Say, Stored
 from airflow_provider_crewai.client.messages import trying_again
 from airflow_provider_crewai.client.settings import Settings
@@ -102,6 +103,11 @@ def silent(_seen: Run | CrewError, _now: float) -> None:
     """Ignore what a look showed: an observer that does nothing."""
 
 
+def hear_nothing() -> Heard | None:
+    """Know of no question: for callers outside of Airflow."""
+    return None
+
+
 def mute(_: str) -> None:
     """Ignore a sentence: for callers that want no news."""
 
@@ -120,7 +126,7 @@ def say_refusal(trouble: CrewError | None, say: Say) -> None:
         )
 
 
-def reply(answer: Response | Stored | Connected | CrewError | None = None) -> Reply:
+def reply(answer: Response | Stored | Connected | Heard | CrewError | None = None) -> Reply:
     """Return the reply for a flow: its answer, with the time and a random number."""
     return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.wire.errors import CrewChangedInputs, CrewError, CrewLedgerError, CrewMayHaveStarted
-from airflow_provider_crewai.wire.model import JSONObject, Progress, Run, RunState
+from airflow_provider_crewai.wire.model import JSONObject, Progress, Question, Run, RunState
 from airflow_provider_crewai.wire.times import iso
 
 
@@ -82,10 +82,22 @@ def _crew_run(
         "crew_tasks_done": progress.completed,
         "crew_tasks_total": progress.total,
         "last_crew_task": progress.current,
+        "question": _question(run.question if ended_at is None else None),
         "usage": dict(run.usage),
         "execution_origin": run.origin,
         "events": dict(run.events),
         "try_number": this.number,
+    }
+
+
+def _question(question: Question | None) -> JSONObject | None:
+    if question is None:
+        return None
+    return {
+        "id": question.task_id,
+        "message": question.message,
+        "options": list(question.options),
+        "crew_task": question.crew_task,
     }
 
 

@@ -13,6 +13,7 @@ import requests
 
 from airflow_provider_crewai.client import defaults, flows
 from airflow_provider_crewai.client.begin import Begun, Plan, begin
+from airflow_provider_crewai.client.dialogue import Heard
 from airflow_provider_crewai.client.feedback import NO_HOOKS, Given, give
 from airflow_provider_crewai.client.killing import KILL_PATIENCE, kill
 from airflow_provider_crewai.client.settings import Settings
@@ -28,6 +29,7 @@ from airflow_provider_crewai.client.shell import (
     address,
     encode,
     failure,
+    hear_nothing,
     mute,
     reply,
     request_headers,
@@ -73,6 +75,8 @@ class CrewClient:
         say: flows.Say = mute,
     ) -> None:
         self.dialect = flows.Dialect()
+        self.hear: Callable[[], Heard | None] = hear_nothing
+        """Asks Airflow what it knows of a run's questions; None where that cannot be read now."""
         self._connect = connect
         self._settings: Settings | None = None
         self._outdated = False
@@ -229,6 +233,8 @@ class CrewClient:
                 return reply(self._load())
             case flows.Save(record):
                 return reply(self._save(record))
+            case flows.Hear():
+                return reply(self.hear())
             case flows.Pause():
                 say_trouble(step, self._say)
                 self._sleep(step.seconds)

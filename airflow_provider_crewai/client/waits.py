@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_crewai.client.dialogue import Dialogue
 from airflow_provider_crewai.client.watch import Sight
-from airflow_provider_crewai.wire.model import RunState
+from airflow_provider_crewai.wire.model import Question, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Wait:
     :param last_state: what was last seen of the run, or None.
     :param last_at: when that was, epoch seconds.
     :param human_input: whether a webhook is called when the run waits for a human.
+    :param asked: the key of the question for which a Required Action is open, or None; `asked_task` and `asked_flow`
+        say where the feedback goes.
+    :param given: the key of the question that was answered last, and `given_at` when, epoch seconds.
+    :param human_deadline: the epoch second until which a person may respond, or None.
     """
 
     kickoff_id: str
@@ -33,6 +38,38 @@ class Wait:
     last_state: str | None = None
     last_at: float | None = None
     human_input: bool = False
+    asked: str | None = None
+    asked_task: str | None = None
+    asked_flow: str | None = None
+    given: str | None = None
+    given_at: float = 0.0
+    human_deadline: float | None = None
+
+    @property
+    def question(self) -> Question | None:
+        """Return the question for which an action is open, as far as it is needed to answer it."""
+        return None if self.asked_task is None else Question(self.asked_task, flow_id=self.asked_flow)
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """Return what is said between the run and people."""
+        return Dialogue(self.asked, self.given, self.given_at, self.human_deadline)
+
+    def after(self, dialogue: Dialogue) -> Wait:
+        """Return a copy that notes what was said. A question that is asked or answered is progress."""
+        asked = dialogue.question if dialogue.asked is not None else None
+        kept = self.question if dialogue.asked == self.asked else asked
+        moved = (dialogue.asked, dialogue.given) != (self.asked, self.given)
+        return replace(
+            self,
+            asked=dialogue.asked,
+            asked_task=kept.task_id if kept else None,
+            asked_flow=kept.flow_id if kept else None,
+            given=dialogue.given,
+            given_at=dialogue.given_at,
+            human_deadline=dialogue.deadline,
+            deferrals=0 if moved else self.deferrals,
+        )
 
     @property
     def last(self) -> Sight | None:

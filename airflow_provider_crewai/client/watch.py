@@ -8,8 +8,10 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from airflow_provider_crewai.client import defaults, policy
+from airflow_provider_crewai.client.dialogue import Dialogue
 from airflow_provider_crewai.wire.errors import (
     CrewAnswerTooLarge,
     CrewAuthError,
@@ -49,6 +51,9 @@ class Verdict(enum.StrEnum):
     AUTH_LOST = "auth_lost"
     UNWATCHABLE = "unwatchable"
     TOO_LARGE = "too_large"
+    UNANSWERED = "unanswered"
+    ASKS = "asks"
+    """The run goes on, and so does the waiting: the worker has to open an action, or to send what a person said."""
 
 
 _VERDICT_OF_STATE = {
@@ -146,6 +151,11 @@ def _is_final(sight: Sight | None) -> bool:
     return sight is not None and sight.state.is_final
 
 
+def is_over(step: Again | Ending) -> TypeGuard[Ending]:
+    """Return whether the waiting is over. It is not while the worker only has to ask people, or to answer the run."""
+    return isinstance(step, Ending) and step.verdict is not Verdict.ASKS
+
+
 class Watch:
     """Makes all decisions about polling one run.
 
@@ -155,6 +165,7 @@ class Watch:
     :param missing_since: since when the API has not answered, if another watch found that.
     :param denied_since: since when the token has been refused, if another watch found that.
     :param unknown_since: since when the deployment has not known the run, if another watch found that.
+    :param dialogue: what people are asked, or None if nobody is.
     """
 
     def __init__(
@@ -168,6 +179,7 @@ class Watch:
         missing_since: float | None = None,
         denied_since: float | None = None,
         unknown_since: float | None = None,
+        dialogue: Dialogue | None = None,
     ) -> None:
         self.kickoff_id = kickoff_id
         self.patience = patience
@@ -175,6 +187,7 @@ class Watch:
         self.seen_alive = seen_alive
         self.run: Run | None = None
         self.last = last
+        self.dialogue = dialogue
         self._misses = 0
         self._missing_since = missing_since
         self._denied_since = denied_since
@@ -197,13 +210,14 @@ class Watch:
         """
         self.run = run
         self._misses, self._missing_since, self._denied_since = 0, None, None
+        asks = self.dialogue is not None and not run.state.is_final and self.dialogue.saw(run, now)
         if run.state is RunState.NOT_FOUND:
-            return self._saw_nothing(now, chance)
+            return self._end(Verdict.ASKS, now) if asks else self._saw_nothing(now, chance)
         self.last = Sight(run.state, now)
         self.seen_alive, self._unknown_since = True, None
         if run.state.is_final:
             return self._end(_VERDICT_OF_STATE[run.state], now)
-        return self._go_on(self.pace(now, chance), now)
+        return self._end(Verdict.ASKS, now) if asks else self._go_on(self.pace(now, chance), now)
 
     def missed(self, error: CrewError, now: float, chance: float) -> Again | Ending:
         """Take in that no usable answer came. A failed look never says anything about the run."""
@@ -260,12 +274,17 @@ class Watch:
         self, wait: float, now: float, error: CrewError | None = None, since: float | None = None
     ) -> Again | Ending:
         deadline = self.patience.deadline
-        if deadline is None:
-            return Again(wait)
-        if now >= deadline:
+        if deadline is not None and now >= deadline:
             return self._end(Verdict.TIMED_OUT, now, error, since)
-        # Never sleep past the deadline: the last look happens at the deadline.
-        return Again(min(wait, deadline - now))
+        # Never sleep past a deadline: the last look happens at the deadline.
+        for limit in (deadline, self.dialogue.deadline if self.dialogue else None):
+            if limit is not None and limit > now:
+                wait = min(wait, limit - now)
+        return Again(wait)
+
+    def unanswered(self, now: float) -> Ending:
+        """Return the ending for a run whose question nobody answered in time."""
+        return self._end(Verdict.UNANSWERED, now)
 
     def _end(self, verdict: Verdict, now: float, error: CrewError | None = None, since: float | None = None) -> Ending:
         return Ending(verdict, self.kickoff_id, now, self.run, error, since, self.seen_alive, self.last)

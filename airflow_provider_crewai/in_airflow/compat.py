@@ -43,6 +43,15 @@ CANCELS_MOVED_TRIGGERS = _BELOW_3_4
 HAS_TASK_STATE = NEVER_EXPIRE is not None
 """Whether Airflow keeps a state for each task instance over all its tries (3.3+)."""
 
+HAS_REQUIRED_ACTIONS = _VERSION >= (3, 1)
+"""Whether a task can ask a person: whether there are Required Actions."""
+
+RESPONSE_WAKES_TASK = _VERSION >= (3, 3)
+"""Whether a person's response wakes a deferred task. Below, its trigger must read the response."""
+
+KEEPS_FIRST_FORM = _BELOW_3_4
+"""Whether a task instance's Required Action keeps its first subject, body and options when the task asks again."""
+
 HAS_RUN_PAGES = _VERSION >= (3, 1)
 """Whether the api-server can serve the run page: whether plugins may bring FastAPI apps, and a login of Airflow's."""
 
@@ -66,10 +75,13 @@ TRIGGER_FAILED = "__fail__"
 __all__ = [
     "CANCELS_MOVED_TRIGGERS",
     "CLEAR_KEEPS_TASK_STATE",
+    "HAS_REQUIRED_ACTIONS",
     "HAS_RUN_PAGES",
     "HAS_TABS_OF_OWN",
     "HAS_TASK_STATE",
+    "KEEPS_FIRST_FORM",
     "NEVER_EXPIRE",
+    "RESPONSE_WAKES_TASK",
     "TRIGGER_FAILED",
     "AirflowFailException",
     "AirflowSensorTimeout",

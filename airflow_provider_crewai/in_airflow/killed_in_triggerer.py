@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_crewai.client import killing
+from airflow_provider_crewai.client.dialogue import GIVEN_UP
 from airflow_provider_crewai.client.killing import GONE, Bond, Judgement, OnKill
 from airflow_provider_crewai.in_airflow.compat import name_among_states, on_kill_timeout, task_states, xcom_now
+from airflow_provider_crewai.in_airflow.required_action import close_action, is_refused_to_old_attempts, response_to
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ class Cancellation:
     :param conn_id: that connection.
     :param log: the trigger's logger.
     :param timeout: seconds that everything may take; default: what Airflow gives `on_kill`, less `LAST_WORDS`.
+    :param asked: whether a Required Action is open: a person's response cancels the trigger, too.
     """
 
     def __init__(
@@ -60,8 +65,11 @@ class Cancellation:
         conn_id: str,
         log: Any,
         timeout: float | None = None,
+        *,
+        asked: bool = False,
     ) -> None:
         self.bond = bond
+        self.asked = asked
         self.policy = policy
         self.task_instance = task_instance
         self.client = client
@@ -93,13 +101,31 @@ class Cancellation:
             self.log.error("Run %s could not be stopped and may go on: %r", kickoff_id, error)  # noqa: TRY400 - nor is it
 
     async def _settled(self) -> str:
+        if self.asked:
+            self.bond = replace(self.bond, responded=await self._responded())
         abandoned, why = killing.at_once(self.bond)
         if abandoned is None:
             abandoned, why = await self._ask_airflow()
         if not abandoned:
             return f"Run {self.bond.kickoff_id} is not stopped: {why}."
         self.log.warning("Stopping run %s: %s.", self.bond.kickoff_id, why)
-        return await self._stop()
+        said = await self._stop()
+        if self.asked:
+            with suppress(Exception):  # the action shows nowhere once the task has ended
+                await close_action(self.task_instance, GIVEN_UP, said)
+        return said
+
+    async def _responded(self) -> bool:
+        """Ask until Airflow says whether a person has responded. Without that, a response would stop the run."""
+        self._lack = "Airflow did not say whether a person has responded"
+        while True:
+            try:
+                return await response_to(self.task_instance) is not None
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
+                self._lack = f"Airflow does not say whether a person has responded ({type(error).__name__}: {error})"
+                if is_refused_to_old_attempts(error):
+                    return False
+            await asyncio.sleep(ASK_AGAIN)
 
     async def _stop(self) -> str:
         self._lack = "too many runs had to be stopped before it"

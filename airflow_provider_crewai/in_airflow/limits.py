@@ -35,9 +35,9 @@ def deadline_of(task: BaseOperator, context: Context, timeout: Limit) -> float |
     execution_timeout = task.execution_timeout
     check_limit(task.task_id, "timeout", timeout, zero=True)
     check_limit(task.task_id, "execution_timeout", execution_timeout)
-    limits = [] if timeout is None else [_seconds(timeout)]
+    limits = [] if timeout is None else [seconds_of(timeout)]
     if execution_timeout is not None:
-        limit = _seconds(execution_timeout)
+        limit = seconds_of(execution_timeout)
         limits.append(limit - min(HEAD_START, limit / 10))
     return try_began(context) + min(limits) if limits else None
 
@@ -75,7 +75,8 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _seconds(limit: float | timedelta) -> float:
+def seconds_of(limit: float | timedelta) -> float:
+    """Return a limit in seconds."""
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 

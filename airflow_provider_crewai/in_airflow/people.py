@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_crewai.client.questions import FAIL
 from airflow_provider_crewai.in_airflow.limits import check_limit
-
-FAIL = "fail"
-"""The `on_human_timeout` that chooses no option."""
 
 Notifier = Callable[[Any], Any]
 Notifiers = Notifier | Sequence[Notifier]

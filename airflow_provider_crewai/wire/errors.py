@@ -22,6 +22,7 @@ CrewError
     CrewRunFailed               the crew ended it with an error
     CrewRunStopped              somebody stopped it
     CrewRunTimedOut             we stopped waiting; it is probably still going
+      CrewRunUnanswered         it asked a person, and nobody answered in time; it still waits
     CrewRunUnreachable          the API stopped answering; it may go on
     CrewRunLost                 the deployment no longer knows it
     CrewRunAuthLost             our token stopped working; it may go on
@@ -166,6 +167,10 @@ class CrewRunStopped(CrewRunError):
 
 class CrewRunTimedOut(CrewRunError):
     """We stopped waiting at the deadline. The run is probably still going."""
+
+
+class CrewRunUnanswered(CrewRunTimedOut):
+    """The run asked a person, and nobody answered within `human_timeout`. The run still waits for an answer."""
 
 
 class CrewRunUnreachable(CrewRunError):

@@ -13,12 +13,13 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, singledispatchmethod
 from importlib import import_module
 from typing import Any
 
+import airflow
 import structlog
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels import _generated as api
@@ -29,6 +30,7 @@ from airflow.sdk.serde import deserialize, serialize
 # It makes one for each templated field of each try, a sixth of all that these tests cost; one for each type does as well.
 task_runner.TypeAdapter = cache(task_runner.TypeAdapter)  # type: ignore[misc,assignment]  # a class of theirs
 
+VERSION = tuple(map(int, airflow.__version__.split(".")[:2]))
 LOGICAL_DATE = datetime(2026, 1, 5, tzinfo=UTC)
 Key = tuple[str, str, str, int]
 """Dag, run, task and map index: what XComs and records are kept by."""
@@ -36,6 +38,10 @@ Key = tuple[str, str, str, int]
 
 class Killed(BaseException):
     """The worker's end: nothing of ours catches it, so nothing of ours runs after it, as when a process dies."""
+
+
+class UnheardOfError(AssertionError):
+    """A message that a worker's supervisor does not know."""
 
 
 class WouldBlockError(AssertionError):
@@ -63,6 +69,8 @@ class Airflow:
     records: dict[tuple[Key, str], Any] = field(default_factory=dict)
     expiries: dict[str, datetime | None] = field(default_factory=dict)
     instances: dict[uuid.UUID, TaskInstance] = field(default_factory=dict)
+    actions: dict[Key, Action] = field(default_factory=dict)
+    refreshes_forms: bool = field(default_factory=lambda: VERSION >= (3, 4))
 
     def task(self, task: Any, **life: Any) -> TaskInstance:
         """Take a task into this Airflow."""
@@ -86,7 +94,9 @@ class Airflow:
                 task_runner.SUPERVISOR_COMMS = before
 
     def send(self, msg: Any) -> Any:
-        """Answer a task."""
+        """Answer a task. Of its Required Action, it may only ask for one: its supervisor knows no more."""
+        if isinstance(msg, comms.GetHITLDetailResponse | comms.UpdateHITLDetail):
+            raise UnheardOfError(type(msg).__name__)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -178,6 +188,38 @@ class Airflow:
         return comms.OKResponse(ok=True)
 
     @answer.register
+    def _(self, message: comms.CreateHITLDetailPayload) -> Any:
+        key = self.instances[message.ti_id].key
+        kept = self.actions.get(key)
+        if kept is None or self.refreshes_forms:
+            kept = Action(message)
+        self.actions[key] = replace(kept, response=None, asked=kept.asked + 1)
+        return comms.HITLDetailRequestResult(**message.model_dump(exclude={"type"}))
+
+    @answer.register
+    def _(self, message: comms.GetHITLDetailResponse) -> Any:
+        action = self._action(message.ti_id)
+        return api.HITLDetailResponse(
+            response_received=action.response is not None,
+            **(action.response or {"responded_at": None, "chosen_options": []}),
+        )
+
+    @answer.register
+    def _(self, message: comms.UpdateHITLDetail) -> Any:
+        action = self._action(message.ti_id)
+        if action.response is not None:
+            raise _refused(409)
+        said = {"chosen_options": message.chosen_options, "params_input": message.params_input}
+        action.response = {**said, "responded_at": datetime.now(UTC), "responded_by_user": None}
+        return api.HITLDetailResponse(response_received=True, **action.response)
+
+    def _action(self, ti_id: uuid.UUID) -> Action:
+        action = self.actions.get(self.instances[ti_id].key)
+        if action is None:
+            raise _refused(404)
+        return action
+
+    @answer.register
     def _(self, message: comms.GetTaskStates) -> Any:
         states: dict[str, dict[str, str | None]] = {}
         for ti in self.instances.values():
@@ -186,6 +228,20 @@ class Airflow:
                 name = f"{ti.task.task_id}_{ti.map_index}" if ti.map_index >= 0 else ti.task.task_id
                 states.setdefault(ti.run_id, {})[name] = ti.state
         return comms.TaskStatesResult(task_states=states)
+
+
+@dataclass
+class Action:
+    """A Required Action: the form, and the response to it."""
+
+    form: Any
+    response: dict[str, Any] | None = None
+    asked: int = 0
+
+
+def _refused(status: int) -> AirflowRuntimeError:
+    detail = {"status_code": status, "message": "refused"}
+    return AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
 
 
 @dataclass(frozen=True)
@@ -291,7 +347,7 @@ class TaskInstance:
         assert self.outcome
         assert self.state == "deferred", self.state
         kwargs = deserialize(self.outcome.message.next_kwargs)
-        travelled = serialize({**kwargs, "event": _as_stored(event)})
+        travelled = serialize({**kwargs, "event": event})
         return self._work(next_method=self.outcome.message.next_method, next_kwargs=_as_stored(travelled))
 
     def resume_failed(self, error: str = "Trigger failure", traceback: list[str] | None = None) -> Outcome:
@@ -313,6 +369,25 @@ class TaskInstance:
         """Run that trigger until it fires, and return the event's payload."""
         with self.airflow.connected():
             return asyncio.run(only_event(self.trigger()))
+
+    @property
+    def action(self) -> Any:
+        """The Required Action of this task instance."""
+        return self.airflow.actions.get(self.key)
+
+    @property
+    def form(self) -> Any:
+        """What a person sees of it."""
+        return self.action.form
+
+    def respond(self, option: str, text: str | None = "", by: str = "anna") -> Any:
+        """Let a person respond to it. Returns what wakes the task, if it is deferred and a response does that."""
+        assert option in self.form.options
+        assert self.action.response is None, "409: somebody has responded"
+        user = {"id": by, "name": by}
+        said = {"chosen_options": [option], "params_input": {"feedback": text}, "responded_by_user": user}
+        self.action.response = {**said, "responded_at": datetime.now(UTC)}
+        return {**self.action.response, "timedout": False}
 
     def finish(self, **how: Any) -> Outcome:
         """Try it once, over all deferrals."""

@@ -49,6 +49,7 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "mismatch": (errors.CrewAnswerMismatch("title: Field required", **RUN), NEVER),
     "unreachable": (errors.CrewRunUnreachable("silent", **RUN), AGAIN),
     "timed out": (errors.CrewRunTimedOut("late", **RUN), AGAIN),
+    "unanswered": (errors.CrewRunUnanswered("it asked", **RUN), AGAIN),
     "lost": (errors.CrewRunLost("gone", **RUN), AGAIN),
     "record": (errors.CrewLedgerError("unreadable"), AGAIN),
     "not ours": (ValueError("a callback"), AIRFLOWS),

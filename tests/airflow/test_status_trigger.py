@@ -51,11 +51,11 @@ def test_its_event_holds_no_result_no_error_and_no_token(airflow: Airflow, crew:
 
 
 def test_its_arguments_survive_the_database() -> None:
-    trigger = CrewStatusTrigger("run-1", "another", 1.5, 2.5, 3.0, 4.0, 5.0, True, True, "stop", "reattach")
+    trigger = CrewStatusTrigger("run-1", "another", 1.5, 2.5, 3.0, 4.0, 5.0, True, True, "stop", "reattach", asks=True)
     path, arguments = trigger.serialize()
     stored = json.loads(json.dumps(arguments))
     assert CrewStatusTrigger(**stored).serialize() == (path, arguments)
-    assert all(isinstance(value, str | int | float | bool) for value in stored.values())
+    assert all(isinstance(value, str | int | float | bool | None) for value in stored.values())
     assert {*stored, "unknown"} == set(inspect.signature(CrewStatusTrigger).parameters)
 
 
