@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -45,6 +45,7 @@ def create_app(
     strict: bool = False,
     pages: Sequence[BaseRoute] = (),
     origins: Sequence[str] = (),
+    prefix: str = "",
 ) -> Starlette:
     """Build the application.
 
@@ -55,19 +56,26 @@ def create_app(
     :param strict: whether to keep those quirks of the live service that make a crew harder to use.
     :param pages: routes for a browser, which check access themselves.
     :param origins: the origins of web pages whose scripts may use the API: none by default.
+    :param prefix: the path at which the application is mounted, empty for the root.
     """
+    api = _Api(runs, launcher, prefix, strict=strict)
+    return Starlette(
+        routes=[*_routes(api, token, strict=strict), *pages],
+        middleware=[Middleware(LoopbackOnly), *_cross_origin(origins)],
+        exception_handlers=_REFUSALS,
+        lifespan=greeting_when_up(greeting),
+    )
+
+
+def greeting_when_up(greeting: str) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that prints a line as soon as the server answers requests."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        print(greeting, flush=True)  # noqa: T201 - the one line that scripts read
+        print(greeting, flush=True)  # noqa: T201 - what scripts read
         yield
 
-    return Starlette(
-        routes=[*_routes(_Api(runs, launcher, strict=strict), token, strict=strict), *pages],
-        middleware=[Middleware(LoopbackOnly), *_cross_origin(origins)],
-        exception_handlers=_REFUSALS,
-        lifespan=lifespan,
-    )
+    return lifespan
 
 
 def _cross_origin(origins: Sequence[str]) -> list[Middleware]:
@@ -103,8 +111,9 @@ def _routes(api: _Api, token: str, *, strict: bool) -> list[BaseRoute]:
 
 
 class _Api:
-    def __init__(self, runs: Runs, launcher: Launcher, *, strict: bool) -> None:
+    def __init__(self, runs: Runs, launcher: Launcher, prefix: str, *, strict: bool) -> None:
         self._runs = runs
+        self._prefix = prefix
         self._launcher = launcher
         self._strict = strict
         self._streams = EventStreams(runs)
@@ -184,7 +193,9 @@ class _Api:
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
         question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
-        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
+        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question)
+        if not self._strict:  # a key of our own: the path of the run's page
+            body["run_page"] = f"{self._prefix}/runs/{run.kickoff_id}"
         counts = self._runs.event_counts(run.kickoff_id)
         return body | events_in_short(counts, self._runs.last_event(run.kickoff_id)) if counts else body
 

@@ -25,7 +25,11 @@ def new_parser(command: str) -> argparse.ArgumentParser:
         allow_abbrev=False,  # else `--tok TOKEN` would be taken for --token-file
         description="Serve a crewai project from disk, on this machine only, behind the API of a deployed crew.",
     )
-    parser.add_argument("project", help="a crewai project's directory, or module:attribute")
+    parser.add_argument(
+        "project",
+        nargs="+",
+        help="a crewai project's directory, or module:attribute; of several, each is served below its own name",
+    )
     _add_access(parser)
     _add_place(parser)
     _add_runs(parser)

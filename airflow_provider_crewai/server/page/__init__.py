@@ -1,5 +1,5 @@
 """The page of the server: the project, its runs and their questions, in plain HTML that works without scripts."""
 
-from airflow_provider_crewai.server.page.routes import Page
+from airflow_provider_crewai.server.page.routes import Page, assets
 
-__all__ = ["Page"]
+__all__ = ["Page", "assets"]

@@ -28,9 +28,11 @@ class Gate:
     :param sessions: the sessions of logged-in browsers.
     :param templates: makes the login and error pages.
     :param token_hint: a sentence that says where the token is.
+    :param prefix: the path at which the page is mounted, empty for the root.
     """
 
-    def __init__(self, sessions: Sessions, templates: Templates, token_hint: str) -> None:
+    def __init__(self, sessions: Sessions, templates: Templates, token_hint: str, prefix: str = "") -> None:
+        self._prefix = prefix
         self._sessions = sessions
         self._templates = templates
         self._token_hint = token_hint
@@ -92,7 +94,7 @@ class Gate:
 
     def log_out(self, asked: PageRequest) -> Response:
         """End the browser's session."""
-        response = RedirectResponse("/login", 303)
+        response = RedirectResponse(self._prefix + "/login", 303)
         self._sessions.close(asked.session, response)
         return response
 
@@ -104,7 +106,8 @@ class Gate:
     def _login(self, request: Request, problem: str | None = None, next_page: str | None = None) -> Response:
         # A link on another site brings no SameSite=Strict cookie. So the page asks once more by itself, as our own.
         is_foreign = request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site"
-        shown = {"problem": problem, "hint": self._token_hint, "next": next_page or _inner_path(request.url.path)}
+        asked_for = _inner_path(request.url.path.removeprefix(self._prefix))
+        shown = {"problem": problem, "hint": self._token_hint, "next": next_page or asked_for, "prefix": self._prefix}
         again = request.url.path if is_foreign and not problem else None
         response = self._templates.html("login.html", 401, request, again=again, **shown)
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -65,6 +65,11 @@ class Backend(Protocol):
         """Return at most the last `length` bytes of a run's log; an empty text if there is no log."""
 
 
+def assets() -> list[BaseRoute]:
+    """Return the routes of what all pages need. They are always at the root of the server."""
+    return [Route("/page/{name}", static), Route("/favicon.ico", icon)]
+
+
 class Page:
     """The page.
 
@@ -82,19 +87,18 @@ class Page:
         self._streams = EventStreams(runs)
         self._listing = Listing(runs.path)
         self._templates = Templates()
-        self._sessions = Sessions(token, database=runs.path)
-        self._gate = Gate(self._sessions, self._templates, token_hint)
+        self._sessions = Sessions(token, database=runs.path, prefix=prefix)
+        self._gate = Gate(self._sessions, self._templates, token_hint, prefix)
 
     def ticket(self) -> str:
         """Make a link that logs one browser in, once, within ten minutes. Returns its path and query."""
-        return f"/login?ticket={self._sessions.ticket()}"
+        return f"{self._prefix}/login?ticket={self._sessions.ticket()}"
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes to mount at the root of the server."""
         private = self._private_routes()
         return [
-            Route("/page/{name}", static),
-            Route("/favicon.ico", icon),
+            *assets(),
             Route("/login", self._gate.public(self._gate.log_in_by_ticket)),
             Route("/login", self._gate.public(self._gate.log_in_by_token), methods=["POST"]),
             # A browser with a session finds the pages below its door. At the root they show the login.

@@ -40,12 +40,16 @@ class Sessions:
 
     :param token: the same token as the API's.
     :param now: the clock, in epoch seconds.
+    :param prefix: the path at which the page is mounted, empty for the root.
     :param database: the sqlite file that keeps the sessions; by default they end with this object.
     :raises ValueError: the token is empty.
     """
 
-    def __init__(self, token: str, now: Callable[[], float] = time.time, database: Path | None = None) -> None:
+    def __init__(
+        self, token: str, now: Callable[[], float] = time.time, database: Path | None = None, prefix: str = ""
+    ) -> None:
         self._now = now
+        self._prefix = prefix
         self._token = key_of(token)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(database or ":memory:", timeout=30, isolation_level=None, check_same_thread=False)
@@ -81,14 +85,14 @@ class Sessions:
         self._change("INSERT INTO sessions VALUES (?, ?)", self._proof(session), self._now() + SESSION_SECONDS)
         self._change("DELETE FROM sessions WHERE expires <= ?", self._now())
         self._change(f"DELETE FROM sessions WHERE proof IN ({_BEYOND})", MOST_SESSIONS)  # noqa: S608 - a constant
-        path = DOOR.format(door=_door_of(session))
+        path = self._prefix + DOOR.format(door=_door_of(session))
         response.set_cookie(self.cookie, session, max_age=SESSION_SECONDS, path=path, httponly=True, samesite="strict")
         return path
 
     def close(self, session: str, response: Response) -> None:
         """End a session, in the browser that gets this response and for anybody who has copied its cookie."""
         self._change("DELETE FROM sessions WHERE proof = ?", self._proof(session))
-        path = DOOR.format(door=_door_of(session))
+        path = self._prefix + DOOR.format(door=_door_of(session))
         response.delete_cookie(self.cookie, path=path, httponly=True, samesite="strict")
 
     def session(self, request: Request) -> str | None:
@@ -122,9 +126,8 @@ def is_form_key(key: str, session: str) -> bool:
 
 
 def door_of(request: Request) -> str:
-    """Return the path of the door that a request came through; an empty text if it came through none."""
-    door = request.path_params.get("door")
-    return DOOR.format(door=quote(door, safe="")) if door else ""
+    """Return the path of the door that a request came through, or of the page, if it came through none."""
+    return quote(request.scope.get("root_path", ""))
 
 
 def _door_of(session: str) -> str:
