@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from airflow_provider_crewai.wire.model import JSON
+from airflow_provider_crewai.wire.model import JSON, JSONObject
 
 MASK = "***"
 
@@ -34,13 +34,17 @@ def masked(value: JSON, level: int = 0) -> JSON:
     return [masked(inner, level + 1) for inner in value] if isinstance(value, list) else value
 
 
-def without_secrets(value: JSON, level: int = 0) -> JSON:
-    """Return a value without the secrets in it, at any depth, and without their names."""
+def without_secrets(values: JSONObject, level: int = 0) -> JSONObject:
+    """Return values without the secrets in them, at any depth, and without their names."""
+    return {name: _without(inner, level + 1) for name, inner in values.items() if not _hides(name, inner)}
+
+
+def _without(value: JSON, level: int) -> JSON:
     if level > _DEEPEST:
         return None
     if isinstance(value, dict):
-        return {name: without_secrets(inner, level + 1) for name, inner in value.items() if not _hides(name, inner)}
-    return [without_secrets(inner, level + 1) for inner in value] if isinstance(value, list) else value
+        return without_secrets(value, level)
+    return [_without(inner, level + 1) for inner in value] if isinstance(value, list) else value
 
 
 def _hides(name: str, value: JSON) -> bool:

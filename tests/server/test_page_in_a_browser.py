@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from browser import LOOKS, Window, browsing
 from page_server import FLOW, HINT, TOKEN, PageServer
-from test_page import HOSTILE, UGLY, everywhere
+from test_page import HOSTILE, UGLY, WORDS, everywhere
 
 from airflow_provider_crewai.server.launch import ProjectError
 from airflow_provider_crewai.server.records import open_question
@@ -166,6 +166,23 @@ def test_a_run_is_followed_to_its_end_without_a_reload(window: Window, server: P
     asked = len(window.asked)
     page.wait_for_timeout(2500)
     assert len(window.asked) == asked, "a run that has ended is not asked for again"
+    assert window.is_clean()
+
+
+NO_LOOK_BY_THE_CLOCK = """
+const wait = window.setTimeout;
+window.setTimeout = (act, milliseconds) => wait(act, milliseconds > 1000 ? 3600000 : milliseconds);
+"""
+
+
+def test_what_happens_is_shown_at_once_by_the_stream_of_events(window: Window, server: PageServer) -> None:
+    run = server.run(topic="AI agents")
+    window.context.add_init_script(NO_LOOK_BY_THE_CLOCK)
+    page = logged_in(window, server, f"/runs/{run.kickoff_id}")
+    for state in ("RUNNING", "PAUSED", "SUCCESS"):
+        run.now(state, took=None if state != "SUCCESS" else 1.0)
+        page.get_by_text(WORDS[state], exact=True).wait_for()
+    assert any(url.endswith("/events") for url in window.asked)
     assert window.is_clean()
 
 

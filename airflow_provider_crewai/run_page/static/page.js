@@ -4,7 +4,11 @@
 
 const PAUSE = 1000 * (document.documentElement.dataset.every || 2);
 const LONGEST_PAUSE = 15000;
+const SOON = 200;
 let pause = PAUSE;
+let timer = 0;
+let isLooking = false;
+let hasNews = false;
 
 function isInUse(part) {
   const selection = document.getSelection();
@@ -63,17 +67,20 @@ function came(request) {
   pause = PAUSE;
   if (request.status === 401) location.reload();
   else if (request.response && request.status === 200) renew(request.response);
-  wait();
+  lookAgain();
 }
 
 function failed() {
   document.getElementById("offline").hidden = false;
   pause = Math.min(2 * pause, LONGEST_PAUSE);
-  wait();
+  hasNews = false;
+  lookAgain();
 }
 
 function look() {
-  if (document.hidden) return wait();
+  if (document.hidden) return wait(pause);
+  isLooking = true;
+  hasNews = false;
   const request = new XMLHttpRequest();
   request.open("GET", document.documentElement.dataset.refresh);
   request.responseType = "document";
@@ -83,8 +90,48 @@ function look() {
   request.send();
 }
 
-function wait() {
-  if (document.documentElement.dataset.refresh) setTimeout(look, pause);
+function lookAgain() {
+  isLooking = false;
+  wait(hasNews ? SOON : pause);
 }
 
-wait();
+function lookSoon() {
+  hasNews = true;
+  if (!isLooking) wait(SOON);
+}
+
+function wait(milliseconds) {
+  clearTimeout(timer);
+  if (document.documentElement.dataset.refresh) timer = setTimeout(look, milliseconds);
+}
+
+// A stream tells that something has happened. What that is, the page itself shows: so the stream is not read.
+let stream = null;
+
+async function listen() {
+  const { events, refresh } = document.documentElement.dataset;
+  if (!events || !refresh || document.hidden || stream) return;
+  const mine = (stream = new AbortController());
+  try {
+    const response = await fetch(events, { signal: mine.signal });
+    const reader = response.status === 200 && response.body.getReader();
+    while (reader && !(await reader.read()).done) lookSoon();
+  } catch {
+    // The looks tell whether the server is gone.
+  }
+  if (stream === mine) stream = null;
+  setTimeout(listen, LONGEST_PAUSE / 5);
+}
+
+// A browser opens six connections to a server, for all tabs together. So only a tab that is seen holds one.
+document.addEventListener("visibilitychange", () => {
+  stream?.abort();
+  stream = null;
+  if (!document.hidden) {
+    listen();
+    lookSoon();
+  }
+});
+
+wait(pause);
+listen();

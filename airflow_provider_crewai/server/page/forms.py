@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -13,12 +14,15 @@ from airflow_provider_crewai.server.page.sessions import door_of
 from airflow_provider_crewai.server.project import Description
 from airflow_provider_crewai.wire.beginnings import whole
 from airflow_provider_crewai.wire.model import JSON, JSONObject
+from airflow_provider_crewai.wire.secret_names import is_secret, without_secrets
 
 MAX_FORM = 10 * 1024 * 1024
 MAX_LOGIN = 16 * 1024
 """The most bytes of the login's form, which anybody may send."""
 
 _FIELD = "input."
+_MOST_OPTIONS = 200
+_NOTHING_KNOWN: JSONObject = {"type": None, "description": None, "minimum": None, "maximum": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +48,58 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
+    """An input to fill in.
+
+    :param kind: `secret`, `choice`, `number`, `json` (a list or an object), `text`; `any` if nothing says its type.
+    :param is_json: whether what is filled in is read as JSON.
+    :param options: what a choice can be, as it is sent.
+    :param schema: what else is known: `description`, `minimum`, `maximum`, and `type`.
+    """
+
     name: str
     text: str
+    kind: str
     is_json: bool
     is_required: bool
+    options: tuple[str, ...] = ()
+    schema: JSONObject = field(default_factory=dict)
 
 
 class KickoffForm:
-    """A kickoff's inputs to fill in: as a person has just sent them, else as in an earlier run, else the defaults."""
+    """A kickoff's inputs to fill in: as a person has just sent them, else as in an earlier run, else the defaults.
+
+    :param earlier: the inputs of an earlier run. Its secrets are left out.
+    """
 
     def __init__(self, project: Description | None, asked: PageRequest, earlier: JSONObject) -> None:
-        known = project or Description("", "", [])
-        self.fields = [self._field(known, name, asked, earlier) for name in known.inputs]
-        self.whole = asked.said("inputs") or whole(known.defaults | earlier)
-        self.is_whole = "inputs" in asked.form or bool(earlier.keys() - known.inputs) or not known.inputs
+        known, kept = project or Description("", "", []), without_secrets(earlier)
+        self.lacks_secrets = kept != earlier
+        self.fields = [_field(known, name, asked, kept) for name in known.inputs]
+        self.whole = asked.said("inputs") or whole(without_secrets(known.defaults) | kept)
+        self.is_whole = "inputs" in asked.form or bool(kept.keys() - known.inputs) or not known.inputs
 
-    @staticmethod
-    def _field(project: Description, name: str, asked: PageRequest, earlier: JSONObject) -> _Field:
-        is_required = name in project.required
-        if _FIELD + name in asked.form:
-            return _Field(name, asked.said(_FIELD + name), name in asked.form.get("json", ()), is_required)
-        value = earlier.get(name, project.defaults.get(name))
-        return _Field(name, whole(value), not isinstance(value, str | None), is_required)
+
+def _field(project: Description, name: str, asked: PageRequest, earlier: JSONObject) -> Field:
+    schema = {**_NOTHING_KNOWN, **project.types.get(name, {})}
+    kind, options = _kind(name, schema)
+    value = earlier.get(name, project.defaults.get(name))
+    text, is_json = whole(value), kind not in ("any", "text", "secret") or not isinstance(value, str | None)
+    if _FIELD + name in asked.form:
+        text, is_json = asked.said(_FIELD + name), name in asked.form.get("json", ())
+    elif is_json and kind != "any" and isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+    return Field(name, text, kind, is_json, name in project.required, options, schema)
+
+
+def _kind(name: str, schema: JSONObject) -> tuple[str, tuple[str, ...]]:
+    options, said = schema.get("enum"), schema.get("type")
+    if isinstance(options, list) and len(options) <= _MOST_OPTIONS:
+        return "choice", tuple(json.dumps(option, ensure_ascii=False) for option in options)
+    if said == "boolean":
+        return "choice", ("true", "false")
+    kinds = {"integer": "number", "number": "number", "array": "json", "object": "json", "string": "text"}
+    return "secret" if is_secret(name) else kinds.get(str(said), "any"), ()
 
 
 def inputs_of(asked: PageRequest) -> JSONObject:

@@ -30,11 +30,12 @@ from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
-from airflow_provider_crewai.wire.secret_names import masked, without_secrets
+from airflow_provider_crewai.wire.secret_names import masked
 
 _TAIL = 16 * 1024
 _WHOLE_LOG = 16 * 1024 * 1024
-_EVERY = 2
+_EVERY = 3
+"""Seconds after which a run that says nothing is looked at: times go on, and so does its log."""
 
 
 class Backend(Protocol):
@@ -128,8 +129,10 @@ class Page:
 
     def _home_with(self, asked: PageRequest, problem: str | None = None, status: int = 200) -> Response:
         described, broken = self._described()
-        form = KickoffForm(described, asked, self._inputs_of(asked.request.query_params.get("again")))
-        shown = {"project": described, "broken": broken, "problem": problem, "form": form}
+        again = asked.request.query_params.get("again")
+        form = KickoffForm(described, asked, self._inputs_of(again))
+        shown: dict[str, Any] = {"project": described, "broken": broken, "problem": problem, "form": form}
+        shown |= {"again": again, "last": self._listing.newest()}
         listed = self._listed(asked) | {"tasks": _task_names(described)}
         return self._templates.html("home.html", status, asked.request, asked.session, **shown, **listed)
 
@@ -156,6 +159,7 @@ class Page:
             "problem": problem,
             "address": here,
             "log": self._backend.log_tail(run.kickoff_id, _TAIL),
+            "events": here + "/events",
             "before": self._listing.before(run.kickoff_id),
         }
         refresh = here if view.is_live else None
@@ -255,7 +259,7 @@ class Page:
         return run
 
     def _inputs_of(self, kickoff_id: str | None) -> JSONObject:
-        inputs = without_secrets(self._runs.inputs(kickoff_id)) if kickoff_id else None
+        inputs = self._runs.inputs(kickoff_id) if kickoff_id else None
         return inputs if isinstance(inputs, dict) else {}
 
     def _output_in_question(self, question_id: str) -> str:
