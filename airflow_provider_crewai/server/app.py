@@ -192,8 +192,8 @@ class _Api:
         # The live service hides a crew that waits for a human, but not a flow.
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
-        question = open_question(self._runs.questions(run.kickoff_id)) if waits and not self._strict else None
-        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question)
+        question = open_question(self._runs.questions(run.kickoff_id)) if waits else None
+        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
         if not self._strict:  # a key of our own: the path of the run's page
             body["run_page"] = f"{self._prefix}/runs/{run.kickoff_id}"
         counts = self._runs.event_counts(run.kickoff_id)

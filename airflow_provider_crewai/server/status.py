@@ -32,19 +32,23 @@ _NULLS: JSONObject = {
 NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id", **_NULLS}
 
 
-def status_of(run: StoredRun, steps: list[Step], question: StoredQuestion | None) -> JSONObject:
+def status_of(
+    run: StoredRun, steps: list[Step], question: StoredQuestion | None, *, strict: bool = False
+) -> JSONObject:
     """Return the answer for a run.
 
-    :param question: the question that it waits for. It is shown under a key of our own, `human_input`: without a
-        webhook nobody would know the `task_id` that a resume must name.
+    :param question: the question that it waits for, or None from its answer on, even before the run goes on. It is
+        shown under a key of our own, `human_input`: without a webhook nobody would know the `task_id` that a resume
+        must name.
+    :param strict: leaves that key out.
     """
     body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state), **_NULLS}
     body |= {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
-    if run.state == "PAUSED" and run.answer.get("unit") == "method":
+    if question is not None and run.answer.get("unit") == "method":
         body["flow_id"] = run.kickoff_id
     if run.state not in ("FAILED", "REVOKED"):
         body["progress"] = progress_of(run, steps)
-    if question is not None:
+    if question is not None and not strict:
         told: JSONObject = {"task_id": question.question_id, "message": question.message, "output": question.output}
         body["human_input"] = told | {"options": list(question.options) if question.options else None}
     return body
