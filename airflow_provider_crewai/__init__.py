@@ -5,14 +5,15 @@ Who answers which question
 What authors of Dags import:
 
     hooks                         talks to one crew, over an Airflow connection
-    operators                     starts a run, exactly once, and waits for its answer
+    operators                     starts a run, exactly once, and waits for its answer; gives a run a person's feedback
     decorators                    `@task.crew`: starts a run with the inputs that a function returns
     sensors                       waits for a run that something else started
     triggers                      waits for a run without a worker slot
     answers                       reads an answer in the next task, typed and from its file
     retries                       decides after a failed try whether the task is tried again (an author may choose it)
 
-`awaiting` is what the operator and the sensor share. `provider_info` is what Airflow reads about this package.
+`awaiting` is what the operator and the sensor share, and `resuming` has the operator that gives feedback.
+`provider_info` is what Airflow reads about this package.
 
 `in_airflow` knows Airflow, and no author of a Dag imports it:
 

@@ -34,6 +34,7 @@ from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, unseen, with_own_webhooks
 from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
+from airflow_provider_crewai.resuming import CrewResumeOperator
 from airflow_provider_crewai.wire.errors import (
     CrewError,
     CrewLedgerError,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.ledger import Claim
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
+
+__all__ = ["CrewKickoffOperator", "CrewResumeOperator"]
 
 LAST_WORDS = 2.0
 """Seconds for which a killed task waits until its log says what became of its run."""

@@ -15,6 +15,7 @@ NEVER_BETTER = (
     errors.CrewNotACrew,
     errors.CrewQuotaError,
     errors.CrewChangedInputs,
+    errors.CrewChangedFeedback,
 )
 """Errors before a run starts that a retry would meet again: somebody has to fix something first."""
 
@@ -23,6 +24,7 @@ FREE_OR_NEVER = (
     errors.CrewRunUnwatchable,
     errors.CrewAnswerNotFetched,
     errors.CrewAnswerNotStored,
+    errors.CrewNothingAsked,
 )
 """Errors while waiting that somebody may fix between two tries: retried only if the retry finds this run and costs
 nothing, never for a second run."""

@@ -31,6 +31,7 @@ CrewError
     CrewAnswerMismatch          it succeeded, but its answer is not what the author expects
     CrewAnswerNotStored         it succeeded, but its answer could not be written to where the author wants it
     CrewMayHaveStarted          we lost the answer to a kickoff, or its record
+    CrewNothingAsked            it does not ask what a person's feedback is about
     CrewFeedbackInDoubt         we sent a person's feedback, and cannot see whether it arrived
   CrewLedgerError               our own record of the run cannot be read or written; an earlier run may go on
   CrewChangedInputs             the inputs changed since the run began, and the author said to fail
@@ -213,6 +214,14 @@ class CrewMayHaveStarted(CrewRunError):
     """
 
     rerun = False
+
+
+class CrewNothingAsked(CrewRunError):
+    """The run does not ask what a person's feedback is about: not yet, no more, or never. Nothing was sent."""
+
+    def __init__(self, message: str, *, kickoff_id: str | None, retry_helps: bool = True) -> None:
+        super().__init__(message, kickoff_id=kickoff_id)
+        self.retry_helps = retry_helps
 
 
 class CrewFeedbackInDoubt(CrewRunError):
