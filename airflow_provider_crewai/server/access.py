@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import secrets
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,18 +20,18 @@ TOKEN_VARIABLE = "CREWAI_SERVER_TOKEN"  # noqa: S105 - the variable's name, not 
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """The bearer token that requests must carry.
 
     :param hint: a sentence that says where the token is.
+    :param shell: what a shell puts the token in the place of.
     """
 
     value: str = field(repr=False)
     hint: str
+    shell: str
 
     @classmethod
     def found(cls, given: Path | None, kept: Path) -> Token:
@@ -46,13 +46,16 @@ class Token:
             # A byte order mark is what some editors begin a file with.
             if not (token := given.read_text(encoding="utf-8-sig", errors="replace").strip()):
                 raise ValueError(f"--token-file {given} is empty")
-            return cls(_sendable(token, f"{given}"), f"It is in the file {given} on the server's machine.")
+            return cls._kept(_sendable(token, f"{given}"), given)
         if token := os.environ.get(TOKEN_VARIABLE, "").strip():
             hint = f"It is the ${TOKEN_VARIABLE} that the server was started with."
-            return cls(_sendable(token, f"${TOKEN_VARIABLE}"), hint)
-        token = _sendable(state.kept_token(kept), f"{kept}")
-        log.info("the bearer token is in %s", kept)
-        return cls(token, f"It is in the file {kept} on the server's machine.")
+            return cls(_sendable(token, f"${TOKEN_VARIABLE}"), hint, f'"${TOKEN_VARIABLE}"')
+        return cls._kept(_sendable(state.kept_token(kept), f"{kept}"), kept)
+
+    @classmethod
+    def _kept(cls, token: str, file: Path) -> Token:
+        hint = f"It is in the file {file} on the server's machine."
+        return cls(token, hint, f'"$(cat {shlex.quote(str(file.absolute()))})"')
 
 
 def _sendable(token: str, where: str) -> str:

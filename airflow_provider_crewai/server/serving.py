@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from starlette.routing import Mount, Route
 
 from airflow_provider_crewai.server.access import LoopbackOnly, Token
 from airflow_provider_crewai.server.app import create_app, greeting_when_up
+from airflow_provider_crewai.server.banner import CONN_ID, banner
 from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
 from airflow_provider_crewai.server.keeping import Keeper
 from airflow_provider_crewai.server.launch import Launcher
@@ -62,7 +64,7 @@ class Served:
     def __init__(
         self, project: Project, runs: Runs, token: Token, place: Place, options: argparse.Namespace, umask: int
     ) -> None:
-        self._place = place
+        self._place, self._token = place, token
         self._name = line(project.name)
         self._warm = _warm_process(project, runs, place, options, umask)
         self._launcher = Launcher(runs, self._warm, runs.path.parent, slots=options.slots, on_lost=options.on_lost)
@@ -102,8 +104,9 @@ class Served:
 
     def start(self, stopping: threading.Event) -> None:
         """Begin to load the project and to look after its runs, until told to stop."""
-        url = self._place.server + self._page.ticket()
-        log.info("to open its page in a browser, once and within ten minutes: %s", url)
+        page = self._place.server + self._page.ticket()
+        conn_id = f"crewai_{self._place.prefix.strip('/')}" if self._place.prefix else CONN_ID
+        sys.stderr.write(banner(self._name, self._place.url, page, self._token, conn_id))
         # So the first request need not wait for the import of crewai, which takes seconds.
         self._launcher.describe().add_done_callback(_say_what_is_wrong)
         chores = self._keeper.chores()
