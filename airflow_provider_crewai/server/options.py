@@ -100,6 +100,11 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the file with the secret that signs these requests; by default the key comes from the token",
     )
+    parser.add_argument(
+        "--keep-apart",
+        action="store_true",
+        help="give each run memories and knowledge of its own; by default all runs of the project share them",
+    )
     parser.add_argument("--keep-days", type=_days, default=days, help="days to keep ended runs (%(default)s)")
     parser.add_argument(
         "--keep-runs", type=_count, default=10_000, help="how many ended runs to keep at most (%(default)s)"

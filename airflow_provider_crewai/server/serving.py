@@ -157,6 +157,7 @@ def _warm_process(project: Project, runs: Runs, place: Place, options: argparse.
         llm=options.llm,
         callback=f"{place.url}/feedback",
         flow_webhook=options.flow_webhook or "",
+        keep_apart=options.keep_apart,
     )
     return WarmProcess(project, options.python or project.python(), settings, umask, load_within=options.load_timeout)
 

@@ -72,6 +72,7 @@ class WarmProcess:
         self._loaded_from: int | None = None
         self._failure: ProjectError | None = None
         self._failed_at = 0.0
+        self._logged = ""
         self._closed = False
 
     def description(self) -> Future[Description]:
@@ -149,6 +150,7 @@ class WarmProcess:
         began = time.time_ns()
         said = self._started()
         if "error" in said:
+            self._log_traceback(said)
             raise self._failed(said["error"])
         description = Description(**said)
         self._files = description.files
@@ -181,6 +183,13 @@ class WarmProcess:
             f"{self._settings.folder('warm') / 'log'} say where it hung (--load-timeout gives it longer)"
         }
 
+    def _log_traceback(self, said: dict[str, Any]) -> None:
+        # Once for each error: while runs wait, the project is loaded again and again.
+        if self._logged != said["error"]:
+            self._logged = said["error"]
+            for each in said.get("traceback", "").splitlines():
+                log.warning("    %s", each)
+
     def _failed(self, why: str) -> ProjectError:
         self._let_go()
         self._files, self._loaded_from = None, self._project.fingerprint()
@@ -195,7 +204,7 @@ class WarmProcess:
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
                 [self._python, str(_TOP), "warm"],
                 cwd=self._project.directory,
-                env=self._settings.in_environment(_environment(folder)),
+                env=self._settings.in_environment(_environment(self._settings)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -217,8 +226,8 @@ class WarmProcess:
         return _hear(process)
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    environment = os.environ | _QUIET | {"CREWAI_STORAGE_DIR": str(folder / "storage")}
+def _environment(settings: RunSettings) -> dict[str, str]:
+    environment = os.environ | _QUIET | {"CREWAI_STORAGE_DIR": str(settings.folder("storage"))}
     environment.pop(TOKEN_VARIABLE, None)  # a crew and its tools do not need it
     return environment
 

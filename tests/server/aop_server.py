@@ -19,7 +19,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "example_crew"
-PLAIN = REPOSITORY / "tests" / "server" / "projects" / "plain"
+PROJECTS = REPOSITORY / "tests" / "server" / "projects"
+PLAIN = PROJECTS / "plain"
 """A crew for `start_plain`: it knows nothing of crewai but plain tasks."""
 TOKEN = "a-token-for-tests"
 INPUTS = {"topic": "AI agents", "audience": "engineers"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aop_server import EXAMPLE, PLAIN, REPOSITORY, Server, Start
+from loader import Load, Loader
 from support.effort import share
 
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -95,3 +96,20 @@ def server(crew_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     one = Server([str(EXAMPLE), "--python", crew_python], tmp_path_factory.mktemp("state")).start()
     yield one
     assert one.end() == 0
+
+
+@pytest.fixture(scope="module", params=["CREW_PYTHON", "CREW_PYTHON_OLDEST"])
+def python(request: pytest.FixtureRequest) -> str:
+    found = os.environ.get(request.param)
+    if found:
+        return found
+    if request.param == "CREW_PYTHON":
+        pytest.fail("CREW_PYTHON must name a Python interpreter that has crewai: these tests load real crews")
+    pytest.skip("the oldest crewai is taken with scripts/test --long")
+
+
+@pytest.fixture(scope="module")
+def load(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    loader = Loader(python, tmp_path_factory.mktemp("loader"))
+    yield loader
+    loader.end()

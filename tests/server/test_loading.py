@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -14,66 +12,9 @@ from typing import Any
 
 import pytest
 import scaffolds
-
-import airflow_provider_crewai.server
-
-SERVER = Path(airflow_provider_crewai.server.__file__).parent
-WARM = Path(__file__).parent / "projects" / "warm.py"
-Load = Callable[..., dict[str, Any]]
+from loader import Load, Loader, pyproject, write
 
 log = logging.getLogger(__name__)
-
-
-class Loader:
-    """An interpreter with crewai that answers from forks, as the server's warm process does."""
-
-    def __init__(self, python: str, home: Path, warm: str = "warm") -> None:
-        self.home = home
-        environment = os.environ | scaffolds.QUIET | {"CREWAI_STORAGE_DIR": str(home / "storage")}
-        self.process = subprocess.Popen(
-            [python, str(WARM), str(SERVER), warm],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(
-        self, directory: Path, target: str = ".", ask: tuple[str, ...] = (), **environment: str
-    ) -> dict[str, Any]:
-        assert self.process.stdin
-        assert self.process.stdout
-        out = self.home / "out.json"
-        out.unlink(missing_ok=True)
-        environment = {"OPENAI_API_KEY": "x"} | environment
-        load = {"target": target, "directory": str(directory), "environment": environment, "ask": ask}
-        print(json.dumps({"load": load, "out": str(out)}), file=self.process.stdin, flush=True)
-        while self.process.stdout.readline() != "answered\n":
-            assert self.process.poll() is None
-        said: dict[str, Any] = json.loads(out.read_bytes())
-        return said
-
-    def end(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        assert self.process.wait(30) == 0
-
-
-@pytest.fixture(scope="module", params=["CREW_PYTHON", "CREW_PYTHON_OLDEST"])
-def python(request: pytest.FixtureRequest) -> str:
-    found = os.environ.get(request.param)
-    if found:
-        return found
-    if request.param == "CREW_PYTHON":
-        pytest.fail("CREW_PYTHON must name a Python interpreter that has crewai: these tests load real crews")
-    pytest.skip("the oldest crewai is taken with scripts/test --long")
-
-
-@pytest.fixture(scope="module")
-def load(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
-    loader = Loader(python, tmp_path_factory.mktemp("loader"))
-    yield loader
-    loader.end()
 
 
 # ---- what crewai's own command makes --------------------------------------------------------------
@@ -152,16 +93,6 @@ def test_loading_starts_no_thread(python: str, scaffold: Callable[[str], Path], 
 
 
 # ---- small projects -------------------------------------------------------------------------------
-
-
-def write(directory: Path, **files: str) -> Path:
-    """Write files: `src__tiny__crew__py` is src/tiny/crew.py."""
-    for name, text in files.items():
-        *folders, stem, suffix = name.split("__")
-        path = directory.joinpath(*folders) / f"{stem}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return directory
 
 
 CREW = """
@@ -254,12 +185,6 @@ DECLARED = {
     "tasks": [{"name": "begin", "agent": None}],
     "human_input": True,
 }
-
-
-def pyproject(kind: str | None = None, name: str = "tiny", **more: str) -> str:
-    settings = {"type": kind, **more} if kind else more
-    lines = [f'[project]\nname = "{name}"', "[tool.crewai]", *(f'{key} = "{value}"' for key, value in settings.items())]
-    return "\n".join(lines)
 
 
 PROJECTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {

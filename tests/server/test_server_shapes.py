@@ -156,5 +156,5 @@ def test_values_keep_their_json_types(server: Server) -> None:
 
 def test_a_failure_is_told_by_its_type_and_words(server: Server) -> None:
     status = server.wait(server.kickoff(INPUTS | {"topic": " "}), "FAILED")
-    assert status["status"] == "ValueError: Topic cannot be empty"
+    assert status["status"] == "ValueError: Topic cannot be empty (src/brief/crew.py:43)"
     assert [status[key] for key in ("result", "result_json", "progress")] == [None, None, None]

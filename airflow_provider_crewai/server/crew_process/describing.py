@@ -29,7 +29,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
         `human_input`, whether it may ask a human.
     :raises Exception: whatever building raises, such as crewai's ImportError if the key of a model is missing.
     """
-    made = loaded.make()
+    made = loaded.make_to_describe()
     kind = kind_of(made)
     said = _describe_flow(made, loaded) if kind == "flow" else _describe_crew(made, loaded)
     return {"kind": kind, "name": loaded.name, **said}
@@ -43,13 +43,15 @@ def _describe_crew(crew: Any, loaded: Loaded) -> dict[str, Any]:
     hooks = read_hooks(crew.before_kickoff_callbacks)
     needed = {*filter(_FILLED_IN.fullmatch, prompted), *_in_file_names(crew)}
     demanded = (hooks.needs if hooks.may_fill_any else needed - hooks.fills | hooks.needs) - loaded.defaults.keys()
-    inputs = [*prompted, *sorted({*needed, *hooks.reads, *loaded.defaults} - {*prompted})]
+    demanded |= {each.name for each in loaded.arguments if each.is_required} - loaded.defaults.keys()
+    arguments = {each.name: each.schema for each in loaded.arguments}
+    inputs = [*prompted, *sorted({*needed, *hooks.reads, *arguments, *loaded.defaults} - {*prompted})]
     return {
         "inputs": inputs,
         "prompted": prompted,
         "required": [name for name in inputs if name in demanded],
         "defaults": loaded.defaults,
-        "types": {},
+        "types": {name: schema for name, schema in arguments.items() if schema["type"] != "string"},
         "tasks": [{"name": task.name, "agent": task.agent and task.agent.role.strip()} for task in crew.tasks],
         "human_input": any(task.human_input for task in crew.tasks),
     }

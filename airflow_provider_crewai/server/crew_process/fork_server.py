@@ -28,6 +28,7 @@ from . import describing, running
 from .loading import Loaded
 from .reading import Reading
 from .run_settings import RunSettings
+from .telling import told
 
 _TOP = str(Path(__file__).resolve().with_name("__main__.py"))
 
@@ -42,7 +43,7 @@ def main(settings: RunSettings) -> int:
         loaded, settings = running.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import, even SystemExit, is the answer
         traceback.print_exc()
-        say({"error": running.words(error)})
+        say(told(error, Path(settings.directory)))
         return 1
     warm = ForkServer(settings, loaded)
     say(warm.describe(reading))
@@ -96,7 +97,7 @@ class ForkServer:
     def _tell_description(self, write: int, reading: Reading) -> NoReturn:
         # This child stays in its parent's group, so that killing the group ends the whole loading.
         self._become_child(1, 2)
-        os.write(write, json.dumps(_described(self._loaded, reading)).encode() + b"\n")
+        os.write(write, json.dumps(_described(self._loaded, reading, self._settings)).encode() + b"\n")
         running.leave(0)
 
     def serve(self, hear: io.RawIOBase, say: Any) -> None:
@@ -194,12 +195,12 @@ def _how(status: int) -> str:
     return f"was killed by signal {-code}"
 
 
-def _described(loaded: Loaded, reading: Reading) -> dict[str, Any]:
+def _described(loaded: Loaded, reading: Reading, settings: RunSettings) -> dict[str, Any]:
     try:
         return {**describing.describe(loaded), "files": reading.files()}
     except BaseException as error:  # noqa: BLE001 - whatever building a crew raises is the answer
         traceback.print_exc()
-        return {"error": running.words(error)}
+        return told(error, Path(settings.directory))
 
 
 def _listener() -> io.RawIOBase:

@@ -63,14 +63,14 @@ def _authors(hook: Any) -> Any:
 def _within(function: Any, levels: int) -> Iterator[Any]:
     if isinstance(function, partial):
         yield from _within(function.func, levels)
+    elif callable(getattr(function, "_meth", None)):  # crewai's own wrapper of a method
+        yield from _within(function._meth, levels)  # noqa: SLF001 - there is no other way to the author's function
     elif inspect.isroutine(function):
         yield function
         cells = getattr(function, "__closure__", None) or ()
         for cell in cells if levels else ():
             with suppress(ValueError):  # an empty cell
                 yield from _within(cell.cell_contents, levels - 1)
-    elif callable(getattr(function, "_meth", None)):
-        yield from _within(function._meth, levels)  # noqa: SLF001 - crewai's own wrapper of a method
 
 
 class _Hook(ast.NodeVisitor):
@@ -145,11 +145,17 @@ class _Hook(ast.NodeVisitor):
     def _is_inputs(self, node: ast.AST | None) -> bool:
         return isinstance(node, ast.Name) and node.id in self._names
 
+    def _is_items(self, node: ast.AST) -> bool:
+        is_method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "items"
+        return is_method and self._is_inputs(node.func.value)  # type: ignore[attr-defined]
+
     def _is_copy(self, node: ast.AST | None) -> bool:
         if isinstance(node, ast.BoolOp):
             return self._is_copy(node.values[0])
         if isinstance(node, ast.Dict):
             return None in node.keys
+        if isinstance(node, ast.DictComp):  # such as each name with its value in other words
+            return isinstance(node.key, ast.Name) and self._is_items(node.generators[0].iter)
         if isinstance(node, ast.Call):
             given = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

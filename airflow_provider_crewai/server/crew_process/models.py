@@ -6,12 +6,12 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from . import stub_model
+from . import keys, stub_model
 
 _KEY = "OPENAI_API_KEY"
-_PLACEHOLDER = "no-key"
 # OpenAI's client and crewai's LLM read the first variable, crewai's default embedder the second (1.15.2 to 1.15.30).
 _ENDPOINTS = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 
@@ -37,12 +37,17 @@ _REMOTE_EMBEDDERS = """
 """.split()  # noqa: SIM905 - words read best as words
 
 
+_MODEL_KEYS = [_KEY, *(f"{provider.upper().replace('-', '_')}_API_KEY" for provider in _PROVIDERS)]
+_routed_to: str | None = None
+
+
 def use(spec: str | None) -> str | None:
     """Let every model of crewai's own classes talk to one endpoint.
 
     Call it once per process, after the project's `.env` is loaded and before the project is imported. It imports
     crewai. If the endpoint wants a key, `OPENAI_API_KEY` is sent. An author's own `BaseLLM`, a subclass of crewai's
-    classes and an embedder that computes by itself stay as they are.
+    classes and an embedder that computes by itself stay as they are. Keys of models that are not set get a placeholder,
+    since a project may look for them and stop; with `stub` all keys that the project's files name do.
 
     :param spec: None leaves the author's models as they are; `stub` starts the built-in stub; `URL` is an
         OpenAI-compatible endpoint, which gets the model names that the author chose; `URL=MODEL` uses that one model.
@@ -52,13 +57,16 @@ def use(spec: str | None) -> str | None:
     """
     if spec is None:
         return None
+    global _routed_to  # noqa: PLW0603 - once per process, like the patches below
+    _routed_to = spec
+    keys.place(_MODEL_KEYS)
     if spec == "stub":
+        keys.place(keys.named_in(Path.cwd()))
         spec, _ = stub_model.start()
     url, _, model = spec.partition("=")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{spec!r} is neither `stub` nor URL nor URL=MODEL")
     os.environ.update(dict.fromkeys(_ENDPOINTS, url))
-    os.environ[_KEY] = os.environ.get(_KEY) or _PLACEHOLDER
     _route_models(url, model)
     _route_embedders(url)
     return spec
@@ -111,9 +119,10 @@ def _route_embedders(url: str) -> None:
 # ---- advice -----------------------------------------------------------------------------------------------------
 
 _ELSEWHERE = (
-    "start the server with `--llm URL[=MODEL]` (Ollama or any OpenAI-compatible endpoint) "
+    ", or start the server with `--llm URL[=MODEL]` (Ollama or any OpenAI-compatible endpoint) "
     "or with `--llm stub` (stand-in answers, no model)"
 )
+_ROUTED = ". The project asks this model past crewai's own classes, so `--llm` does not lead it elsewhere"
 _SET_IT = "set {} in the environment or in the project's .env"
 
 # How crewai and its clients phrase these errors (1.15.2 to 1.15.30). The first pattern that matches counts.
@@ -127,28 +136,33 @@ _NO_ENDPOINT = r"Failed to connect to OpenAI API|(?:openai|anthropic|litellm)\S*
 _NO_MODEL = r"Model (\S+) not found: "
 
 _ADVICE = {
-    _NO_KEY: f"A key is missing: {_SET_IT}, or {_ELSEWHERE}.",
-    _BAD_KEY: f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}, or {_ELSEWHERE}.",
-    _NO_PROVIDER: f"The package for the model's provider is missing: run `{{}}` in the project, or {_ELSEWHERE}.",
-    _NO_LITELLM: f"The model needs LiteLLM, which is missing: run `uv add crewai[litellm]` there, or {_ELSEWHERE}.",
-    _NO_ENDPOINT: f"The model's endpoint does not answer: check that this machine can reach it, or {_ELSEWHERE}.",
-    _NO_MODEL: "The endpoint has no model {}: name one that it has, for the whole crew, with `--llm URL=MODEL`.",
+    _NO_KEY: f"A key is missing: {_SET_IT}",
+    _BAD_KEY: f"The model's endpoint does not accept the key: {_SET_IT.format('a valid one')}",
+    _NO_PROVIDER: "The package for the model's provider is missing: run `{}` in the project",
+    _NO_LITELLM: "The model needs LiteLLM, which is missing: run `uv add crewai[litellm]` there",
+    _NO_ENDPOINT: "The model's endpoint does not answer: check that this machine can reach it",
 }
+_NAME_ANOTHER = "The endpoint has no model {}: name one that it has, for the whole crew, with `--llm URL=MODEL`."
 
 
 def advice(error: BaseException) -> str | None:
     """Say in a sentence what to do about a missing key, endpoint, package or model.
 
+    It never names what the server does already: with `--llm`, it does not advise `--llm`.
+
     :returns: None if neither the error nor its causes come from one of these.
     """
-    said = "\n".join(f"{type(one).__module__}.{type(one).__name__}: {one}" for one in _with_causes(error))
+    said = "\n".join(f"{type(one).__module__}.{type(one).__name__}: {one}" for one in with_causes(error))
     for pattern, sentence in _ADVICE.items():
         if found := re.search(pattern, said):
-            return sentence.format(*found.groups())
-    return None
+            return f"{sentence.format(*found.groups())}{_ROUTED if _routed_to else _ELSEWHERE}."
+    # A model is unknown to the endpoint that `--llm` names; the stub knows every model.
+    unknown = re.search(_NO_MODEL, said)
+    return _NAME_ANOTHER.format(unknown[1]) if unknown else None
 
 
-def _with_causes(error: BaseException) -> Iterator[BaseException]:
+def with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what it was raised from, down to the first cause."""
     seen: set[int] = set()
     one: BaseException | None = error
     # An error may be its own cause: crewai raises some with `raise e from e`.

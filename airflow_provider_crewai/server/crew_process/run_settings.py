@@ -26,6 +26,7 @@ class RunSettings:
     :param llm: None, `stub`, or the URL of a model's endpoint; see `models.use`.
     :param callback: the URL that takes answers to a flow's questions, without a question's id at its end.
     :param flow_webhook: the URL that is told of each question of a flow; an empty text if there is none.
+    :param keep_apart: whether each run has memories and knowledge of its own.
     """
 
     target: str
@@ -35,6 +36,7 @@ class RunSettings:
     llm: str | None = None
     callback: str = ""
     flow_webhook: str = ""
+    keep_apart: bool = False
 
     @classmethod
     def taken(cls) -> RunSettings:

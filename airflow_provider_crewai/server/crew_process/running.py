@@ -16,6 +16,8 @@ from .flow_run import keep_flows_in, run_flow
 from .loading import Loaded
 from .report import Report
 from .run_settings import FLOWS, RunSettings
+from .storage import keep_for_project, keep_for_run
+from .telling import words
 
 
 def main(settings: RunSettings, kickoff_id: str, lock: str) -> NoReturn:
@@ -41,7 +43,7 @@ def _load_and_run(settings: RunSettings, kickoff_id: str) -> int:
     try:
         loaded, settings = load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever a project raises on import is how the run ended
-        return _failed(report, error)
+        return _failed(report, error, settings)
     return run(settings, loaded, kickoff_id, report)
 
 
@@ -55,6 +57,7 @@ def load(settings: RunSettings) -> tuple[Loaded, RunSettings]:
 
     def ready() -> None:
         nonlocal llm
+        keep_for_project(settings)
         llm = models.use(settings.llm)
         # Before a flow is defined: crewai may choose then where its state is kept, or later, when the flow is made.
         keep_flows_in(f"{settings.home}/{FLOWS}")
@@ -69,25 +72,17 @@ def run(settings: RunSettings, loaded: Loaded, kickoff_id: str, report: Report |
     if not report.has_process(os.getpid()):
         return 0
     hooks = Webhooks(kickoff_id, report.request, report.send, settings.flow_webhook)
-    # Only now: the project's .env may name another folder, which all its runs would share.
-    os.environ["CREWAI_STORAGE_DIR"] = str(settings.folder(kickoff_id) / "storage")
+    keep_for_run(settings, kickoff_id)
     try:
-        made = loaded.make()
+        made = loaded.make(report.request.get("inputs"))
         if loading.kind_of(made) == "flow":
             run_flow(made, settings, loaded, report, hooks)
         else:
             run_crew(made, loaded, report, hooks)
     except BaseException as error:  # noqa: BLE001 - whatever a crew raises, even SystemExit, is how the run ended
         hooks.flush()
-        return _failed(report, error)
+        return _failed(report, error, settings)
     return 0
-
-
-def words(error: BaseException) -> str:
-    """Write an error as the live service does, by type and text. If a model is out of reach, add what to do."""
-    said = f"{type(error).__name__}: {error}"
-    advice = models.advice(error)
-    return f"{said} {advice}" if advice else said
 
 
 def leave(code: int) -> NoReturn:
@@ -97,7 +92,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _failed(report: Report, error: BaseException) -> int:
+def _failed(report: Report, error: BaseException, settings: RunSettings) -> int:
     traceback.print_exc()
-    report.failed(words(error))
+    report.failed(words(error, Path(settings.directory)))
     return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -13,24 +14,29 @@ from typing import Any
 
 sys.path[0] = sys.argv[1]
 loading = importlib.import_module("crew_process.loading")
+telling = importlib.import_module("crew_process.telling")
 describing = importlib.import_module("crew_process.describing")
 del sys.path[0]
 
 
 def main() -> None:
-    for line in sys.stdin:
+    # As in the warm process, a project finds an empty stdin, and what it prints is no part of the protocol.
+    hear, say = sys.stdin, os.fdopen(os.dup(1), "w")
+    sys.stdin = io.StringIO()
+    os.dup2(2, 1)
+    for line in hear:
         request = json.loads(line)
         if os.fork() == 0:
             answer(request)
         os.wait()
-        print("answered", flush=True)  # noqa: T201 - this is the protocol
+        print("answered", file=say, flush=True)
 
 
 def answer(request: dict[str, Any]) -> None:
     try:
         said = load(**request["load"])
     except BaseException as error:  # noqa: BLE001 - whatever a project raises is the answer
-        said = {"error": f"{type(error).__name__}: {error}"}
+        said = {"error": telling.words(error, Path(request["load"]["directory"]))}
     Path(request["out"]).write_text(json.dumps(said), encoding="utf-8")
     os._exit(0)
 
@@ -43,11 +49,13 @@ def load(target: str, directory: str, environment: dict[str, str], ask: list[str
     said |= {"loaded_in": time.perf_counter() - begun, "threads": threading.active_count()}
     said |= {"environment": {name: os.environ.get(name) for name in ask}, "cwd": str(Path.cwd())}
     said |= {"modules": [name for name in sys.modules if name.split(".")[0] in request_modules(directory)]}
+    said["described"] = describing.describe(loaded)
+    inputs = {argument.name: argument.stand_in() for argument in loaded.arguments}
     # A made crew is dropped before the next is made, as it is between two kickoffs.
     begun = time.perf_counter()
-    said["makes"] = [identities(loaded.make()) for _ in range(3)]
+    said["makes"] = [identities(loaded.make(inputs)) for _ in range(3)]
     said["made_in"] = (time.perf_counter() - begun) / 3
-    return said | {"described": describing.describe(loaded)}
+    return said
 
 
 def request_modules(directory: str) -> set[str]:
