@@ -39,6 +39,7 @@ class Option:
     """One option of the section.
 
     :param default: as it is written in the configuration.
+    :param sensitive: whether Airflow hides it, and also takes it from `…_cmd` and `…_secret`.
     :param read: turns the text into the value; raises a ValueError that says what to set it to.
     """
 
@@ -46,6 +47,7 @@ class Option:
     help: str
     read: Callable[[str], Any]
     example: str | None = None
+    sensitive: bool = False
 
 
 @cache  # each look-up of Airflow's takes some 20 microseconds, and each task of each Dag asks for all
@@ -133,6 +135,13 @@ OPTIONS: dict[str, Option] = {
         _base_url,
         "https://airflow.example.com",
     ),
+    "flow_webhook_secret": Option(
+        "",
+        "The secrets with which CrewAI's platform signs what it tells of the questions of flows, separated by blanks: "
+        "one for each webhook that leads to /crewai/calls/flows of this Airflow.",
+        lambda text: tuple(text.split()),
+        sensitive=True,
+    ),
     "poll_interval": Option(f"{defaults.POLL_INTERVAL:g}", "Seconds between two looks at a run, at least.", _seconds),
     "max_poll_interval": Option(
         f"{defaults.MAX_POLL_INTERVAL:g}", "Seconds between two looks at a run, at most.", _seconds
@@ -180,6 +189,7 @@ def section() -> dict[str, Any]:
             "version_added": "0.1.0",
             "type": "string",
             "example": option.example,
+            "sensitive": option.sensitive,
             "default": option.default,
         }
         for name, option in OPTIONS.items()

@@ -131,6 +131,18 @@ def bearer(token: str) -> str:
     return _text(_hmac(b"bearer", token))
 
 
+def is_signed(body: bytes, signature: str, timestamp: str) -> bool:
+    """Return whether a call of the platform was signed with one of the secrets that an admin has given us.
+
+    :param signature: `sha256=` and the hex HMAC of the timestamp, a dot and the body.
+    """
+    digests = (
+        hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+        for secret in configured("flow_webhook_secret")
+    )
+    return any(hmac.compare_digest(f"sha256={digest}".encode(), signature.encode()) for digest in digests)
+
+
 def read(token: str, now: float) -> Claims:
     """Return what a token allows.
 

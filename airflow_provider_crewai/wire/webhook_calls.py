@@ -7,6 +7,7 @@ nothing of the body.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from airflow_provider_crewai.wire import body as bodies
@@ -24,6 +25,9 @@ MOST_OPTIONS = 20
 
 STARTS = ("crew_kickoff_started", "flow_started")
 """The events with which a run begins (crewai 1.15, `crewai.events.types`)."""
+
+
+_URL = re.compile(r"https?://[^\s\x00-\x20]{1,2000}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,47 @@ def read_human_input(body: bytes) -> Asked:
     :raises CrewProtocolError: it is something else.
     """
     call = _object(body)
+    if isinstance(call.get("request"), dict):  # the local server tells both kinds to one webhook
+        return _flow_asks(call, None)
     task_id = _id(call, "task_id", "taskId")
     output = call.get("task_output", call.get("output"))
     return Asked(
         _id(call, "execution_id", "kickoff_id"),
         Question(task_id, words.line(_text(call.get("message"))), output=_judged(output)),
     )
+
+
+def read_flow_request(body: bytes) -> Asked:
+    """Read what a flow asks: `{"event": "new_request", "request": {id, flow_id, message, …}, "callback_url"}`.
+
+    Sources: the vendor's guide on managing human feedback of flows, and its procurement template, by which the
+    `flow_id` is the run's kickoff_id and the request also has the `output` to judge.
+
+    :raises CrewProtocolError: it is something else.
+    """
+    call = _object(body)
+    if call.get("event") != "new_request" or not isinstance(call.get("request"), dict):
+        raise CrewProtocolError("the body is no new_request")
+    url = call.get("callback_url")
+    return _flow_asks(call, url if isinstance(url, str) and _URL.fullmatch(url) else None)
+
+
+def _flow_asks(call: JSONObject, callback_url: str | None) -> Asked:
+    """Return what a flow asks. Its callback URL counts only where the call is signed: somebody's answer goes there."""
+    request = call["request"]
+    assert isinstance(request, dict)  # noqa: S101 - for mypy: the callers have looked
+    flow_id = _id(request, "flow_id")
+    offered = request.get("emit_options")
+    options = [words.line(_text(each)) for each in (offered if isinstance(offered, list) else [])[:MOST_OPTIONS]]
+    question = Question(
+        _id(request, "id", "flow_id"),
+        words.line(_text(request.get("message"))),
+        _judged(request.get("output")),
+        tuple(filter(None, options)),
+        flow_id,
+        callback_url,
+    )
+    return Asked(flow_id, question)
 
 
 def read_start(body: bytes) -> str:

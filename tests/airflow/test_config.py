@@ -12,7 +12,7 @@ from airflow_provider_crewai.in_airflow.config import OPTIONS, configured, secti
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
 
-ARGUMENTS = sorted(OPTIONS.keys() - {"ledger_path", "webhook_base_url"})
+ARGUMENTS = sorted(OPTIONS.keys() - {"ledger_path", "webhook_base_url", "flow_webhook_secret"})
 OTHER = {
     "poll_interval": ("7", 7.0),
     "max_poll_interval": ("700.5", 700.5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import socket
@@ -50,7 +51,7 @@ def url(ti: Any, purpose: Any = "question", sent: float = SENT, deadline: float 
     return signed
 
 
-def post(api: Api, to: str, call: Any = CALL, **headers: str) -> httpx.Response:
+def post(api: Api, to: str, call: Any = CALL, **headers: Any) -> httpx.Response:
     body = call if isinstance(call, bytes) else json.dumps(call).encode()
     given = {"content-type": "application/json"} | headers
     return httpx.post(api.url + urlsplit(to).path, content=body, headers=given, trust_env=False, timeout=30)
@@ -352,3 +353,109 @@ def test_a_path_that_cannot_be_written_loses_no_call(api: Api, tmp_path: Any, mo
     ti = instance(api)
     assert post(api, url(ti)).status_code == 200
     assert in_xcom(ti) == beside_the_record(ti, mailbox.QUESTIONS)
+
+
+SECOND = "second"
+REQUEST = {
+    "event": "new_request",
+    "request": {
+        "id": "q-7",
+        "flow_id": "flow-1",
+        "message": "Publish?",
+        "emit_options": ["approved", "rejected", "revise"],
+        "output": "# Draft",
+    },
+    "callback_url": "https://api.crewai.example/answers/q-7",
+}
+
+
+@pytest.fixture
+def flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CREWAI__FLOW_WEBHOOK_SECRET", "another-one's   second")
+    configured.cache_clear()
+
+
+def from_flow(
+    api: Api, call: Any = REQUEST, *, secret: str = SECOND, at: float | None = None, **headers: Any
+) -> httpx.Response:
+    body = call if isinstance(call, bytes) else json.dumps(call).encode()
+    timestamp = str(int(time.time() if at is None else at))
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, "sha256").hexdigest()
+    signed = {"x-signature": f"sha256={digest}", "x-timestamp": timestamp}
+    return post(api, f"{signed_urls.PATH}/flows", body, **(signed | headers))
+
+
+def of_flow(run: str) -> dict[str, Any]:
+    return {**REQUEST, "request": {**REQUEST["request"], "flow_id": run}}  # type: ignore[dict-item]  # an object
+
+
+@pytest.mark.usefixtures("flows")
+@pytest.mark.parametrize("secret", ["another-one's", "second"])
+def test_a_flows_question_is_brought_to_each_task_that_waits_for_its_run(api: Api, secret: str) -> None:
+    run = f"flow of {secret}"
+    operator = instance(api, "deferred", xcoms={"kickoff_id": run})
+    sensor = instance(api, "running", xcoms={"crew_run": {"kickoff_id": run, "said": []}}, map_index=1)
+    others = [
+        instance(api, "success", xcoms={"kickoff_id": run}),
+        instance(api, "deferred", xcoms={"kickoff_id": "another"}),
+        instance(api, "deferred", xcoms={"return_value": run}),
+    ]
+    assert from_flow(api, of_flow(run), secret=secret).status_code == 200
+    for ti in (operator, sensor):
+        (entry,) = in_xcom(ti)
+        assert entry["kickoff_id"] == entry["flow_id"] == run
+        assert entry["options"] == ["approved", "rejected", "revise"]
+        assert entry["callback_url"] == "https://api.crewai.example/answers/q-7"
+    assert [in_xcom(ti) for ti in others] == [None, None, None]
+    assert from_flow(api, of_flow(run), secret=secret).json() == {"status": "kept"}
+    assert len(in_xcom(operator)) == 1
+
+
+@pytest.mark.usefixtures("flows")
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ({"secret": "second "}, 403), ({"secret": ""}, 403), ({"at": 1.0}, 403), ({"at": time.time() + 9_999}, 403),
+        ({"x-timestamp": ""}, 403), ({"x-timestamp": "1e9"}, 403), ({"x-timestamp": "9" * 5000}, 403),
+        ({"x-signature": ""}, 403), ({"x-signature": b"sha256=\xe9"}, 403), ({"content-type": "text/plain"}, 415),
+        ({"call": b"no JSON"}, 400), ({"call": {**REQUEST, "event": "other"}}, 400), ({"call": {**REQUEST, "request": 5}}, 400),
+        ({"call": {**REQUEST, "request": {}}}, 400), ({"call": b"[" * 2_000_000}, 413),
+        ({"call": {**REQUEST, "request": {"flow_id": "nobody's"}}}, 409),
+    ],
+)  # fmt: skip
+def test_a_flows_call_that_is_not_signed_now_or_is_none_is_refused(api: Api, how: dict[str, Any], status: int) -> None:
+    ti = instance(api, xcoms={"kickoff_id": "flow-1"})
+    assert from_flow(api, **how).status_code == status
+    assert in_xcom(ti) is None
+
+
+def test_without_a_secret_no_flow_may_call(api: Api) -> None:
+    instance(api, xcoms={"kickoff_id": "flow-1"})
+    for secret in ("", "second"):
+        assert from_flow(api, secret=secret).status_code == 403
+
+
+@pytest.mark.usefixtures("flows")
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "file:///etc/passwd", "https://x y", 5, None, "https://" + "a" * 3000]
+)
+def test_an_answer_is_sent_to_the_web_alone(api: Api, url: Any) -> None:
+    run = f"flow at {url}"[:40]
+    ti = instance(api, xcoms={"kickoff_id": run})
+    assert from_flow(api, {**of_flow(run), "callback_url": url}).status_code == 200
+    assert in_xcom(ti)[0]["callback_url"] is None
+
+
+def test_a_flow_may_ask_at_a_signed_url_too_but_names_no_address_for_the_answer(api: Api) -> None:
+    ti = instance(api, record=RECORD)
+    assert post(api, url(ti), REQUEST).status_code == 200
+    (entry,) = in_xcom(ti)
+    assert (entry["kickoff_id"], entry["flow_id"], entry["callback_url"]) == ("run-1", "flow-1", None)
+
+
+def test_a_question_reaches_the_sensor_that_waits_for_the_run_of_a_task_that_is_over(api: Api) -> None:
+    ti = instance(api, "success", record=RECORD | {"kickoff_id": "run-s"})
+    sensor = instance(api, "deferred", xcoms={"crew_run": {"kickoff_id": "run-s"}})
+    assert post(api, url(ti), CALL | {"kickoff_id": "run-s", "execution_id": "run-s"}).status_code == 200
+    assert in_xcom(ti) is None
+    assert in_xcom(sensor)[0]["task_id"] == "q-1"

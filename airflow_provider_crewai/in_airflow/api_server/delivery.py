@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from airflow_provider_crewai.client.shell import Store
 from airflow_provider_crewai.in_airflow.compat import (
@@ -22,6 +22,7 @@ from airflow_provider_crewai.in_airflow.compat import (
 from airflow_provider_crewai.in_airflow.ledger_store import KEY, places_of
 from airflow_provider_crewai.in_airflow.mailbox import CALLS_HOME, QUESTIONS, Change, with_question, with_start
 from airflow_provider_crewai.in_airflow.signed_urls import Claims
+from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.webhook_calls import Asked
@@ -52,10 +53,24 @@ def deliver_question(claims: Claims, asked: Asked, now: float) -> bool:
     :raises UndeliverableError: no task waits for the answer, or it waits for another run.
     """
     with _task(claims) as (ti, state, session):
-        if state in OVER:
-            raise UndeliverableError(f"its task is over ({state})")
-        kickoff_id = _run_of(claims, ti, session) or asked.kickoff_id
-        return _keep(ti, QUESTIONS, with_question(kickoff_id, asked.question, now), session)
+        if state not in OVER:
+            kickoff_id = _run_of(claims, ti, session) or asked.kickoff_id
+            return _keep(ti, QUESTIONS, with_question(kickoff_id, asked.question, now), session)
+    return deliver_to_who_waits(asked, now)
+
+
+def deliver_to_who_waits(asked: Asked, now: float) -> bool:
+    """Put a question where each task finds it that waits for the run. Return whether it was new to any.
+
+    :raises UndeliverableError: no task waits for it.
+    """
+    with create_session() as session:
+        waiting = _waiting_for(asked.kickoff_id, session)
+        if not waiting:
+            raise UndeliverableError("no task waits for its run")
+        change = with_question(asked.kickoff_id, asked.question, now)
+        new = [_keep(ti, QUESTIONS, change, session) for ti in waiting if _locked(ti, session)]
+    return any(new)
 
 
 def deliver_start(claims: Claims, kickoff_id: str, now: float) -> bool:
@@ -71,17 +86,37 @@ def deliver_start(claims: Claims, kickoff_id: str, now: float) -> bool:
 def _task(claims: Claims) -> Iterator[tuple[Names, str | None, Any]]:
     """Yield the task instance that a URL is for, its state and a session. Nobody else changes it meanwhile."""
     names = Names(claims.dag_id, claims.run_id, claims.task_id, claims.map_index)
-    query = select(TaskInstance.state).where(
-        TaskInstance.dag_id == names.dag_id,
-        TaskInstance.run_id == names.run_id,
-        TaskInstance.task_id == names.task_id,
-        TaskInstance.map_index == names.map_index,
-    )
     with create_session() as session:
-        found = session.execute(query.with_for_update()).first()
+        found = _locked(names, session)
         if found is None:
             raise UndeliverableError("its task is gone")
         yield names, found.state, session
+
+
+def _locked(ti: Names, session: Any) -> Any:
+    """Return the row of a task instance, which nobody else changes until the session ends, or None."""
+    query = select(TaskInstance.state).where(
+        TaskInstance.dag_id == ti.dag_id,
+        TaskInstance.run_id == ti.run_id,
+        TaskInstance.task_id == ti.task_id,
+        TaskInstance.map_index == ti.map_index,
+    )
+    return session.execute(query.with_for_update()).first()
+
+
+def _waiting_for(kickoff_id: str, session: Any) -> list[Names]:
+    """Return the task instances that wait for a run, by what they have pushed: no database compares JSON alike."""
+    from airflow.models.xcom import XComModel  # made on first use from Airflow 3.4 on
+
+    same = [getattr(XComModel, name) == getattr(TaskInstance, name) for name in Names.__slots__]
+    pushed = select(XComModel, TaskInstance.state).join(TaskInstance, and_(*same))
+    rows = session.execute(pushed.where(XComModel.key.in_((KICKOFF_ID, CREW_RUN)), TaskInstance.state.not_in(OVER)))
+    found = [Names(x.dag_id, x.run_id, x.task_id, x.map_index) for x, _ in rows if _names(x.value, kickoff_id)]
+    return list(dict.fromkeys(found))
+
+
+def _names(pushed: JSON, kickoff_id: str) -> bool:
+    return kickoff_id == (pushed.get("kickoff_id") if isinstance(pushed, dict) else pushed)
 
 
 def _run_of(claims: Claims, ti: Names, session: Any) -> str | None:

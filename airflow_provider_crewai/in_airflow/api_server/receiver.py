@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import NoReturn
@@ -22,17 +23,22 @@ from airflow_provider_crewai.in_airflow.api_server.delivery import (
     UndeliverableError,
     deliver_question,
     deliver_start,
+    deliver_to_who_waits,
 )
+from airflow_provider_crewai.in_airflow.config import configured
 from airflow_provider_crewai.in_airflow.link import MOUNT
 from airflow_provider_crewai.in_airflow.metrics import called
-from airflow_provider_crewai.in_airflow.signed_urls import PATH, Claims, InvalidTokenError, bearer, read
+from airflow_provider_crewai.in_airflow.signed_urls import PATH, Claims, InvalidTokenError, bearer, is_signed, read
 from airflow_provider_crewai.wire.errors import CrewProtocolError
-from airflow_provider_crewai.wire.webhook_calls import read_human_input, read_start
+from airflow_provider_crewai.wire.webhook_calls import read_flow_request, read_human_input, read_start
 
 log = logging.getLogger(__name__)
 
 LONGEST_BODY = 1024 * 1024
 """The most bytes of a call: far more than a person can judge."""
+
+SKEW = 300.0
+"""Seconds by which the clock of who signs a call may differ from ours."""
 
 PATIENCE = 10.0
 """Seconds in which a call must have arrived."""
@@ -45,14 +51,35 @@ _THREADS = ThreadPoolExecutor(4, thread_name_prefix="crew-calls")
 calls = APIRouter()
 
 
+@calls.post(f"{PATH.removeprefix(MOUNT)}/flows")
+async def take_from_flow(request: Request) -> Response:
+    """Take the question of a flow, whose webhook is set in the platform's dashboard and signs each call."""
+    signature = _of_now(request)
+    body = await _body(request, None)
+    if not is_signed(body, *signature):
+        _refuse(HTTPStatus.FORBIDDEN, "its signature is wrong", None)
+    return await _delivered(None, lambda: deliver_to_who_waits(read_flow_request(body), time.time()))
+
+
 @calls.post(PATH.removeprefix(MOUNT) + "/{token}")
 async def take(token: str, request: Request) -> Response:
     """Take a call: see what its URL allows, read it, and put it where its task finds it."""
     claims = _allowed(token, request)
     body = await _body(request, claims)
-    new = await _delivered(claims, body)
-    called("kept" if new else "known")
-    return JSONResponse({"status": "kept"}, headers=HEADERS)
+    return await _delivered(claims, lambda: _deliver(claims, body))
+
+
+def _of_now(request: Request) -> tuple[str, str]:
+    """Return the signature and the timestamp of a call, if it was signed just now: one that is repeated later is not.
+
+    A body is read only of who knows that much, where an admin expects calls at all.
+    """
+    signature, timestamp = (request.headers.get(name, "") for name in ("x-signature", "x-timestamp"))
+    if not configured("flow_webhook_secret"):
+        _refuse(HTTPStatus.FORBIDDEN, "[crewai] flow_webhook_secret is not set", None)
+    if not (signature and timestamp.isdecimal() and abs(int(timestamp[:20]) - time.time()) <= SKEW):
+        _refuse(HTTPStatus.FORBIDDEN, "it has no signature of now", None)
+    return signature, timestamp
 
 
 def _allowed(token: str, request: Request) -> Claims:
@@ -68,7 +95,7 @@ def _allowed(token: str, request: Request) -> Claims:
     return claims
 
 
-async def _body(request: Request, claims: Claims) -> bytes:
+async def _body(request: Request, claims: Claims | None) -> bytes:
     """Return the body of a call, if it is JSON, arrives in time and is not too long: nothing longer is read."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         _refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "its content type is not application/json", claims)
@@ -88,13 +115,14 @@ async def _body(request: Request, claims: Claims) -> bytes:
     return bytes(body)
 
 
-def _refuse_length(claims: Claims) -> NoReturn:
+def _refuse_length(claims: Claims | None) -> NoReturn:
     _refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"it has more than {LONGEST_BODY:,} bytes", claims)
 
 
-async def _delivered(claims: Claims, body: bytes) -> bool:
+async def _delivered(claims: Claims | None, deliver: Callable[[], bool]) -> Response:
     try:
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, _deliver, claims, body)
+        called("kept" if await asyncio.get_running_loop().run_in_executor(_THREADS, deliver) else "known")
+        return JSONResponse({"status": "kept"}, headers=HEADERS)
     except CrewProtocolError as error:
         _refuse(HTTPStatus.BAD_REQUEST, str(error), claims)
     except UndeliverableError as error:
