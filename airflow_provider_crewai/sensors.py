@@ -20,6 +20,7 @@ from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, fail_as, may_retry
 from airflow_provider_crewai.in_airflow.limits import check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
+from airflow_provider_crewai.in_airflow.own_webhooks import webhook_for_questions
 from airflow_provider_crewai.wire.errors import (
     CrewConfigError,
     CrewError,
@@ -27,7 +28,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewRunStopped,
     CrewRunTimedOut,
 )
-from airflow_provider_crewai.wire.model import JSON
+from airflow_provider_crewai.wire.model import JSON, Kickoff
 
 SAME_RUN = "A retry looks at the same run again; the sensor starts no run itself."
 
@@ -61,6 +62,10 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
         self.kickoff_id = kickoff_id
         if self.is_written_out:
             check_fields(self.task_id, vars(self), self.template_fields)
+
+    def hooks_again(self, context: Context) -> Kickoff:
+        """Return a kickoff with the one webhook that the sensor knows: it brings what the crew asks next."""
+        return webhook_for_questions(context["ti"], try_began(context))
 
     @property
     def awaits_human(self) -> bool:

@@ -36,6 +36,12 @@ def with_own_webhooks(kickoff: Kickoff, ti: Any, sent: float, deadline: float | 
     return kickoff
 
 
+def webhook_for_questions(ti: Any, sent: float) -> Kickoff:
+    """Return a kickoff with nothing but the webhook that brings what a crew asks, if this Airflow can be called."""
+    url = signed(ti, "question", sent, None)
+    return Kickoff(human_input_webhook=as_webhook(url)) if url else Kickoff()
+
+
 def calls_home(kickoff: Kickoff) -> bool:
     """Return whether a run that a kickoff starts will call home."""
     return why_none() is None and (kickoff.webhooks is None or kickoff.task_webhook_url is None)

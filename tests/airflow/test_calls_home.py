@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Clock
-from crew_tasks import brief, worker_dies_at
+from crew_tasks import brief, sensor, worker_dies_at
 from in_memory import Airflow, TaskInstance
 from scripted_crew import LOST, Answer, Asked, ScriptedCrew, error, success
 
@@ -218,11 +218,22 @@ def test_a_resume_sends_the_webhooks_of_the_kickoff_again(airflow: Airflow, crew
     ti.run()
     sent = crew.kickoffs[0]
     with airflow.connected():
-        again = ti.ran.hooks_again(ti._runtime().get_template_context())  # noqa: SLF001 - what a worker gives it
+        again = ti.ran.hooks_again(context_of(ti))
     assert again.human_input_webhook == sent["humanInputWebhook"]
     assert again.webhooks == sent["webhooks"]
     assert again.step_webhook_url == TASKS
     assert again.inputs == {}
+
+
+def test_a_sensor_asks_to_be_told_of_the_next_question_itself(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.now("run-1", success())
+    ti = airflow.task(sensor(human_input=True))
+    ti.finish()
+    with airflow.connected():
+        again = ti.ran.hooks_again(context_of(ti))
+    claims = claims_in(again.human_input_webhook["url"])
+    assert (claims.task_id, claims.purpose) == ("answer", "question")
+    assert again.webhooks is again.task_webhook_url is None
 
 
 @pytest.mark.parametrize(
