@@ -271,6 +271,42 @@ def test_a_question_is_answered(
     assert (answered.feedback, answered.approved) == (feedback, approved)
 
 
+def test_a_question_is_answered_by_keyboard_alone(window: Window, server: PageServer) -> None:
+    run = server.run(topic="AI agents")
+    run.ask("q", "task", "Is it good?", "A draft")
+    page = logged_in(window, server, f"/runs/{run.kickoff_id}")
+    page.locator("#judged").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.type("Shorter.")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Approve"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Asked and answered").wait_for()
+    assert [(each.feedback, each.approved) for each in server.runs.questions(run.kickoff_id)] == [("Shorter.", False)]
+
+
+@BOTH
+def test_two_runs_are_ticked_and_compared_by_keyboard(
+    browser: Any, server: PageServer, options: dict[str, Any]
+) -> None:
+    for topic in ("tides", "winds", "waves"):
+        server.run(topic=topic).now("SUCCESS", result=f"About {topic}.", took=1)
+    with Window(browser, server.url, options) as window:
+        page = logged_in(window, server)
+        for box in page.get_by_label("compare: run").all()[:2]:
+            box.focus()
+            page.keyboard.press("Space")
+        if not options:
+            server.run(topic="one more")
+            page.get_by_role("link", name="topic: one more").wait_for()
+        page.get_by_role("button", name="Compare the two ticked").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Two runs compared").wait_for()
+        assert page.locator("del").all_inner_texts()[:1] == ["waves"]
+        assert page.locator("ins").all_inner_texts()[:1] == ["winds"]
+
+
 def test_changes_without_a_word_are_not_asked_for(window: Window, server: PageServer) -> None:
     run = server.run()
     run.ask("q", "task", "Is it good?", "A draft")
