@@ -214,7 +214,7 @@ def test_a_run_that_goes_on_has_no_seconds_and_no_tokens_yet(
 def test_the_readme_names_each_metric() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     ours = {name for name in vars(metrics).values() if isinstance(name, str) and name.startswith("crewai.")}
-    said = set(re.findall(r"`(crewai\.(?:runs|looks)[.\w]*)(?:<ending>)?`", readme))
+    said = set(re.findall(r"`(crewai\.(?:runs|looks|calls)[.\w]*)(?:<\w+>)?`", readme))
     assert {name.rstrip(".") for name in said} == ours
 
 
