@@ -27,8 +27,8 @@ class PrivateAirflow:
     """An Airflow that nothing else shares. Its own interpreter's Airflow, sqlite, all users admins.
 
     `connections` are given to every component as `AIRFLOW_CONN_<ID>`, so they are never in the database. `settings`
-    come on top of `airflow.cfg` as written here; what they name can stand in the folder `modules`. Processes are ours by a mark (see `processes`): nothing else is
-    ever signalled.
+    come on top of `airflow.cfg` as written here, and `{url}` in them is its own URL; what they name can stand in the
+    folder `modules`. Processes are ours by a mark (see `processes`): nothing else is ever signalled.
     """
 
     def __init__(
@@ -170,7 +170,12 @@ class PrivateAirflow:
         config.read_dict(_fresh_secrets())
         config.read(path)
         config.read_dict(self._own_settings())
-        config.read_dict(self._settings)
+        config.read_dict(
+            {
+                name: {key: text.replace("{url}", self.url) for key, text in each.items()}
+                for name, each in self._settings.items()
+            }
+        )
         path.touch(mode=0o600)
         with path.open("w") as file:
             config.write(file)

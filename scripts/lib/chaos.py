@@ -16,7 +16,8 @@ from pathlib import Path
 from airflow_acts import give_connection
 from airflow_home import PrivateAirflow, Settings
 from chaos_at_size import ROWS_AT_SIZE
-from chaos_rows import ROWS
+from chaos_people import ROWS_WITH_PEOPLE
+from chaos_rows import ROWS as ROWS_WITHOUT_PEOPLE
 from chaos_stage import HEADER, LOGS, Row, Setup, Stage
 from checkout import CHECKOUT
 from crew_server import CrewServer
@@ -25,6 +26,7 @@ from paper_crew import PaperCrew
 from postgres import Postgres
 from stopping import stop_in_order
 
+ROWS = (*ROWS_WITHOUT_PEOPLE, *ROWS_WITH_PEOPLE)
 TESTS = CHECKOUT / "tests" / "chaos"
 # Airflow's own patience, shortened: a lost worker is noticed after ten seconds instead of five minutes. Much less
 # would not do: a triggerer that looks up its first connection is busy for seconds, and must not pass for lost.
@@ -105,6 +107,7 @@ def staged(setup: Setup, dags: Sequence[str]) -> Iterator[Stage]:
         proxy = stack.enter_context(FaultProxy(crew.url, crew.token))
         files = Path(shutil.copytree(TESTS / "dags", folder / "dags"))  # one of the files is deleted
         airflow = stack.enter_context(airflow_of(setup, folder, files, stack))
+        proxy.airflow = airflow.url
         stage = Stage(airflow, proxy, running_airflow(), folder / "secrets.json")
         give_connection(stage, secrets=setup.secrets)
         for dag in dags:
@@ -117,7 +120,11 @@ def staged(setup: Setup, dags: Sequence[str]) -> Iterator[Stage]:
 
 def crew_of(setup: Setup, folder: Path) -> CrewServer | PaperCrew:
     """Answer with a real crew, or with one on paper where hundreds run at once."""
-    return PaperCrew() if setup.at_size else CrewServer(folder, {"BRIEF_SECONDS_PER_TASK": "4"}, slots=8)
+    if setup.at_size:
+        return PaperCrew()
+    asking = {"BRIEF_SECONDS_PER_TASK": "1", "BRIEF_ASKS": "yes"}
+    variables = asking if setup.asks else {"BRIEF_SECONDS_PER_TASK": "4"}
+    return CrewServer(folder, variables, slots=8, strict=setup.strict)
 
 
 def airflow_of(setup: Setup, folder: Path, dags: Path, stack: ExitStack) -> PrivateAirflow:

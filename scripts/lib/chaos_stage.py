@@ -22,6 +22,9 @@ LOGS = CHECKOUT / ".chaos"
 class Setup:
     """An Airflow to play rows on: `settings` differ from the usual; `{folder}` in them is a folder of its own.
 
+    :param asks: whether the crew asks a human before it ends.
+    :param strict: whether the crew's server hides what it asks, as a deployment does.
+
     :param secrets: whether the connection stands in a secrets backend (`slow_secrets.py`) instead of the database.
     :param at_size: whether it has a database for many writers, eight slots, and a crew that costs nothing.
     """
@@ -30,6 +33,8 @@ class Setup:
     settings: Settings = field(default_factory=dict, hash=False)
     secrets: bool = False
     at_size: bool = False
+    asks: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Expected:
     :param kickoffs: None for any number, each for a run of its own.
     :param stops: None for any number.
     :param left: how many runs go on that nobody has stopped; None for any number.
+    :param feedbacks: how many times the crew took what a human said, through Airflow; None for any number.
+    :param rounds: how many times it asked; None for any number.
     """
 
     kickoffs: int | None
@@ -46,10 +53,18 @@ class Expected:
     says: str = ""
     stops: int | None = 0
     left: int | None = None
+    feedbacks: int | None = None
+    rounds: int | None = None
 
     def is_met_by(self, seen: Seen, ending: str, logs: str) -> bool:
         """Whether this is what came of it."""
-        pairs = ((self.kickoffs, seen.started), (self.stops, len(seen.stopped)), (self.left, seen.left))
+        pairs = (
+            (self.kickoffs, seen.started),
+            (self.stops, len(seen.stopped)),
+            (self.left, seen.left),
+            (self.feedbacks, len(seen.feedbacks)),
+            (self.rounds, len(seen.questions)),
+        )
         figures = all(wanted in (None, came) for wanted, came in pairs)
         return figures and seen.started == len(set(seen.kickoffs)) and self.ending == ending and self.says in logs
 
@@ -61,6 +76,7 @@ class Row:
     :param dag: the Dag, without `chaos_`; see `tests/chaos/dags`.
     :param fault: what the wire does to the answers.
     :param refusal: what the wire does to requests instead of passing them on.
+    :param deliveries: how often each call of the crew arrives at Airflow.
     :param since: the first Airflow on which it can be played.
     :param on_3_4: what must come of it from Airflow 3.4 on, where that differs.
     :param patience: seconds after the task's end within which the last stops, and the words in its logs, may come.
@@ -71,7 +87,8 @@ class Row:
     expected: Expected
     act: Callable[["Stage", DagRun], None]
     fault: Callable[["Stage"], Fault] | None = None
-    refusal: Refusal | None = None
+    refusal: Callable[["Stage"], Refusal] | None = None
+    deliveries: int = 1
     setup: Setup = Setup("plain")
     since: tuple[int, int] = (3, 3)
     on_3_4: Expected | None = None
@@ -107,7 +124,8 @@ class Stage:
         if row.fault:
             self.proxy.set_fault(self.topic, row.fault(self))
         if row.refusal:
-            self.proxy.set_refusal(self.topic, row.refusal)
+            self.proxy.set_refusal(self.topic, row.refusal(self))
+        self.proxy.deliveries = row.deliveries
         started = time.monotonic()
         run = self.airflow.api.trigger(f"chaos_{row.dag}", {"topic": self.topic})
         ending = self._ending(row, run)
@@ -128,6 +146,8 @@ class Stage:
         expected = row.expected_on(self.version)
         logs = self._wait_for_what_comes_late(expected, run, row.patience)
         right = expected.is_met_by(self.seen, ending, logs)
+        if expected.rounds is not None:
+            self.figures |= {"feedbacks": len(self.seen.feedbacks), "rounds": len(self.seen.questions)}
         if not right:
             LOGS.mkdir(exist_ok=True)
             (LOGS / f"{row.name.replace(' ', '-')}.log").write_text(logs)
@@ -181,6 +201,11 @@ class Stage:
         time.sleep(5)
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+    def resume_directly(self, kickoff_id: str, question: str) -> int:
+        """Approve at the crew's server itself; answer with the HTTP status."""
+        body = {"executionId": kickoff_id, "taskId": question, "humanFeedback": "Approved.", "isApprove": True}
+        return self.proxy.ask_server("/resume", body)
 
     def release(self) -> None:
         """Let a held answer go, or a held run end."""

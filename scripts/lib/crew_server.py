@@ -20,7 +20,8 @@ from processes import Family, is_alive, outer_environment, send
 class CrewServer:
     """`python -m airflow_provider_crewai serve PROJECT` on a free port, with a token made up here.
 
-    `variables` come on top of this process's environment; `slots` are the runs that it carries out at once.
+    `variables` come on top of this process's environment; `slots` are the runs that it carries out at once. A `strict`
+    one is as silent about what a crew asks as a deployment.
     """
 
     def __init__(
@@ -29,6 +30,8 @@ class CrewServer:
         variables: Mapping[str, str] | None = None,
         slots: int = 2,
         project: Path = CHECKOUT / "example_crew",
+        *,
+        strict: bool = False,
     ) -> None:
         self.token = secrets.token_urlsafe(24)
         self.log = folder / "crew-server.log"
@@ -37,6 +40,7 @@ class CrewServer:
         self._variables = variables or {}
         self._slots = slots
         self._project = project
+        self._strict = strict
         self._family = Family()
         self.url = ""
 
@@ -81,6 +85,7 @@ class CrewServer:
             os.environ["CREW_PYTHON"],
             "--token-file",
             str(self.token_file),
+            *(["--strict-aop"] if self._strict else []),
         )
         self._keep_token()
         variables = {**outer_environment(), **self._variables}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 from chaos_stage import Stage
-from fault_proxy import LOST, Exchange, Fault
+from fault_proxy import LOST, Exchange, Fault, Refusal
 
 
 def hold(when: Callable[[Exchange], bool]) -> Callable[[Stage], Fault]:
@@ -50,6 +50,10 @@ def hold_run(stage: Stage) -> Fault:
 
 def is_kickoff(exchange: Exchange) -> bool:
     return exchange.path == "/kickoff"
+
+
+def is_feedback(exchange: Exchange) -> bool:
+    return exchange.path == "/resume"
 
 
 def is_look(exchange: Exchange) -> bool:
@@ -143,6 +147,23 @@ def not_found() -> web.Response:
     return web.json_response({"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id"})
 
 
-def cannot_stop(path: str) -> web.Response | None:
+def cannot_stop(_: Stage) -> Refusal:
     """Be a deployment that has no way to stop a run."""
-    return web.json_response({"detail": "Not Found"}, status=404) if path.startswith("/stop/") else None
+
+    async def refusal(path: str) -> web.StreamResponse | None:
+        return web.json_response({"detail": "Not Found"}, status=404) if path.startswith("/stop/") else None
+
+    return refusal
+
+
+def lose_feedback(stage: Stage) -> Refusal:
+    """Hold the first feedback until the row lets it go, and lose it then: the crew never hears of it."""
+
+    async def refusal(path: str) -> web.StreamResponse | None:
+        if path != "/resume" or stage.reached:
+            return None
+        stage.reached = True
+        await stage.go_on.wait()
+        return LOST
+
+    return refusal

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from chaos import ROWS
 from chaos_at_size import ROWS_AT_SIZE
-from chaos_rows import ROWS
 from chaos_stage import Row
 
 CHECKOUT = Path(__file__).parents[2]

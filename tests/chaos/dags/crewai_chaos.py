@@ -49,6 +49,7 @@ chaos_dag("deferred", deferrable=True)
 chaos_dag("orphan_rerun", deferrable=False, on_orphaned_kickoff="rerun")
 chaos_dag("reattach", deferrable=True, on_clear="reattach")
 chaos_dag("leave", deferrable=True, on_kill="leave")
+chaos_dag("asks", deferrable=True, human_input=True)
 chaos_dag("unreachable", deferrable=True, unreachable_timeout=6.0, retries=0)
 chaos_dag(
     "edited",
