@@ -1,4 +1,4 @@
-"""Measures what the local AOP server costs: a kickoff beside a fresh process, a status request, the memory of a run.
+"""Measures what the local AOP server costs: a kickoff beside a fresh process, status requests, the memory of a run.
 
     CREW_PYTHON=an interpreter with crewai python benchmarks/local_server.py
 
@@ -26,6 +26,7 @@ from aop_server import EXAMPLE, INPUTS, Server  # noqa: E402 - found only since 
 TIMES = 10
 LOOKS = 300
 WAITING = 4
+AT_WORK = 50
 REVIEW = CHECKOUT / "tests" / "server" / "projects" / "review"
 ALONE = f"""
 import sys
@@ -45,8 +46,10 @@ PYTHON = os.environ.get("CREW_PYTHON") or sys.exit("CREW_PYTHON must name a Pyth
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
+        cold = time.perf_counter()
         server = Server([str(EXAMPLE), "--python", PYTHON], Path(folder) / "state").start()
         try:
+            first(server, cold)
             kickoffs(server)
             looks(server)
         finally:
@@ -57,6 +60,12 @@ def main() -> None:
             memory(busy, "a run at work", at_work(busy))
         finally:
             busy.end()
+        many = ["--slots", str(AT_WORK)]
+        crowd = Server([str(EXAMPLE), "--python", PYTHON, *many], Path(folder) / "crowd", slow).start()
+        try:
+            looks_in_a_crowd(crowd)
+        finally:
+            crowd.end()
         asking = Server(
             [str(REVIEW), "--python", PYTHON], Path(folder) / "asking", {"SCRIBE_CALLS": os.devnull}
         ).start()
@@ -64,6 +73,13 @@ def main() -> None:
             memory(asking, "a run that waits for a human", paused(asking))
         finally:
             asking.end()
+
+
+def first(server: Server, since: float) -> None:
+    """Measure the first answer of a server: from its start, with the import of crewai in between."""
+    ready = time.perf_counter() - since
+    run_here(server)
+    print(f"start to first answer, cold      {time.perf_counter() - since:6.2f} s   (it listens after {ready:4.2f} s)")
 
 
 def kickoffs(server: Server) -> None:
@@ -83,6 +99,22 @@ def looks(server: Server) -> None:
     print(
         f"GET /status                      median {statistics.median(spent):6.2f} ms  p95 {spent[LOOKS * 95 // 100]:6.2f} ms"
     )
+
+
+def looks_in_a_crowd(server: Server) -> None:
+    """Measure status requests while many runs are at work, each for another run."""
+    run_here(server)
+    runs = [server.kickoff() for _ in range(AT_WORK)]
+    while any(server.status(each)["state"] != "RUNNING" for each in runs):
+        time.sleep(0.05)
+    spent = sorted(timed(lambda each=each: server.status(each)) * 1000 for _ in range(10) for each in runs)
+    working = sum(server.status(each)["state"] == "RUNNING" for each in runs)
+    print(
+        f"GET /status, {working} runs at work     median {statistics.median(spent):6.2f} ms  "
+        f"p99 {spent[len(spent) * 99 // 100]:6.2f} ms  max {spent[-1]:6.2f} ms"
+    )
+    for each in runs:
+        server.ask("POST", f"/stop/{each}")
 
 
 def at_work(server: Server) -> list[int]:
