@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from airflow_provider_crewai.server.access import Bearer, LoopbackOnly
+from airflow_provider_crewai.server.chats import Chats
 from airflow_provider_crewai.server.event_stream import EventStreams
 from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, read_object
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
@@ -98,6 +99,7 @@ def _routes(api: _Api, token: str, *, strict: bool) -> list[BaseRoute]:
     ]
     return [
         *([] if strict else ours),
+        *api.chats.routes(bearer),
         Route("/inputs", api.inputs, middleware=bearer),
         Route("/kickoff", api.kickoff, methods=["POST"], middleware=bearer),
         Route("/status/{kickoff_id:path}", api.status, middleware=bearer),
@@ -117,6 +119,7 @@ class _Api:
         self._launcher = launcher
         self._strict = strict
         self._streams = EventStreams(runs)
+        self.chats = Chats(runs, launcher, self._streams, self._described, _object)
 
     async def inputs(self, _: Request) -> Response:
         project = await self._described()
@@ -127,7 +130,8 @@ class _Api:
 
     async def inspect(self, _: Request) -> Response:
         project = await self._described()
-        said: JSONObject = {"conversational": False, "transports": []}
+        chats = project.conversational
+        said: JSONObject = {"conversational": chats, "transports": ["sse"] if chats else []}
         ours: JSONObject = {"kind": project.kind, "name": project.name, "human_input": project.human_input}
         return _json(said if self._strict else said | ours)
 
@@ -236,6 +240,10 @@ class _Api:
 def _json(body: JSONObject, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # Written in ASCII: a kickoff may hold lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(body), status, headers, media_type="application/json")
+
+
+async def _object(request: Request) -> JSONObject:
+    return await run_in_threadpool(read_object, await _body(request))
 
 
 def _kickoff(sent: bytes) -> JSONObject:

@@ -1,7 +1,8 @@
-"""The events of a run as they happen (Server-Sent Events), for the API and for the page.
+"""The events of a run or of a chat as they happen (Server-Sent Events), for the API and for the page.
 
 A client that was cut off goes on where it was: it sends the id of the last event that it has. When the run has ended
-and everything was told, the stream ends, and a client that asks again is told by 204 that nothing will come.
+and everything was told, the stream ends, and a client that asks again is told by 204 that nothing will come. A chat has
+no end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -32,6 +34,8 @@ MOST = 100
 
 _MOST_DIGITS = 15
 
+News = Callable[[int], tuple[bool, list[StoredEvent]]]
+
 
 class EventStreams:
     """Streams of the events of runs.
@@ -51,22 +55,32 @@ class EventStreams:
         run = await run_in_threadpool(self._runs.get, kickoff_id)
         if run is None:
             raise HTTPException(404, "Execution not found")
-        after = _number(request.headers.get("last-event-id") or request.query_params.get("last_event_id", ""))
-        if run.state in FINAL and not await run_in_threadpool(self._runs.events, run.kickoff_id, after):
+        news = partial(self._news, run.kickoff_id)
+        if run.state in FINAL and not (await run_in_threadpool(news, last_seen(request)))[1]:
             return Response(status_code=204)
+        return self.follow(request, news)
+
+    def follow(self, request: Request, news: News) -> Response:
+        """Answer with a stream of news, from behind the event that the request's `Last-Event-ID` names.
+
+        :param news: called on a worker thread with the number of the last event that the client has; returns whether
+            nothing more will come, and the events behind that one.
+        :raises HTTPException: too many streams are open.
+        """
         if self._open >= MOST:
             raise HTTPException(503, f"{MOST} streams of events are open. Try again later.", {"Retry-After": "5"})
         request.scope[ENDLESS] = True
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(run.kickoff_id, after), media_type="text/event-stream", headers=headers)
+        events = self._events(news, last_seen(request))
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
-    async def _events(self, kickoff_id: str, after: int) -> AsyncIterator[str]:
+    async def _events(self, news: News, after: int) -> AsyncIterator[str]:
         self._open += 1
         try:
             yield "retry: 1000\n\n"
             spoke_at = time.monotonic()
             while True:
-                is_over, events = await run_in_threadpool(self._news, kickoff_id, after)
+                is_over, events = await run_in_threadpool(news, after)
                 for event in events:
                     yield _written(event)
                     after, spoke_at = event.number, time.monotonic()
@@ -90,5 +104,7 @@ def _written(event: StoredEvent) -> str:
     return f"id: {event.number}\nevent: {event.type}\ndata: {data}\n\n"
 
 
-def _number(said: str) -> int:
+def last_seen(request: Request) -> int:
+    """Return the number of the last event that a client has; 0 if it has none."""
+    said = request.headers.get("last-event-id") or request.query_params.get("last_event_id", "")
     return int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0

@@ -62,6 +62,9 @@ class Keeper:
             shutil.rmtree(self._home / kickoff_id, ignore_errors=True)
         _forget_flows(self._home / FLOWS, old)
         self._runs.forget(old)
+        chats = self._runs.old_chats(time.time() - self._keep)
+        _forget_flows(self._home / FLOWS, chats)
+        self._runs.forget_chats(chats)
 
     def _cut_logs(self) -> None:
         for file in self._logs():
@@ -86,9 +89,9 @@ def _cut(file: Path) -> None:
         os.close(descriptor)
 
 
-def _forget_flows(states: Path, kickoff_ids: list[str]) -> None:
-    """Delete the states that crewai keeps of these runs' flows. States under ids of the project's own stay."""
-    if kickoff_ids and states.exists():
+def _forget_flows(states: Path, flow_ids: list[str]) -> None:
+    """Delete the states that crewai keeps of these runs and chats. States under ids of the project's own stay."""
+    if flow_ids and states.exists():
         with closing(sqlite3.connect(states, timeout=30)) as db, db:
             for table in ("flow_states", "pending_feedback"):  # crewai's, 1.15.2 to 1.15.30
-                db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in kickoff_ids])  # noqa: S608 - constants
+                db.executemany(f"DELETE FROM {table} WHERE flow_uuid = ?", [(each,) for each in flow_ids])  # noqa: S608 - constants

@@ -128,11 +128,24 @@ class Launcher:
         demanded = project.prompted if strict and project.kind == "crew" else project.required
         if missing := ", ".join(name for name in demanded if name not in given):
             raise MissingInputs(f"Missing inputs: {missing}")
+        return self._keep_run({name: value for name, value in request.items() if name != "chat"})
+
+    def _keep_run(self, request: JSONObject, chat_id: str | None = None) -> str:
         if self._runs.waiting() >= MOST_WAITING:
             raise ProjectError(f"{MOST_WAITING} runs wait already, so nothing was started. Try again later")
-        kickoff_id = self._runs.add(request)
+        kickoff_id = self._runs.add(request, chat_id)
         self._wake.set()
         return kickoff_id
+
+    def take_turn(self, chat_id: str, message: str) -> str:
+        """Keep the run that is the next turn of a chat.
+
+        :param message: what the user says.
+        :returns: its kickoff_id.
+        :raises SessionBusy: the last turn has not ended; no run was kept.
+        """
+        request: JSONObject = {"inputs": {"message": message}, "chat": {"session_id": chat_id, "message": message}}
+        return self._keep_run(request, chat_id)
 
     def is_well(self) -> bool:
         """Return whether somebody looks after the queue."""

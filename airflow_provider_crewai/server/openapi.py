@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from airflow_provider_crewai.wire.model import JSONObject
@@ -87,6 +88,31 @@ ENDPOINTS = (
         "Stops a run and all its processes.",
         {"200": "It is stopped.", "400": "It had ended already, or there is none."},
     ),
+    Endpoint("post", "/chat/start", "Begins a chat with a conversational flow.", {"200": "`session_id`"}),
+    Endpoint(
+        "post",
+        "/chat/{session_id}/message",
+        "Says something in a chat. The turn is a run of its own.",
+        {
+            "200": "`kickoff_id` of the turn",
+            "404": "There is no such chat.",
+            "409": "`session_busy`",
+        },
+        {"message": _TEXT},
+        ("message",),
+    ),
+    Endpoint(
+        "get",
+        "/chat/{session_id}/stream/events",
+        "Streams what happens in a chat, from behind `last_event_id`.",
+        {"200": "`text/event-stream`", "404": "There is no such chat."},
+    ),
+    Endpoint(
+        "get",
+        "/chat/{session_id}/history",
+        "Tells what was said in a chat.",
+        {"200": "`messages`, each with `role` and `content`", "404": "There is no such chat."},
+    ),
     Endpoint("get", "/inspect", "Says what is served here, and whether one can chat with it.", {"200": "An object."}),
     Endpoint(
         "get",
@@ -121,8 +147,8 @@ def _operation(endpoint: Endpoint) -> JSONObject:
         "summary": endpoint.does,
         "responses": {status: {"description": meaning} for status, meaning in endpoint.answers.items()},
     }
-    if "{kickoff_id}" in endpoint.path:
-        operation["parameters"] = [{"name": "kickoff_id", "in": "path", "required": True, "schema": _TEXT}]
+    if names := re.findall(r"{(\w+)}", endpoint.path):
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
     if endpoint.body is not None:
         schema: JSONObject = {"type": "object", "properties": endpoint.body, "required": [*endpoint.needs]}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

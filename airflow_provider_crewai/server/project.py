@@ -89,6 +89,7 @@ class Description:
     :param types: a JSON Schema for each input whose type is known, as plain as `{"type": "integer"}`.
     :param tasks: the crew's tasks, each with `name` and `agent`.
     :param human_input: whether it may ask a human.
+    :param conversational: whether it is a flow that one chats with.
     :param files: paths of the files that it was loaded from, and of files that would be read if they existed.
     """
 
@@ -101,6 +102,7 @@ class Description:
     types: dict[str, JSONObject] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     human_input: bool = False
+    conversational: bool = False
     files: list[str] = field(default_factory=list)
 
     @property

@@ -37,6 +37,10 @@ _WHERE_ID = "WHERE kickoff_id = coalesce((SELECT kickoff_id FROM aliases WHERE a
 _UNDER_WAY, _OPEN = in_sql(UNDER_WAY), in_sql(OPEN)
 
 
+class SessionBusy(Exception):
+    """The last turn of a chat has not ended."""
+
+
 class Runs:
     """The store of all runs, shared by the server's threads.
 
@@ -71,6 +75,18 @@ class Runs:
         """Return the inputs of a run's kickoff, or None."""
         rows = self._seen("SELECT request FROM runs " + _WHERE_ID, kickoff_id)  # noqa: S608 - constants
         return json.loads(rows[0]["request"]).get("inputs") if rows else None
+
+    def turns(self, chat_id: str) -> dict[int, str] | None:
+        """Return the runs of a chat by the numbers of its turns, or None if there is no such chat."""
+        if not self._seen("SELECT 1 FROM chats WHERE chat_id = ?", chat_id):
+            return None
+        rows = self._seen("SELECT number, kickoff_id FROM turns WHERE chat_id = ? ORDER BY number", chat_id)
+        return {row["number"]: row["kickoff_id"] for row in rows}
+
+    def message(self, kickoff_id: str) -> str:
+        """Return what a user said in the turn of a chat that is this run."""
+        rows = self._seen("SELECT json_extract(request, '$.chat.message') FROM runs WHERE kickoff_id = ?", kickoff_id)
+        return str(rows[0][0]) if rows else ""
 
     def waiting(self) -> int:
         """Return how many runs wait for a slot."""
@@ -129,23 +145,41 @@ class Runs:
 
     # ---- change -----------------------------------------------------------------------------------
 
-    def add(self, request: JSONObject) -> str:
+    def add(self, request: JSONObject, chat_id: str | None = None) -> str:
         """Keep a new run, PENDING behind the runs that wait already.
 
         Its webhooks may hold passwords. They are kept in a table of their own, and deleted when the run ends.
 
         :param request: the kickoff's body.
+        :param chat_id: the chat whose next turn it is, if it is one.
         :returns: the new `kickoff_id`.
+        :raises SessionBusy: the chat's last turn has not ended; no run was kept.
         """
         kickoff_id = str(uuid.uuid4())
         rest, webhooks = _parted(request)
-        query = "INSERT INTO runs (kickoff_id, request, created_at, title) VALUES (?, ?, ?, ?)"
-        values = (kickoff_id, json.dumps(rest), time.time(), storable(title(masked(request.get("inputs")))))
+        query = "INSERT INTO runs (kickoff_id, request, answer, created_at, title) VALUES (?, ?, ?, ?, ?)"
+        answer = json.dumps({"execution_origin": "chat"} if chat_id else {})
+        values = (kickoff_id, json.dumps(rest), answer, time.time(), storable(title(masked(request.get("inputs")))))
         with self._at_once():
+            if chat_id is not None:
+                self._take_turn(chat_id, kickoff_id)
             if webhooks:
                 self._db.execute("INSERT INTO wishes VALUES (?, ?)", (kickoff_id, json.dumps(webhooks)))
             self._db.execute(query, values)
         return kickoff_id
+
+    def _take_turn(self, chat_id: str, kickoff_id: str) -> None:
+        open_turn = f"SELECT 1 FROM turns JOIN runs USING (kickoff_id) WHERE chat_id = ? AND state IN {_OPEN}"  # noqa: S608 - constants
+        if self._db.execute(open_turn, (chat_id,)).fetchone():
+            raise SessionBusy(chat_id)
+        query = "INSERT INTO turns SELECT ?1, coalesce(max(number), 0) + 1, ?2 FROM turns WHERE chat_id = ?1"
+        self._db.execute(query, (chat_id, kickoff_id))
+
+    def start_chat(self) -> str:
+        """Keep a new chat. Returns its id."""
+        chat_id = str(uuid.uuid4())
+        self._change("INSERT INTO chats VALUES (?, ?)", chat_id, time.time())
+        return chat_id
 
     def claimable(self, slots: int) -> bool:
         """Return whether a run waits and a slot is free."""
@@ -253,6 +287,16 @@ class Runs:
         with self._at_once():
             for table in TABLES:
                 self._db.executemany(f"DELETE FROM {table} WHERE kickoff_id = ?", ids)  # noqa: S608 - constants
+
+    def old_chats(self, moment: float) -> list[str]:
+        """Return the ids of the chats that began before an epoch second and of which no turn is kept."""
+        query = "SELECT chat_id FROM chats WHERE created_at < ? AND chat_id NOT IN (SELECT chat_id FROM turns)"
+        return [row[0] for row in self._seen(query, moment)]
+
+    def forget_chats(self, chat_ids: list[str]) -> None:
+        """Delete chats."""
+        for chat_id in chat_ids:
+            self._change("DELETE FROM chats WHERE chat_id = ?", chat_id)
 
     def tidy_up(self) -> None:
         """Empty the database's log, which still holds deleted bytes. Does nothing while somebody else uses it."""

@@ -57,6 +57,10 @@ CREATE TABLE IF NOT EXISTS events (
     data TEXT NOT NULL,
     PRIMARY KEY (kickoff_id, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chats (chat_id TEXT PRIMARY KEY, created_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS turns (
+    chat_id TEXT NOT NULL, number INTEGER NOT NULL, kickoff_id TEXT NOT NULL, PRIMARY KEY (chat_id, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event_counts (
     kickoff_id TEXT NOT NULL, type TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kickoff_id, type)
 ) WITHOUT ROWID;
@@ -91,5 +95,5 @@ CREATE TRIGGER IF NOT EXISTS state_changes AFTER UPDATE OF state ON runs WHEN NE
 SCHEMA = _TABLES + _TRIGGERS
 """Creates the tables that are missing."""
 
-TABLES = ("steps", "questions", "events", "event_counts", "aliases", "outbox", "wishes", "runs")
+TABLES = ("steps", "questions", "events", "event_counts", "turns", "aliases", "outbox", "wishes", "runs")
 """The tables that hold rows of a run, the run itself last."""

@@ -48,7 +48,9 @@ ONLY_IN = {
     "pydantic": {"in_airflow/output_type.py"},
     "openlineage": {"in_airflow/lineage.py"},
     "markdown_it": {"run_page/markdown.py"},
-    "crewai": {f"server/crew_process/{name}.py" for name in ("crew_run", "flow_run", "human", "listeners", "usage")},
+    "crewai": {
+        f"server/crew_process/{name}.py" for name in ("chatting", "crew_run", "flow_run", "human", "listeners", "usage")
+    },
 }
 
 

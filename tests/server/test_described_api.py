@@ -40,11 +40,11 @@ def test_programs_read_the_description_with_the_token_alone(server: Server) -> N
     assert said["paths"]["/kickoff"]["post"]["responses"].keys() == {"200", "422", "503"}
     for path, operations in said["paths"].items():
         for method, operation in operations.items():
-            status = server.ask(method.upper(), path.format(kickoff_id="x"), headers={}).status
+            status = server.ask(method.upper(), path.format(kickoff_id="x", session_id="x"), headers={}).status
             assert status == (200 if operation.get("security") == [] else 401), path
             needs = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
             if needs.get("required"):
-                assert server.ask(method.upper(), path, {}).status == 422
+                assert server.ask(method.upper(), path.format(session_id="x"), {}).status == 422
 
 
 def test_a_server_says_that_it_is_well_and_what_it_serves(server: Server) -> None:

@@ -25,9 +25,15 @@ Told = dict[str, Any]
 
 @contextmanager
 def stream(server: Server, kickoff_id: str, after: int | None = None) -> Iterator[http.client.HTTPResponse]:
-    headers = {"Authorization": f"Bearer {server.token}"} | ({"Last-Event-ID": str(after)} if after else {})
+    headers = {"Last-Event-ID": str(after)} if after else {}
+    with follow(server, f"/runs/{kickoff_id}/events", **headers) as response:
+        yield response
+
+
+@contextmanager
+def follow(server: Server, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
     with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)) as connection:
-        connection.request("GET", f"/runs/{kickoff_id}/events", headers=headers)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {server.token}"} | headers)
         yield connection.getresponse()
 
 

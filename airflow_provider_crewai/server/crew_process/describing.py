@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import Any
 
+from .chatting import is_conversational
 from .hook_source import read_hooks
 from .loading import Loaded, kind_of
 from .results import readable
@@ -26,7 +27,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
         deployment lists, because they stand in prompts; `required`, the inputs without which a kickoff is refused;
         `defaults`, values that the project itself brings; `types`, a JSON Schema for each input of a known type;
         `tasks`, each with a `name`, null if the author gave none, and an `agent`, null for a flow's methods;
-        `human_input`, whether it may ask a human.
+        `human_input`, whether it may ask a human; for a flow also `conversational`, whether one chats with it.
     :raises Exception: whatever building raises, such as crewai's ImportError if the key of a model is missing.
     """
     made = loaded.make_to_describe()
@@ -77,6 +78,7 @@ def _describe_flow(flow: Any, loaded: Loaded) -> dict[str, Any]:
         "types": _types(flow.state, fields),
         "tasks": [{"name": name, "agent": None} for name in methods],
         "human_input": any(method.human_feedback is not None for method in methods.values()),
+        "conversational": is_conversational(flow),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .chatting import take_turn
 from .events import Webhooks
 from .human import Feedback, Humans, Inputs, feedback_for_a_flow, set_provider
 from .listeners import listen_to_flow
@@ -68,6 +69,8 @@ def _result_of_flow(flow: Any, loaded: Loaded, report: Report) -> Any:
     if asked and asked.kind == "flow" and asked.is_answered:
         return _paused_flow(flow, asked).resume(feedback_for_a_flow(asked))
     request = report.request
+    if chat := request.get("chat"):
+        return take_turn(flow, chat)
     # As live, the state of a flow has the id of its run.
     inputs = {"id": report.kickoff_id, **loaded.defaults, **(request.get("inputs") or {})}
     return flow.kickoff(inputs=inputs, restore_from_state_id=request.get("restoreFromStateId") or None)

@@ -38,6 +38,10 @@ KINDS = (
     "MethodExecutionStartedEvent",
     "MethodExecutionFinishedEvent",
     "MethodExecutionFailedEvent",
+    "ConversationTurnStartedEvent",
+    "ConversationTurnCompletedEvent",
+    "ConversationTurnFailedEvent",
+    "ConversationMessageAddedEvent",
 )
 """crewai's events that are kept, where this crewai has them. Chunks of a model's answer would be thousands."""
 
