@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def loads_crewai(item: pytest.Item) -> bool:
     """Whether a test loads crewai for itself. The example crew's one server is shared."""
     fixtures = getattr(item, "fixturenames", ())
-    return item.path.parent == Path(__file__).parent and "crew_python" in fixtures and "server" not in fixtures
+    its_own = "serve" in fixtures or ("crew_python" in fixtures and "server" not in fixtures)
+    return its_own and item.path.parent == Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
