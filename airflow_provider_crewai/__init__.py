@@ -51,7 +51,8 @@ What authors of Dags import:
     settings, fields              what does a connection say? what are its fields called?
     addresses, proxies, trust     is this the same URL? which proxy? which certificates?
     rendered, inputs, webhooks    what did a template make of an argument? a misspelt input? a webhook?
-    feedback, callbacks           how is a person's feedback given once? where may a question's own URL lead?
+    feedback, meant               how is a person's feedback given once? to which question?
+    callbacks                     where may a question's own URL lead?
     begin, ledger                 how is a run begun once? start, adopt or refuse on this try?
     waits                         which run is waited for?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_crewai.client import defaults
@@ -152,6 +151,7 @@ class CrewResumeOperator(BaseOperator):
     def _what(self, client: CrewClient, store: Store, kickoff_id: str, context: Context) -> tuple[Feedback, Question]:
         """Return what to say, and to which question: that of an earlier try, if this is a retry."""
         from airflow_provider_crewai.client.feedback import Note
+        from airflow_provider_crewai.client.meant import meant
 
         claim = _claim(client, context)
         stored = store.load()
@@ -160,35 +160,12 @@ class CrewResumeOperator(BaseOperator):
             asked = Question(note.task_id, flow_id=note.flow_id)
             said = self._feedback(asked)
             return replace(said, question=note.feedback.question, at=note.feedback.at), asked
-        asked = self._asked(client, kickoff_id)
+        asked = meant(client.get_status(kickoff_id), as_text(self.question, "question"))
         said = replace(self._feedback(asked), question=asked.key, at=time.time())
         kept = record.feedback if record is not None and record.kickoff_id == kickoff_id else None
         new = replace(Record.intent(claim, said.at).submitted(kickoff_id), feedback=kept)
         store.save(new.to_json())
         return said, asked
-
-    def _asked(self, client: CrewClient, kickoff_id: str) -> Question:
-        """Return the question to answer: the one that the run asks, or else the one that the author names.
-
-        :raises CrewNothingAsked: the run asks nothing, or something else.
-        """
-        run, named = client.get_status(kickoff_id), as_text(self.question, "question")
-        refused = partial(CrewNothingAsked, kickoff_id=kickoff_id, retry_helps=not run.state.is_final)
-        if run.state.is_final:
-            raise refused(f"Run {kickoff_id} is over ({run.word}), so it asks nothing any more. Nothing was sent.")
-        asked = run.question
-        if named is None:
-            if asked is None:
-                raise refused(_ASKS_NOTHING.format(kickoff_id=kickoff_id, word=run.word))
-            return asked
-        if asked is None or named in (asked.task_id, asked.flow_id, asked.key):
-            return asked or Question(named)
-        if asked.task_id == asked.flow_id:
-            return Question(named, flow_id=asked.flow_id)  # a deployment names the flow alone
-        raise refused(
-            f"Run {kickoff_id} asks question {asked.task_id!r} now, not {named!r}. Nothing was sent.",
-            retry_helps=False,
-        )
 
     def _feedback(self, question: Question) -> Feedback:
         from airflow_provider_crewai.client.dialogue import Responded
@@ -235,12 +212,6 @@ class CrewResumeOperator(BaseOperator):
             webhooks=as_webhooks(self.webhooks),
         )
         return with_connections(hooks, endpoint)
-
-
-_ASKS_NOTHING = (
-    "Run {kickoff_id} shows no question (its state is {word}). Nothing was sent. If it will ask, a retry looks again. "
-    "A deployment hides what a crew asks: then give `question`, the task_id that its webhook told."
-)
 
 
 def _claim(client: CrewClient, context: Context) -> Claim:

@@ -14,23 +14,24 @@ from airflow_provider_crewai.cli.crew import Crew, open_crew
 from airflow_provider_crewai.cli.doctor import examine
 from airflow_provider_crewai.cli.outcome import Exit, Outcome, exit_of_ending, exit_of_error, exit_of_state
 from airflow_provider_crewai.cli.screen import LiveLine, Screen
+from airflow_provider_crewai.client.feedback import APPROVED, Fate, Given
 from airflow_provider_crewai.client.flows import look_once
 from airflow_provider_crewai.client.inputs import check_names
+from airflow_provider_crewai.client.meant import meant
 from airflow_provider_crewai.client.messages import progress, said
+from airflow_provider_crewai.client.questions import APPROVE, CHANGES
 from airflow_provider_crewai.client.watch import Again, Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.wire.errors import (
-    CrewConfigError,
     CrewError,
+    CrewFeedbackInDoubt,
     CrewMayHaveStarted,
     CrewNotFound,
+    CrewNothingAsked,
     CrewUnknownRun,
 )
-from airflow_provider_crewai.wire.model import CrewInputs, Kickoff, Question, Resumption, Run
+from airflow_provider_crewai.wire.model import CrewInputs, Feedback, JSONObject, Kickoff, Question, Run
 from airflow_provider_crewai.wire.times import duration
 from airflow_provider_crewai.wire.words import listing
-
-APPROVED = "Approved."
-"""This text makes a live crew go on: it judges the text and ignores `isApprove` (crewai 1.15, 2026-10)."""
 
 LOOK_FIRST = "Look for it on the crew's page before you start another"
 
@@ -212,48 +213,48 @@ def _interrupted(watch: Watch, crew: Crew) -> Outcome:
 
 def _resume(options: argparse.Namespace, _screen: Screen, crew: Crew) -> Outcome:
     kickoff_id = options.kickoff_id
+    hooks = _hooks(options)
     try:
-        task_id = options.task or _open_task(kickoff_id, crew)
-    except CrewConfigError:
-        raise
+        question = meant(crew.client.get_status(kickoff_id), options.task)
+    except CrewNothingAsked as nothing:
+        return _nothing_asked(nothing, kickoff_id, crew)
     except CrewError as error:
         said = f"Run {kickoff_id} could not be looked at over {crew.where}, so nothing was answered: {_said(error)}."
         return Outcome(exit_of_error(error), said, kickoff_id=kickoff_id)
     try:
-        resumed = crew.client.resume(Resumption(kickoff_id, task_id, *_judgement(options), _hooks(options)))
+        given = crew.client.give(_feedback(options, question), question, kickoff_id, hooks, again=False)
     except CrewError as error:
         return _not_resumed(error, kickoff_id, crew)
-    said = (
-        f"The answer was sent to run {kickoff_id} over {crew.where}. This does not prove that the run goes on. Look: "
-        f"{crew.command('status', kickoff_id, '--wait', '--human-input')}"
-    )
-    return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more={"resumed": asdict(resumed)})
+    return _given(given, kickoff_id, crew)
 
 
-def _open_task(kickoff_id: str, crew: Crew) -> str:
-    """Return the task_id of the question that is open.
-
-    :raises CrewConfigError: it is not known which one that is.
-    :raises CrewError: the run could not be looked at.
-    """
-    run = crew.client.get_status(kickoff_id)
-    if run.question is not None:
-        return run.question.task_id
-    told = "" if run.state.is_final else " A deployment tells a question's task_id to the webhook alone: give --task."
-    raise CrewConfigError(
-        f"Run {kickoff_id} tells of no open question over {crew.where}: it is {progress(run)}.{told} Nothing was sent."
-    )
+def _given(given: Given, kickoff_id: str, crew: Crew) -> Outcome:
+    more: JSONObject = {"fate": given.fate.value, "resumed": asdict(given.resumed)}
+    said = f"{given.said} Asked: {crew.where}."
+    if given.fate is Fate.TOO_LATE:
+        return Outcome(Exit.WRONG_USE, said, kickoff_id=kickoff_id, more=more)
+    look = crew.command("status", kickoff_id, "--wait", "--human-input")
+    said = f"{said} This does not prove that the run goes on. Look: {look}"
+    return Outcome(Exit.DONE, said, kickoff_id=kickoff_id, more=more)
 
 
-def _judgement(options: argparse.Namespace) -> tuple[str, bool | None]:
+def _nothing_asked(nothing: CrewNothingAsked, kickoff_id: str, crew: Crew) -> Outcome:
+    way_out = " Name it with --task." if nothing.retry_helps else ""
+    return Outcome(Exit.WRONG_USE, f"{nothing}{way_out} Asked: {crew.where}.", kickoff_id=kickoff_id)
+
+
+def _feedback(options: argparse.Namespace, question: Question) -> Feedback:
     if options.approve:
-        return APPROVED, True
-    return (options.answer, None) if options.feedback is None else (options.feedback, False)
+        return Feedback(question.key, APPROVED, APPROVE)
+    if options.feedback is not None:
+        return Feedback(question.key, options.feedback, CHANGES)
+    return Feedback(question.key, options.answer)
 
 
 def _not_resumed(error: CrewError, kickoff_id: str, crew: Crew) -> Outcome:
-    code = exit_of_error(error, once=True)
-    what = "may have arrived" if code is Exit.MAY_HAVE_STARTED else "was not accepted"
+    in_doubt = isinstance(error, CrewFeedbackInDoubt)
+    code = Exit.MAY_HAVE_STARTED if in_doubt else exit_of_error(error)
+    what = "may have arrived" if in_doubt else "was not accepted"
     said = f"The answer to run {kickoff_id} {what} over {crew.where}: {_said(error)}."
     return Outcome(code, f"{said} See what it does: {crew.command('status', kickoff_id)}", kickoff_id=kickoff_id)
 

@@ -102,7 +102,7 @@ def _flags(options: argparse.Namespace, settings: Settings) -> str:
 class Client(CrewClient):
     """A client that says when it tries again: a person is waiting, and a deployment may sleep for minutes.
 
-    `posted` says whether the last request may have arrived and changed something, `heard` what the `Date` of the last
+    `posted` says whether a request may have arrived and changed something, `heard` what the `Date` of the last
     answer was, and the epoch second at which that came.
     """
 
@@ -122,11 +122,11 @@ class Client(CrewClient):
         try:
             step = next(flow)
             while True:
-                if trouble and isinstance(step, flows.Pause):
+                if trouble and isinstance(step, flows.Pause) and step.seconds:
                     self.posted = False  # it is sent again only because it did not arrive
                     self._note(f"No usable answer from {self._where} ({trouble}); it is asked again.")
                 if isinstance(step, Request):
-                    self.posted = step.method == "POST"
+                    self.posted = self.posted or step.method == "POST"
                 reply = yield step
                 if isinstance(reply.answer, Response) and (date := reply.answer.headers.get("date")):
                     self.heard = date, reply.now

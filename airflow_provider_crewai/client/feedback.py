@@ -15,7 +15,7 @@ or the answer is lost, we look at the run:
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from airflow_provider_crewai.client import flows, policy
@@ -77,11 +77,13 @@ class Given:
         the run did not ask any more, so it was not used.
     :param said: the same as a sentence, with the run's id.
     :param also: the id under which a deployment says that the run goes on, if it is another one.
+    :param resumed: all that the crew said then. It proves nothing.
     """
 
     fate: Fate
     said: str
     also: str | None = None
+    resumed: Resumed = field(default_factory=Resumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def give(
     say: flows.Say,
     *,
     recorded: bool = True,
+    again: bool = True,
 ) -> flows.Flow[Given]:
     """Give a run a person's feedback to its question, at most once.
 
@@ -152,6 +155,8 @@ def give(
     :param patience: seconds for which we try one call.
     :param say: called with a sentence when something goes wrong that we can mend.
     :param recorded: whether the shell keeps a record. If there is one of this run, the feedback is written there.
+    :param again: whether to wait until it is certain that it did not arrive, and to send it again then. Otherwise we
+        look once.
     :raises CrewFeedbackInDoubt: it was sent, now or by an earlier try, and the run does not show whether it arrived.
     :raises CrewChangedFeedback: another feedback to this question was sent, or may have been.
     :raises CrewLedgerError: the record cannot be read or written. Nothing was sent.
@@ -159,7 +164,7 @@ def give(
     """
     record = (yield from _load()) if recorded else None
     record = record if record and record.kickoff_id == kickoff_id else None
-    delivery = _Delivery(feedback, question, kickoff_id, hooks, dialect, patience, say, record)
+    delivery = _Delivery(feedback, question, kickoff_id, hooks, dialect, patience, say, record, again)
     return (yield from delivery.run())
 
 
@@ -201,6 +206,7 @@ class _Delivery:
     patience: float
     say: flows.Say
     record: Record | None
+    again: bool
 
     def run(self) -> flows.Flow[Given]:
         note = Note.of(self.record)
@@ -260,7 +266,7 @@ class _Delivery:
                 self.say(f"{self._it} did not arrive ({error}). It is sent again.")
             else:
                 also = resumed.kickoff_id if resumed.kickoff_id != self.kickoff_id else None
-                return (yield from self._end(Fate.SENT, tried_at, also))
+                return replace((yield from self._end(Fate.SENT, tried_at, also)), resumed=resumed)
 
     def _post(self) -> flows.Flow[Resumed]:
         if self.question.callback_url is None:
@@ -306,6 +312,8 @@ class _Delivery:
             stands = standing(self.question, seen) if isinstance(seen, Run) else Standing.UNKNOWN
             if stands is Standing.CLOSED:
                 return True
+            if not self.again:
+                raise self._in_doubt(tried_at, error)
             if (left := (settled if isinstance(seen, Run) else patient) - reply.now) <= 0:
                 if stands is Standing.OPEN:
                     return False

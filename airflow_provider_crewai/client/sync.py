@@ -143,13 +143,23 @@ class CrewClient:
         """
         return self.drive(flows.resume(resumption, self._patience))
 
-    def give(self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff = NO_HOOKS) -> Given:
+    def give(
+        self,
+        feedback: Feedback,
+        question: Question,
+        kickoff_id: str,
+        hooks: Kickoff = NO_HOOKS,
+        *,
+        again: bool = True,
+    ) -> Given:
         """Give a run a person's feedback to its question, at most once. With a store, also across tries of a task.
 
         :param hooks: the kickoff whose webhooks are sent again: a crew that goes on without them forgets them.
+        :param again: whether to wait until it is certain that it did not arrive, and to send it again then.
         :raises CrewError: it is not known to have arrived; see `feedback.give`.
         """
-        return self.drive(give(feedback, question, kickoff_id, hooks, self.dialect, self._patience, self._say))
+        flow = give(feedback, question, kickoff_id, hooks, self.dialect, self._patience, self._say, again=again)
+        return self.drive(flow)
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run. Return True if it was stopped, False if it had already ended.

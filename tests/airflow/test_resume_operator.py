@@ -194,9 +194,9 @@ def cleared_after_success(airflow: Airflow, crew: ScriptedCrew) -> TaskInstance:
 @pytest.mark.parametrize(
     ("state", "options", "says", "after"),
     [
-        ("RUNNING", {}, "Run run-1 shows no question (its state is RUNNING). Nothing was sent.", "up_for_retry"),
-        ("NOT FOUND", {}, "then give `question`, the task_id that its webhook told.", "up_for_retry"),
-        ({"state": "SUCCESS", "result": "done"}, {}, "Run run-1 is over (SUCCESS), so it asks nothing any more", "failed"),
+        ("RUNNING", {}, "Run run-1 shows no question: it is running.", "up_for_retry"),
+        ("NOT FOUND", {}, "then name the question by its task_id. Nothing was sent.", "up_for_retry"),
+        ({"state": "SUCCESS", "result": "done"}, {}, "Run run-1 is over (succeeded), so it asks nothing any more", "failed"),
         (asking(), {"question": "ask-0"}, "Run run-1 asks question 'ask-1' now, not 'ask-0'. Nothing was sent.", "failed"),
         (asking(), {"option": "Ask for changes", "feedback": None}, "Ask for changes needs a text", "failed"),
         (asking(), {"feedback": "{{ none }}"}, "feedback and option rendered to nothing. Nothing was sent.", "failed"),

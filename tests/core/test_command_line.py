@@ -82,7 +82,8 @@ def nobody() -> str:
         ((*KICKOFF, *WAIT), {"states": [running(), SUCCESS]}, 0),
         (("status", "run-1"), {}, 0),
         (("status", "run-1", *WAIT), {"states": [running(), SUCCESS]}, 0),
-        (RESUME, {}, 0),
+        (RESUME, {"states": [UNKNOWN]}, 0),
+        (RESUME, {"states": [UNKNOWN, UNKNOWN, running()], "resume": reset}, 0),
         (("stop", "run-1"), {}, 0),
         (("stop", "run-1"), {"stop": answer(400, '{"detail":"Cannot stop execution. Current state: SUCCESS"}')}, 0),
         ((*KICKOFF, *WAIT), {"states": [running(), FAILED]}, 1),
@@ -101,6 +102,9 @@ def nobody() -> str:
         (("inputs", "--conn-id", "x"), {}, 2),
         (("inputs", "--patience", "0"), {}, 2),
         (("resume", "run-1", "--answer", "fine"), {"states": [running()]}, 2),
+        (RESUME, {}, 2),
+        (RESUME, {"states": [ASKS]}, 2),
+        (RESUME, {"states": [running()]}, 2),
         (("resume", "run-1", "--answer", "fine"), {"states": [ASKS]}, 0),
         (("resume", "run-1", "--answer", "fine", *FAST[2:]), {"states": [DENIED]}, 4),
         (("resume", "run-1", "--answer", "fine"), {"states": [ASKS], "resume": reset}, 5),
@@ -123,13 +127,13 @@ def nobody() -> str:
         (("status", "run-1", "--unreachable-timeout", "0.01", *WAIT), {"states": [hang_up]}, 4),
         (("status", "run-1", "--unreachable-timeout", "0.01", *WAIT), {"states": [running(), NO_PATH]}, 4),
         (("stop", "run-1", *FAST[2:]), {"stop": answer(500)}, 4),
-        ((*RESUME, *FAST[2:]), {"resume": answer(503, retry_after="1")}, 4),
+        ((*RESUME, *FAST[2:]), {"states": [UNKNOWN], "resume": answer(503, retry_after="1")}, 4),
         (KICKOFF, {"kickoff": reset}, 5),
         (KICKOFF, {"kickoff": answer(500)}, 5),
         (KICKOFF, {"kickoff": answer(503)}, 5),
         (KICKOFF, {"kickoff": answer(502, "<html>")}, 5),
         (KICKOFF, {"kickoff": says({"no": "id"})}, 5),
-        (RESUME, {"resume": reset}, 5),
+        (RESUME, {"states": [UNKNOWN], "resume": reset}, 5),
         (("inputs",), {"inputs": NO_PATH}, 6),
         (("status", "run-1", *WAIT), {"states": [NO_PATH]}, 6),
         (("status", "run-1"), {"states": [UNKNOWN]}, 6),
@@ -239,7 +243,7 @@ def test_a_kickoff_carries_all_that_it_is_given(tmp_path: Path) -> None:
 def test_a_human_approves_or_asks_for_more_or_lets_the_crew_judge(
     said: tuple[str, ...], feedback: str, approve: bool | None
 ) -> None:
-    with crew() as server:
+    with crew(UNKNOWN) as server:
         done = call("resume", "run-1", "--task", "t-1", *said, "--crew-webhook", "https://c", "--json", url=server.url)
         sent = server.seen[-1].json
     assert done.json["resumed"] == {"kickoff_id": "run-2", "status": "resumed", "message": None}
@@ -250,9 +254,16 @@ def test_a_human_approves_or_asks_for_more_or_lets_the_crew_judge(
 def test_an_answer_goes_to_the_question_that_is_open() -> None:
     with crew(ASKS) as server:
         done = call("resume", "run-1", "--approve", url=server.url)
-        assert [seen.target for seen in server.seen] == ["/status/run-1", "/resume"]
+        assert [seen.target for seen in server.seen] == ["/status/run-1", "/status/run-1", "/resume"]
         assert server.seen[-1].json["taskId"] == "t-9"
     assert done.code == 0
+
+
+def test_a_flow_is_answered_by_its_own_id() -> None:
+    with crew({"state": "PAUSED", "flow_id": "run-1"}, resume_feedback=says({"status": "resumed"})) as server:
+        done = call("resume", "run-1", "--answer", "publish", "--json", url=server.url)
+        assert server.seen[-1].json == {"flow_id": "run-1", "feedback": "publish"}
+    assert (done.code, done.json["fate"]) == (0, "sent")
 
 
 @pytest.mark.parametrize(("state", "words"), [(running(), "running, 1 of 3 done"), (SUCCESS, "succeeded")])
@@ -483,8 +494,9 @@ def test_an_answer_that_the_terminal_cannot_spell_is_printed_all_the_same() -> N
             {"stop": NEVER_WAS},
             ["does not know run run-1", "was not stopped", "not known whether it goes on"],
         ),
-        (RESUME, {"resume": reset}, ["run-1 may have arrived"]),
-        (RESUME, {"resume": DENIED}, ["run-1 was not accepted"]),
+        (RESUME, {"states": [UNKNOWN], "resume": reset}, ["run-1 may have arrived", "It is not sent again"]),
+        (RESUME, {"states": [UNKNOWN], "resume": DENIED}, ["run-1 was not accepted"]),
+        (RESUME, {"states": [ASKS]}, ["run-1 asks question 't-9' now, not 't-1'", "Nothing was sent"]),
     ],
 )
 def test_an_error_names_the_run_the_crew_and_whether_it_goes_on(
@@ -593,7 +605,7 @@ def test_ctrl_c_while_it_is_sent_says_that_it_may_have_arrived(
     arguments: tuple[str, ...], route: str, code: int, words: str
 ) -> None:
     waits: dict[str, Behaviour] = {route: silence(30)}
-    with crew(**waits) as server:
+    with crew(UNKNOWN, **waits) as server:
         done = interrupt(*arguments, server=server, when=f"/{route}")
         assert server.url in done.err
     assert done.code == code
