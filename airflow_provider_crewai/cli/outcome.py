@@ -43,6 +43,8 @@ OF_VERDICT = {
     Verdict.FAILED: Exit.RUN_FAILED,
     Verdict.STOPPED: Exit.RUN_FAILED,
     Verdict.TIMED_OUT: Exit.STILL_RUNNING,
+    Verdict.UNANSWERED: Exit.STILL_RUNNING,
+    Verdict.ASKS: Exit.STILL_RUNNING,
     Verdict.UNREACHABLE: Exit.UNREACHABLE,
     Verdict.AUTH_LOST: Exit.UNREACHABLE,
     Verdict.UNWATCHABLE: Exit.UNREACHABLE,
