@@ -284,7 +284,8 @@ class AwaitsRun(ReturnsAnswers):
 
         event = event or {}
         known = self._carried(wait, context).told(event)
-        self.log.info("%s", back(known.kickoff_id, event, time.time() - known.started_at))
+        if "ending" in event:  # Airflow's own event brings a person's response
+            self.log.info("%s", back(known.kickoff_id, event, time.time() - known.started_at))
         since = event.get("since")
         match event.get("ending"):
             case Verdict.UNREACHABLE:

@@ -391,10 +391,15 @@ class TaskInstance:
 
     def finish(self, **how: Any) -> Outcome:
         """Try it once, over all deferrals."""
-        outcome = self.run(**how)
-        while outcome.state == "deferred":
-            outcome = self.resume(self.fire())
-        return outcome
+        self.run(**how)
+        return self.finish_from_here()
+
+    def finish_from_here(self) -> Outcome:
+        """Let it live on over all deferrals."""
+        assert self.outcome
+        while self.outcome.state == "deferred":
+            self.resume(self.fire())
+        return self.outcome
 
     def _adopt(self, task: Any) -> None:
         if not task.has_dag():
