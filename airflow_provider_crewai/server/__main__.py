@@ -17,7 +17,7 @@ from airflow_provider_crewai.server.access import Token
 from airflow_provider_crewai.server.connections import listen, new_server, url_of
 from airflow_provider_crewai.server.log_lines import one_line_handler
 from airflow_provider_crewai.server.options import new_parser
-from airflow_provider_crewai.server.project import Project
+from airflow_provider_crewai.server.project import Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.serving import Place, Served, app_of, names_of
 
@@ -45,9 +45,11 @@ def main(arguments: Sequence[str] | None = None, command: str = "python -m airfl
     except (OSError, ValueError) as error:
         parser.error(str(error))
     places = _places(projects, url_of(listener))
-    served = [
-        Served(*each, options, users_umask) for each in zip(projects, runs, [token] * len(runs), places, strict=True)
-    ]
+    each_with_its_own = zip(projects, runs, [token] * len(runs), places, strict=True)
+    try:
+        served = [Served(*each, options, users_umask) for each in each_with_its_own]
+    except ProjectError as error:
+        parser.error(str(error))
     server = new_server(app_of(served))
     _heed_signals(server)
     stopping = threading.Event()

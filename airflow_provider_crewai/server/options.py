@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import NoReturn
 
 from airflow_provider_crewai.server import state
 from airflow_provider_crewai.server.access import TOKEN_VARIABLE
+from airflow_provider_crewai.server.interpreters import LATEST
 from airflow_provider_crewai.server.warm_process import LOAD_WITHIN
 
 DAY = 86400.0
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -70,6 +73,15 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         "--python",
         type=_interpreter,
         help="the Python interpreter that has crewai; by default the project's .venv, or else this interpreter",
+    )
+    parser.add_argument(
+        "--with-crewai",
+        nargs="?",
+        const=LATEST,
+        type=_version,
+        metavar="VERSION",
+        help="let uv make an environment with this crewai, by default the latest, and with the project's other "
+        "packages; what the project pins of crewai does not count. It is made once and kept",
     )
     parser.add_argument(
         "--llm",
@@ -131,6 +143,12 @@ def _no_token(_: str) -> NoReturn:
         "no longer exists, because everybody on this machine can read a command line. Put the token into a file and "
         f"name it with --token-file, or set ${TOKEN_VARIABLE}. Make a new token: others may have seen this one"
     )
+
+
+def _version(text: str) -> str:
+    if text != LATEST and not re.fullmatch(r"\d+(\.\d+){0,3}", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a version of crewai, such as 1.15.30")
+    return text
 
 
 def _port(text: str) -> int:

@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from airflow_provider_crewai.server import private
 from airflow_provider_crewai.server.access import LoopbackOnly, Token
 from airflow_provider_crewai.server.app import create_app, greeting_when_up
 from airflow_provider_crewai.server.banner import CONN_ID, banner
 from airflow_provider_crewai.server.crew_process.run_settings import RunSettings
+from airflow_provider_crewai.server.interpreters import interpreter
 from airflow_provider_crewai.server.keeping import Keeper
 from airflow_provider_crewai.server.launch import Launcher
 from airflow_provider_crewai.server.options import DAY
@@ -59,6 +61,7 @@ class Served:
     :param runs: the store of its runs, in a folder that this process holds.
     :param token: the token that requests must carry.
     :param umask: the user's own, for the files that crews write: their modes are not ours to choose.
+    :raises ProjectError: there is no interpreter for it as the user wants it.
     """
 
     def __init__(
@@ -159,7 +162,9 @@ def _warm_process(project: Project, runs: Runs, place: Place, options: argparse.
         flow_webhook=options.flow_webhook or "",
         keep_apart=options.keep_apart,
     )
-    return WarmProcess(project, options.python or project.python(), settings, umask, load_within=options.load_timeout)
+    environments = private.folder(runs.path.parent.parent / "environments")
+    python = interpreter(project, options.python, options.with_crewai, environments)
+    return WarmProcess(project, python, settings, umask, load_within=options.load_timeout)
 
 
 def _say_what_is_wrong(described: Future[Description]) -> None:

@@ -129,6 +129,10 @@ REFUSED: dict[str, tuple[dict[str, str], list[str]]] = {
         {"crew__py": "X = 1", "office__teams__py": HEAD + FACTORY + PLAIN_CLASS},
         ["{here}/crew.py has no @CrewBase class", "from {here}: office.teams:build_crew, office.teams:Office"],
     ),
+    "a folder that holds projects": (
+        {"desk/pyproject.toml": pyproject("crew"), "desk/src/tiny/crew.py": HEAD + FACTORY},
+        ["no crew or flow in {here}", "It holds other projects. Start the server with one of these folders as its PROJECT: {here}/desk"],
+    ),
     "several scripts": (
         {"one__py": HEAD + FACTORY, "two__py": HEAD + PLAIN_CLASS},
         ["no crew or flow in {here}", "Name one as module:attribute, from that folder: one:build_crew, two:Office"],

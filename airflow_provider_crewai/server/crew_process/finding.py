@@ -107,7 +107,7 @@ def _only_source(directory: Path, kinds: list[str]) -> Source:
 
 def _somewhere(directory: Path, kinds: list[str]) -> Source:
     found = [each for each in candidates(directory) if each.kind in kinds]
-    if len(found) == 1:
+    if len(found) == 1 and not _inner_projects(directory):
         return Source(found[0].kind, found[0].path, found[0].attribute)
     names = " or ".join(name for kind in kinds for name in (_MODULES[kind], *_DEFINITIONS[kind]))
     raise LookupError(
@@ -130,8 +130,15 @@ def _by_hand(source: Source, directory: Path) -> Source:
 
 
 def _name_one(directory: Path) -> str:
+    if inner := ", ".join(str(each) for each in _inner_projects(directory)):
+        return f"It holds other projects. Start the server with one of these folders as its PROJECT: {inner}"
     seen = names_of(directory)
     return f"Name one as module:attribute, from that folder: {seen}" if seen else "Name yours as module:attribute"
+
+
+def _inner_projects(directory: Path) -> list[Path]:
+    files = sorted(each for levels in ("*", "*/*", "*/*/*") for each in directory.glob(f"{levels}/pyproject.toml"))
+    return [file.parent for file in files[:_MOST_NAMES] if "[tool.crewai]" in file.read_text(errors="replace")]
 
 
 def _usual_files(directory: Path, kind: str) -> Iterator[Path]:

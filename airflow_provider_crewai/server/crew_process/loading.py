@@ -142,7 +142,7 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         needs = "" if error.name == name else f", which {name} needs"
         where = f"{sys.executable} finds it neither in {Path.cwd()} nor among its packages"
-        hint = "Install it there, or use the interpreter of the project's own environment"
+        hint = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai"
         raise ModuleNotFoundError(f"{error}{needs}: {where}. {hint}", name=error.name) from error
 
 
