@@ -187,7 +187,7 @@ def standing(question: Question, run: Run) -> Standing:
     asked = run.question
     if run.state is not RunState.PAUSED or asked is None or not (_has_own_id(question) and _has_own_id(asked)):
         return Standing.UNKNOWN
-    return Standing.OPEN if asked.task_id == question.task_id else Standing.CLOSED
+    return Standing.OPEN if question.task_id in (asked.task_id, *asked.others) else Standing.CLOSED
 
 
 def _has_own_id(question: Question) -> bool:

@@ -25,6 +25,11 @@ def meant(run: Run, named: str | None) -> Question:
         )
     if asked is None:
         return Question(str(named))
+    if named is None and asked.others:
+        others = " and ".join(asked.others)
+        raise _nothing(run, f"asks more than one question: {asked}, and the question {others}")
+    if named in asked.others:
+        return Question(str(named))  # by the flow's id the newest would be answered
     if named in (None, asked.task_id, asked.flow_id, asked.key):
         return asked
     if asked.task_id == asked.flow_id:

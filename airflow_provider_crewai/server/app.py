@@ -24,7 +24,7 @@ from airflow_provider_crewai.server.json_bodies import BeyondBounds, NotJSON, re
 from airflow_provider_crewai.server.launch import Launcher, MissingInputs
 from airflow_provider_crewai.server.openapi import openapi
 from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading
-from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
+from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question, open_questions
 from airflow_provider_crewai.server.resume import Answer, read_answer, read_feedback, texts
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.status import NOT_FOUND, events_in_short, status_of
@@ -196,8 +196,8 @@ class _Api:
         # The live service hides a crew that waits for a human, but not a flow.
         if run is None or (self._strict and waits and run.answer.get("unit") == "task"):
             return NOT_FOUND
-        question = open_question(self._runs.questions(run.kickoff_id)) if waits else None
-        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), question, strict=self._strict)
+        asked = open_questions(self._runs.questions(run.kickoff_id)) if waits else []
+        body = status_of(run, self._runs.steps(run.kickoff_id, outputs=False), asked, strict=self._strict)
         if not self._strict:  # a key of our own: the path of the run's page
             body["run_page"] = f"{self._prefix}/runs/{run.kickoff_id}"
         counts = self._runs.event_counts(run.kickoff_id)

@@ -84,6 +84,11 @@ class StoredEvent:
     data: JSONObject = field(repr=False)
 
 
+def open_questions(questions: Sequence[StoredQuestion]) -> list[StoredQuestion]:
+    """Return those of a run's questions that have no answer, the newest last. A flow may ask several at once."""
+    return [each for each in questions if each.answered_at is None]
+
+
 def open_question(questions: Sequence[StoredQuestion]) -> StoredQuestion | None:
     """Return the newest of a run's questions that has no answer, or None."""
-    return next((each for each in reversed(questions) if each.answered_at is None), None)
+    return next(reversed(open_questions(questions)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from airflow_provider_crewai.server.crew_process.run_states import FINAL
@@ -33,25 +34,32 @@ NOT_FOUND: JSONObject = {"state": "NOT FOUND", "status": "Task not found or Inva
 
 
 def status_of(
-    run: StoredRun, steps: list[Step], question: StoredQuestion | None, *, strict: bool = False
+    run: StoredRun, steps: list[Step], asked: Sequence[StoredQuestion], *, strict: bool = False
 ) -> JSONObject:
     """Return the answer for a run.
 
-    :param question: the question that it waits for, or None from its answer on, even before the run goes on. It is
-        shown under a key of our own, `human_input`: without a webhook nobody would know the `task_id` that a resume
-        must name.
+    :param asked: the questions that it waits for, the newest last; none from the answers on, even before the run goes
+        on. The newest is shown under a key of our own, `human_input`: without a webhook nobody would know the `task_id`
+        that a resume must name. If there are others, they stand there, too.
     :param strict: leaves that key out.
     """
     body: JSONObject = {"state": run.state, "status": run.status or _SENTENCES.get(run.state), **_NULLS}
     body |= {key: run.answer[key] for key in _NULLS.keys() & run.answer.keys()}
-    if question is not None and run.answer.get("unit") == "method":
+    if asked and run.answer.get("unit") == "method":
         body["flow_id"] = run.kickoff_id
     if run.state not in ("FAILED", "REVOKED"):
         body["progress"] = progress_of(run, steps)
-    if question is not None and not strict:
-        told: JSONObject = {"task_id": question.question_id, "message": question.message, "output": question.output}
-        body["human_input"] = told | {"options": list(question.options) if question.options else None}
+    if asked and not strict:
+        body["human_input"] = _human_input(*reversed(asked))
     return body
+
+
+def _human_input(question: StoredQuestion, *others: StoredQuestion) -> JSONObject:
+    told: JSONObject = {"task_id": question.question_id, "message": question.message, "output": question.output}
+    told["options"] = list(question.options) if question.options else None
+    if others:
+        told["others"] = [{"task_id": other.question_id, "message": other.message} for other in others]
+    return told
 
 
 def events_in_short(counts: dict[str, int], last: StoredEvent | None) -> JSONObject:

@@ -410,7 +410,13 @@ def _question(body: JSONObject, state: RunState, response: Response) -> Question
         words.paragraphs(_text(told.get("output")), secrets=response.secrets),
         _options(told.get("options"), response),
         flow_id,
+        others=_others(told.get("others")),
     )
+
+
+def _others(given: JSON) -> tuple[str, ...]:
+    told = [each for each in given[:_MAX_OPTIONS] if isinstance(each, dict)] if isinstance(given, list) else []
+    return tuple(task_id for each in told if (task_id := _usable_id(each.get("task_id"))))
 
 
 def _options(given: JSON, response: Response) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ class Question:
     :param flow_id: the flow that asks, or None if a crew does.
     :param callback_url: where a webhook wants the feedback to go.
     :param crew_task: the crew task's name, or how its description begins.
+    :param others: the task_ids of what else the run asks at the same time.
     """
 
     task_id: str
@@ -73,6 +74,7 @@ class Question:
     flow_id: str | None = None
     callback_url: str | None = field(default=None, repr=False)
     crew_task: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -44,7 +44,10 @@ MISSING = answer(422, '{"detail":"Missing inputs: audience"}')
 NO_PATH = answer(404, '{"detail":"Not Found"}')
 NEVER_WAS = answer(400, '{"detail":"Cannot stop execution. Current state: NOT FOUND"}')
 DENIED = answer(401, '{"detail":"Invalid or missing authentication credentials"}')
-ASKS = {"state": "PAUSED", "human_input": {"task_id": "t-9", "message": "Is it good?", "output": "# Draft\n\n- tides"}}
+ASKS: dict[str, Any] = {
+    "state": "PAUSED",
+    "human_input": {"task_id": "t-9", "message": "Is it good?", "output": "# Draft\n\n- tides"},
+}
 
 
 def without(module: str) -> list[str]:
@@ -264,6 +267,19 @@ def test_a_flow_is_answered_by_its_own_id() -> None:
         done = call("resume", "run-1", "--answer", "publish", "--json", url=server.url)
         assert server.seen[-1].json == {"flow_id": "run-1", "feedback": "publish"}
     assert (done.code, done.json["fate"]) == (0, "sent")
+
+
+def test_of_several_open_questions_none_is_answered_by_guess() -> None:
+    others = [{"task_id": "t-10", "message": "And this?"}, {"task_id": 7}, "x"]
+    asks = {"state": "PAUSED", "human_input": {**ASKS["human_input"], "others": others}}
+    with crew(asks) as server:
+        done = call("resume", "run-1", "--approve", url=server.url)
+        assert [seen.target for seen in server.seen] == ["/status/run-1"]
+        assert call("resume", "run-1", "--approve", "--task", "t-10", url=server.url).code == 0
+        assert server.seen[-1].json["taskId"] == "t-10"
+    assert done.code == 2
+    assert "Is it good? (task t-9), and the question t-10" in done.err
+    assert "--task" in done.err
 
 
 @pytest.mark.parametrize(("state", "words"), [(running(), "running, 1 of 3 done"), (SUCCESS, "succeeded")])
