@@ -62,7 +62,8 @@ class Responded:
 
         The keys are Airflow's (`HITLDetail.as_resume_event_payload`, 3.3 and 3.4).
         """
-        chosen = tuple(map(str, said.get("chosen_options") or ()))
+        options = said.get("chosen_options")
+        chosen = tuple(map(str, options)) if isinstance(options, list | tuple) else ()
         if not chosen or chosen[0] in CLOSINGS:
             return None
         given = said.get("params_input")

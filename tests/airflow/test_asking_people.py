@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from scripted_crew import LOST, Answer, ScriptedCrew, failure, success
 from scripted_crew import error as refusal
 
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM
+from airflow_provider_crewai.in_airflow.config import configured
+from airflow_provider_crewai.in_airflow.mailbox import QUESTIONS, with_question
 from airflow_provider_crewai.wire import errors
+from airflow_provider_crewai.wire.model import Question
 
 
 def asks(task_id: str = "q-1", message: str = "Is it good?", output: str = "A *draft*.", **more: Any) -> dict[str, Any]:
@@ -366,3 +370,43 @@ def test_a_user_who_ends_or_clears_the_task_stops_the_run_and_closes_the_action(
     cancel(airflow, trigger)
     assert crew.stops == ["run-1"]
     assert ti.action.response["chosen_options"] == ["The task stopped waiting"]
+
+
+# ---- where only a webhook tells --------------------------------------------------------------------
+
+
+@pytest.fixture
+def reachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A deployment can call this Airflow."""
+    monkeypatch.setenv("AIRFLOW__CREWAI__WEBHOOK_BASE_URL", "https://airflow.example.com")
+    monkeypatch.setenv("AIRFLOW__API__SECRET_KEY", "shared by all processes of this Airflow")
+    configured.cache_clear()
+    yield
+    configured.cache_clear()
+
+
+def bring(ti: TaskInstance, task_id: str, output: str = "A draft.", **more: Any) -> None:
+    """Let a webhook bring a question, as the api-server keeps it."""
+    kept = ti.xcom(QUESTIONS)
+    question = Question(task_id, output=output, **more)
+    ti.airflow.xcoms[ti.key, QUESTIONS] = with_question("run-1", question, 0.0)(kept)
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_question_that_only_a_webhook_brings_is_asked_and_answered(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story("RUNNING", "NOT FOUND")
+    ti = airflow.task(brief(deferrable=True, human_input=True))
+    ti.run()
+    bring(ti, "uuid-1")
+    until_asked(ti)
+    assert "> A draft." in ti.form.body
+    goes_on(crew, "RUNNING", "NOT FOUND")
+    ti.resume(ti.respond("Ask for changes", "Shorter."))
+    bring(ti, "uuid-2", "A shorter draft.")
+    until_asked(ti, times=2)
+    goes_on(crew, "RUNNING", success("Done."))
+    assert finish(ti, ti.respond("Approve")).state == "success"
+    assert sent(crew) == ["Shorter.", "Approved."]
+    assert [each.body["taskId"] for each in crew.asked if each.path == "/resume"] == ["uuid-1", "uuid-2"]
+    hooks = [each.body["humanInputWebhook"]["url"] for each in crew.asked if each.path == "/resume"]
+    assert hooks == [crew.kickoffs[0]["humanInputWebhook"]["url"]] * 2
