@@ -168,18 +168,18 @@ class _Api:
         return await self._streams.answer(request, request.path_params["kickoff_id"])
 
     async def resume(self, request: Request) -> Response:
-        answer = read_answer(read_object(await _body(request)), strict=self._strict)
+        answer = read_answer(await _object(request), strict=self._strict)
         return await run_in_threadpool(self._resume_as_live if self._strict else self._resume, answer)
 
     async def resume_flow(self, request: Request) -> Response:
-        return await run_in_threadpool(self._resume_flow, *read_feedback(read_object(await _body(request))))
+        return await run_in_threadpool(self._resume_flow, *read_feedback(await _object(request)))
 
     async def feedback(self, request: Request) -> Response:
         # Looked up first: the server reads no body from a client that does not know an address.
         question = await run_in_threadpool(self._runs.question, request.path_params["question_id"])
         if question is None:
             raise HTTPException(404, "No such request")
-        said = _feedback(await _body(request))
+        said = await run_in_threadpool(_feedback, await _body(request))
         if not await run_in_threadpool(self._launcher.answer, question.question_id, said, approved=None):
             raise HTTPException(409, "This request has an answer already, or its run has ended")
         return _json(_RESUMED)
@@ -243,6 +243,7 @@ def _json(body: JSONObject, status: int = 200, headers: Mapping[str, str] | None
 
 
 async def _object(request: Request) -> JSONObject:
+    # On a worker thread: megabytes of JSON would keep all other requests waiting.
     return await run_in_threadpool(read_object, await _body(request))
 
 

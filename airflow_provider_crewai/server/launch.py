@@ -107,16 +107,16 @@ class Launcher:
             self._waiting.release()
 
     def kickoff(self, request: JSONObject) -> str:
-        """Keep a run, and start it if a slot is free.
+        """Keep a run for a person at the page, and start it if a slot is free.
 
         :param request: the kickoff's body. Its `inputs`, if any, must be an object.
         :returns: its kickoff_id.
         :raises MissingInputs: an input is missing; no run was kept.
         :raises ProjectError: the project cannot be loaded, or is still being loaded; no run was kept.
         """
-        return self.keep_run(request, self.description())
+        return self.keep_run(request, self.description(), origin="ui")
 
-    def keep_run(self, request: JSONObject, project: Description, *, strict: bool = False) -> str:
+    def keep_run(self, request: JSONObject, project: Description, *, strict: bool = False, origin: str = "api") -> str:
         """Keep a run of a project that has just been described. It starts when a slot is free.
 
         :param strict: whether to demand what a deployment demands, also where the project's main.py brings it itself.
@@ -128,12 +128,12 @@ class Launcher:
         demanded = project.prompted if strict and project.kind == "crew" else project.required
         if missing := ", ".join(name for name in demanded if name not in given):
             raise MissingInputs(f"Missing inputs: {missing}")
-        return self._keep_run({name: value for name, value in request.items() if name != "chat"})
+        return self._keep_run({name: value for name, value in request.items() if name != "chat"}, origin=origin)
 
-    def _keep_run(self, request: JSONObject, chat_id: str | None = None) -> str:
+    def _keep_run(self, request: JSONObject, chat_id: str | None = None, origin: str = "chat") -> str:
         if self._runs.waiting() >= MOST_WAITING:
             raise ProjectError(f"{MOST_WAITING} runs wait already, so nothing was started. Try again later")
-        kickoff_id = self._runs.add(request, chat_id)
+        kickoff_id = self._runs.add(request, chat_id, origin)
         self._wake.set()
         return kickoff_id
 

@@ -145,20 +145,21 @@ class Runs:
 
     # ---- change -----------------------------------------------------------------------------------
 
-    def add(self, request: JSONObject, chat_id: str | None = None) -> str:
+    def add(self, request: JSONObject, chat_id: str | None = None, origin: str = "api") -> str:
         """Keep a new run, PENDING behind the runs that wait already.
 
         Its webhooks may hold passwords. They are kept in a table of their own, and deleted when the run ends.
 
         :param request: the kickoff's body.
         :param chat_id: the chat whose next turn it is, if it is one.
+        :param origin: who kicks it off, by the service's own word for it.
         :returns: the new `kickoff_id`.
         :raises SessionBusy: the chat's last turn has not ended; no run was kept.
         """
         kickoff_id = str(uuid.uuid4())
         rest, webhooks = _parted(request)
         query = "INSERT INTO runs (kickoff_id, request, answer, created_at, title) VALUES (?, ?, ?, ?, ?)"
-        answer = json.dumps({"execution_origin": "chat"} if chat_id else {})
+        answer = json.dumps({} if origin == "api" else {"execution_origin": origin})
         values = (kickoff_id, json.dumps(rest), answer, time.time(), storable(title(masked(request.get("inputs")))))
         with self._at_once():
             if chat_id is not None:

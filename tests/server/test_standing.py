@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -24,9 +25,11 @@ from page_server import CREW, Backend
 from airflow_provider_crewai.server import app, keeping, launch
 from airflow_provider_crewai.server.chores import Chore
 from airflow_provider_crewai.server.connections import new_server
+from airflow_provider_crewai.server.crew_process import report
 from airflow_provider_crewai.server.launch import Launcher
 from airflow_provider_crewai.server.project import Description, ProjectError
 from airflow_provider_crewai.server.runs import Runs
+from airflow_provider_crewai.server.status import status_of
 
 HOSTILE = str(REPOSITORY / "tests" / "server" / "projects" / "hostile")
 SLOW = "import time\ntime.sleep({seconds})\n"
@@ -134,6 +137,46 @@ def test_a_request_for_a_project_that_never_loads_is_answered_before_its_client_
     assert runs.waiting() == 0
 
 
+def test_whoever_waits_on_a_thread_for_a_project_waits_a_short_time_and_not_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_A_WHILE", 2.0)
+    loading = NeverLoading()
+    launcher = Launcher(Runs(tmp_path / "runs.sqlite"), loading, tmp_path, slots=1, on_lost="fail")  # type: ignore[arg-type]  # acts as a warm process that never finishes
+    began = time.monotonic()
+    with ThreadPoolExecutor(30) as many:
+        spent = sorted(many.map(lambda _: refused_after(launcher), range(30)))
+    assert time.monotonic() - began < 10
+    assert spent[len(spent) // 2] < 1.9, "most do not wait: threads are for other requests, too"
+    assert refused_after(launcher) < 1.9, "the project has kept others waiting in vain"
+
+
+class NeverLoading:
+    def description(self) -> Future[Description]:
+        return Future()
+
+
+def refused_after(launcher: Launcher) -> float:
+    began = time.monotonic()
+    with pytest.raises(ProjectError, match="still being loaded, so nothing was started"):
+        launcher.description()
+    return time.monotonic() - began
+
+
+def test_webhooks_that_nobody_takes_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MOST_UNDELIVERED", 3)
+    runs = Runs(tmp_path / "runs.sqlite")
+    telling = report.Report(str(runs.path), runs.add({"inputs": {}}))
+    for number in range(5):
+        telling.send("http://127.0.0.1:9/", {}, {"number": number})
+    with closing(sqlite3.connect(runs.path)) as db:
+        assert [json.loads(body)["number"] for (body,) in db.execute("SELECT body FROM outbox")] == [0, 1, 2]
+        db.execute("UPDATE outbox SET delivered_at = 1")
+        db.commit()
+        telling.send("http://127.0.0.1:9/", {}, {"number": 5})
+        assert db.execute("SELECT count(*) FROM outbox").fetchone()[0] == 4
+
+
 def test_what_runs_do_to_their_processes_is_told_and_harms_no_other_run(start_plain: Start) -> None:
     server = start_plain(HOSTILE, "--slots", "8")
     runs = {topic: server.kickoff({"topic": topic}) for topic in ("hang", "die", "fork", "eat", "tides", "shout")}
@@ -234,6 +277,21 @@ def test_a_queue_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ProjectError, match="2 runs wait already, so nothing was started"):
         launcher.keep_run({"inputs": INPUTS}, CREW)
     assert runs.waiting() == 2
+
+
+def test_a_run_says_who_kicked_it_off(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.sqlite")
+    launcher = Launcher(runs, Loaded(), tmp_path, slots=1, on_lost="fail")  # type: ignore[arg-type]  # nothing is started
+    at_the_page, by_the_api = launcher.kickoff({"inputs": INPUTS}), launcher.keep_run({"inputs": INPUTS}, CREW)
+    found = [runs.get(each) for each in (at_the_page, by_the_api)]
+    assert [status_of(run, [], None)["execution_origin"] for run in found if run] == ["ui", "api"]
+
+
+class Loaded:
+    def description(self) -> Future[Description]:
+        described: Future[Description] = Future()
+        described.set_result(CREW)
+        return described
 
 
 def test_an_id_that_a_resume_makes_up_for_no_run_is_not_kept(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ _ASK = (
 _OPEN, _UNDER_WAY = in_sql(OPEN), in_sql(UNDER_WAY)
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 40)  # seconds, ten minutes in all
 
+MOST_UNDELIVERED = 10_000
+"""How many webhooks of a run may wait for their receivers."""
+
 _T = TypeVar("_T")
 
 
@@ -263,9 +266,16 @@ class Report:
     # ---- webhooks ---------------------------------------------------------------------------------
 
     def send(self, url: str, headers: dict[str, str], body: dict[str, Any]) -> None:
-        """Put a webhook into the outbox. The server delivers it from there."""
-        query = "INSERT INTO outbox (url, headers, body, kickoff_id) VALUES (?, ?, ?, ?)"
-        self._keep(lambda: self._change(query, url, json.dumps(headers), json_text(body)))
+        """Put a webhook into the outbox. The server delivers it from there.
+
+        While thousands of this run wait for a receiver that does not answer, another one is left out.
+        """
+        query = (
+            "INSERT INTO outbox (url, headers, body, kickoff_id) SELECT ?1, ?2, ?3, ?4 WHERE (SELECT count(*) "
+            "FROM outbox WHERE kickoff_id = ?4 AND delivered_at IS NULL AND error IS NULL) < ?5"
+        )
+        values = (url, json.dumps(headers), json_text(body), self.kickoff_id, MOST_UNDELIVERED)
+        self._keep(lambda: self._write(query, *values))
 
     # ---- database ---------------------------------------------------------------------------------
 
@@ -295,8 +305,11 @@ class Report:
         return written
 
     def _change(self, query: str, *values: Any) -> int:
+        return self._write(query, *values, self.kickoff_id)
+
+    def _write(self, query: str, *values: Any) -> int:
         with self._lock:
-            return self._db.execute(query, [*map(storable, values), self.kickoff_id]).rowcount
+            return self._db.execute(query, [*map(storable, values)]).rowcount
 
     def _all(self, query: str, *values: str) -> list[sqlite3.Row]:
         with self._lock:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -141,7 +142,8 @@ async def read_form(request: Request, limit: int) -> dict[str, list[str]]:
     """
     body = await _read(request, limit)
     try:
-        return parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
+        # On a worker thread: megabytes would keep all other requests waiting.
+        return await run_in_threadpool(parse_qs, body.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
         raise HTTPException(400, "The form cannot be read.") from None
 
