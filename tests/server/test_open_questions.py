@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from page_server import Run
+from page_server import PageServer, Run
+from support.html_document import Document
 
 from airflow_provider_crewai.server.records import open_questions
 from airflow_provider_crewai.server.runs import Runs
@@ -36,3 +37,17 @@ def test_the_status_tells_of_all_open_questions_and_of_no_answered_one(tmp_path:
     assert question
     assert (question.task_id, question.others) == ("q2", ())
     assert told(runs, run.kickoff_id, strict=True) is None
+
+
+def test_the_page_shows_all_open_questions_and_each_has_its_own_form(tmp_path: Path) -> None:
+    with PageServer(tmp_path) as server:
+        run = server.run()
+        run.ask("q1", "task", "Is it good?", "A draft")
+        run.ask("q2", "ask", "Your name?", "Another text")
+        page = Document(server.see(f"/runs/{run.kickoff_id}"))
+        actions = [form["action"] for form in page.all("form")]
+        assert [each for each in actions if "/questions/" in (each or "")] == ["/questions/q2", "/questions/q1"]
+        ids = [element["id"] for _, element in page.elements if "id" in element]
+        assert len(ids) == len(set(ids))
+        server.send("/questions/q1", {"approved": "yes", "feedback": ""})
+        assert [each.question_id for each in open_questions(server.runs.questions(run.kickoff_id))] == ["q2"]

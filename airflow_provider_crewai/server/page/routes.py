@@ -27,7 +27,7 @@ from airflow_provider_crewai.server.page.responses import Templates, address, ic
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.page.views import progress, run_view
 from airflow_provider_crewai.server.project import Description, ProjectError
-from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_question
+from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_questions
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
 from airflow_provider_crewai.wire.secret_names import masked
@@ -184,9 +184,9 @@ class Page:
 
     def _questions_of(self, run: StoredRun) -> dict[str, Any]:
         questions = self._runs.questions(run.kickoff_id)
-        question = open_question(questions) if run.state not in FINAL else None
+        asked = open_questions(questions)[::-1] if run.state not in FINAL else []
         answered = [each for each in questions if each.answered_at is not None]
-        return {"question": question, "answered": answered, "changed": _changed(question, answered)}
+        return {"asked": asked, "answered": answered, "changed": _changed(asked, answered)}
 
     def _text(self, asked: PageRequest) -> Response:
         run, what = self._run_of(asked), asked.request.path_params["what"]
@@ -269,11 +269,11 @@ class Page:
         return question.output
 
 
-def _changed(question: StoredQuestion | None, answered: Sequence[StoredQuestion]) -> Sides | None:
+def _changed(asked: Sequence[StoredQuestion], answered: Sequence[StoredQuestion]) -> Sides | None:
     """Return what changed since the last answer in what a human is to judge, if there is such an answer."""
-    if question is None or not question.output or not answered or not answered[-1].output:
+    if not asked or not asked[0].output or not answered or not answered[-1].output:
         return None
-    made = sides(answered[-1].output[:SHOWN], question.output[:SHOWN])
+    made = sides(answered[-1].output[:SHOWN], asked[0].output[:SHOWN])
     return made if made.differ else None
 
 
