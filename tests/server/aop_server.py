@@ -23,6 +23,7 @@ PROJECTS = REPOSITORY / "tests" / "server" / "projects"
 PLAIN = PROJECTS / "plain"
 """A crew for `start_plain`: it knows nothing of crewai but plain tasks."""
 TOKEN = "a-token-for-tests"
+LOADING = b"still being loaded, so nothing was started"
 INPUTS = {"topic": "AI agents", "audience": "engineers"}
 
 
@@ -72,6 +73,14 @@ class Server:
         self.start()
 
     def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+        """Ask, and again while the project is still being loaded, as the server says: a busy machine takes its time."""
+        deadline = time.monotonic() + 180
+        while (answer := self.ask_once(method, path, body, headers)).status == 503 and LOADING in answer.body:
+            assert time.monotonic() < deadline, answer
+            time.sleep(float(answer.headers["Retry-After"]))
+        return answer
+
+    def ask_once(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
         if headers is None:
             headers = {"Authorization": f"Bearer {self.token}"}
         payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
