@@ -13,10 +13,13 @@ from conftest import Clock
 from in_memory import Airflow
 from scripted_crew import INPUTS, TOKEN, Answer, ScriptedCrew, error, success
 
+from airflow_provider_crewai.client.feedback import Fate
 from airflow_provider_crewai.client.watch import Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import TEST_PATIENCE, AsyncCrewHook, CrewHook
 from airflow_provider_crewai.wire import errors
-from airflow_provider_crewai.wire.model import Kickoff, Resumption, RunState
+from airflow_provider_crewai.wire.model import Feedback, Kickoff, Question, Resumption, RunState
+
+HOOKS = Kickoff(human_input_webhook="conn://reviews")
 
 # ---- the Test button -------------------------------------------------------------------------------
 
@@ -160,12 +163,15 @@ def test_a_connection_that_cannot_be_read_is_told_at_once(airflow: Airflow) -> N
 
 def test_both_hooks_do_the_same(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.always("/resume", Answer(body={"kickoff_id": "run-9", "status": "resumed"}))
+    airflow.connections["reviews"] = {"conn_type": "http", "host": "https://me.example/hook"}
     with airflow.connected():
         blocking = blocking_calls(crew)
         awaited = asyncio.run(async_calls(crew))
     assert blocking == awaited
     assert blocking[0] == tuple(INPUTS)
-    assert blocking[2:] == [RunState.RUNNING, "run-9", True, False, Verdict.STOPPED]
+    assert blocking[2:] == [RunState.RUNNING, "run-9", Fate.SENT, True, False, Verdict.STOPPED]
+    given = [asked.body for asked in crew.asked if asked.path == "/resume"][1::2]
+    assert [body["humanInputWebhookUrl"] for body in given] == ["https://me.example/hook"] * 2
 
 
 def blocking_calls(crew: ScriptedCrew) -> list[Any]:
@@ -177,6 +183,7 @@ def blocking_calls(crew: ScriptedCrew) -> list[Any]:
         bool(kickoff_id),
         hook.get_status(kickoff_id).state,
         hook.resume(Resumption(kickoff_id, "task-1", "Approved.")).kickoff_id,
+        hook.give(Feedback("task-1", "Approved."), Question("task-1"), "hidden", HOOKS).fate,
         hook.stop(kickoff_id),
         hook.stop(kickoff_id),
         hook.wait(Watch(kickoff_id, Patience(0.001, 0.002), started_at=0)).verdict,
@@ -192,6 +199,7 @@ async def async_calls(crew: ScriptedCrew) -> list[Any]:
             bool(kickoff_id),
             (await hook.get_status(kickoff_id)).state,
             (await hook.resume(Resumption(kickoff_id, "task-1", "Approved."))).kickoff_id,
+            (await hook.give(Feedback("task-1", "Approved."), Question("task-1"), "hidden", HOOKS)).fate,
             await hook.stop(kickoff_id),
             await hook.stop(kickoff_id),
             (await hook.wait(Watch(kickoff_id, Patience(0.001, 0.002), started_at=0))).verdict,

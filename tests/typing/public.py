@@ -8,13 +8,14 @@ from typing import assert_type
 from pydantic import BaseModel
 
 from airflow_provider_crewai.answers import read_answer
+from airflow_provider_crewai.client.feedback import Given
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
-from airflow_provider_crewai.operators import CrewKickoffOperator
+from airflow_provider_crewai.operators import CrewKickoffOperator, CrewResumeOperator
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.sensors import CrewStatusSensor
 from airflow_provider_crewai.triggers import CrewStatusTrigger
-from airflow_provider_crewai.wire.model import JSON, CrewInputs, Kickoff, Resumed, Resumption, Run, RunState
+from airflow_provider_crewai.wire.model import JSON, CrewInputs, Feedback, Kickoff, Resumed, Resumption, Run, RunState
 
 
 class Brief(BaseModel):
@@ -50,6 +51,8 @@ CrewKickoffOperator(task_id="a_word", on_kill="pause")  # type: ignore[arg-type]
 CrewStatusSensor(task_id="wait", kickoff_id="{{ ti.xcom_pull('brief', key='kickoff_id') }}", human_input=True)
 CrewStatusSensor(task_id="typed", kickoff_id="run-1", output_type=list[Brief], max_xcom_bytes=0)
 CrewStatusSensor(task_id="what")  # type: ignore[call-arg]
+CrewResumeOperator(task_id="review", kickoff_id="run-1", feedback="Shorter.", option="Ask for changes", by="ada")
+CrewResumeOperator(task_id="whom", feedback="Shorter.")  # type: ignore[call-arg]
 
 
 def reading(xcom: object) -> None:
@@ -69,6 +72,8 @@ def blocking(hook: CrewHook) -> None:
     assert_type(run.state, RunState)
     assert_type(run.answer, JSON)
     assert_type(hook.resume(Resumption(kickoff_id, "task-1", "Approved.")), Resumed)
+    if run.question:
+        assert_type(hook.give(Feedback(run.question.key, "Shorter."), run.question, kickoff_id), Given)
     assert_type(hook.stop(kickoff_id), bool)
     ending = hook.wait(Watch(kickoff_id, Patience(deadline=1e9), started_at=0.0))
     assert_type(ending, Ending)
