@@ -66,7 +66,10 @@ def _run(*command: str) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_WITHIN)  # noqa: S603 - the user's uv
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split())[-1500:]
-        raise ProjectError(f"uv could not make an environment for --with-crewai: {said}") from None
+        raise ProjectError(
+            f"uv could not make an environment for --with-crewai: {said} "
+            "(loosen what the project pins, name another version, or name an interpreter of your own with --python)"
+        ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProjectError(f"uv could not make an environment for --with-crewai: {error}") from None
 

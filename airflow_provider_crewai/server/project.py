@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ class Project:
         if path.is_dir():
             return cls(str(path), path, path.name)
         module, _, attribute = text.partition(":")
-        if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        # A module's name need not be an identifier, such as that of 01_hello.py.
+        if not (attribute.isidentifier() and re.fullmatch(r"[\w-]+(\.[\w-]+)*", module)):
             raise ValueError(f"{text!r} is neither a directory nor module:attribute")
         return cls(text, Path.cwd(), text)
 

@@ -133,6 +133,14 @@ REFUSED: dict[str, tuple[dict[str, str], list[str]]] = {
         {"desk/pyproject.toml": pyproject("crew"), "desk/src/tiny/crew.py": HEAD + FACTORY},
         ["no crew or flow in {here}", "It holds other projects. Start the server with one of these folders as its PROJECT: {here}/desk"],
     ),
+    "a function that keeps its crew to itself": (
+        {"main__py": f"{HEAD}def main():{INDENTED}\n    print({BUILT}.kickoff())\n\nif __name__ == '__main__':\n    main()\n"},
+        ["These functions build a Crew and keep it to themselves: main.py:2 (main). Let one return its Crew"],
+    ),
+    "a module of a folder that is a project of its own": (
+        {"apps/desk/office/team.py": "from parts import x\n" + HEAD + FACTORY, "apps/desk/parts/x.py": ""},
+        ["No module named 'parts'", "(apps/desk/office/team.py:1) parts is in {here}/apps/desk: start the server with that folder"],
+    ),
     "several scripts": (
         {"one__py": HEAD + FACTORY, "two__py": HEAD + PLAIN_CLASS},
         ["no crew or flow in {here}", "Name one as module:attribute, from that folder: one:build_crew, two:Office"],

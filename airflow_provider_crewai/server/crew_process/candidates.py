@@ -37,8 +37,7 @@ class Candidate:
 
 def candidates(directory: Path) -> list[Candidate]:
     """Return what the Python files of a project may serve, outermost files first."""
-    files = sorted(_python_files(directory), key=lambda file: (len(file.parts), file))
-    return [found for file in files[:_MOST_FILES] for found in candidates_in(file, directory)]
+    return [found for file in _files(directory) for found in candidates_in(file, directory)]
 
 
 def candidates_in(file: Path, directory: Path) -> list[Candidate]:
@@ -46,11 +45,31 @@ def candidates_in(file: Path, directory: Path) -> list[Candidate]:
     root = directory / "src" if file.is_relative_to(directory / "src") else directory
     *folders, stem = file.relative_to(root).with_suffix("").parts
     module = ".".join((*folders, stem) if stem != "__init__" else folders)
+    return [Candidate(kind, file, module, name) for name, kind in _named(_read(file)).items()]
+
+
+def builders(directory: Path) -> list[str]:
+    """Return the places of functions that build a Crew and keep it to themselves, such as `trip.py:12 (main)`."""
+    found = []
+    for file in _files(directory):
+        functions = [node for node in ast.walk(_read(file)) if isinstance(node, _Function)]
+        places = [
+            (node.lineno, node.name) for node in functions if any(_is_call(each, "Crew") for each in ast.walk(node))
+        ]
+        found += [f"{file.relative_to(directory)}:{line} ({name})" for line, name in sorted(places)]
+    return found
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(_python_files(directory), key=lambda file: (len(file.parts), file))[:_MOST_FILES]
+
+
+def _read(file: Path) -> ast.Module:
+    """Return a file's syntax tree, which is empty if the file cannot be read."""
     with suppress(OSError, SyntaxError, ValueError, RecursionError):
         if file.stat().st_size <= _LARGEST:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            return [Candidate(kind, file, module, name) for name, kind in _named(tree).items()]
-    return []
+            return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.Module([], [])
 
 
 def _python_files(directory: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .candidates import candidates, candidates_in
+from .candidates import builders, candidates, candidates_in
 
 _MODULES = {"crew": "crew.py", "flow": "main.py"}
 _DEFINITIONS = {"crew": ("crew.jsonc", "crew.json"), "flow": ("flow.yaml",)}
@@ -63,6 +63,10 @@ def names_of(directory: Path, *, kind: str | None = None) -> str:
 
 
 _MOST_NAMES = 8
+_RETURN_IT = (
+    "These functions build a Crew and keep it to themselves: {}. Let one return its Crew instead of kicking it off, "
+    "and name it as module:attribute"
+)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -124,6 +128,8 @@ def _by_hand(source: Source, directory: Path) -> Source:
     if any(each.kind == "flow" for each in here):
         return source
     found = here or candidates(directory)
+    if not found and builders(directory):
+        raise LookupError(f"{directory} has no crew or flow that can be served. {_name_one(directory)}")
     if len(found) > 1:
         raise LookupError(f"{directory} has more than one crew or flow. {_name_one(directory)}")
     return Source(found[0].kind, found[0].path, found[0].attribute) if found else source
@@ -133,7 +139,10 @@ def _name_one(directory: Path) -> str:
     if inner := ", ".join(str(each) for each in _inner_projects(directory)):
         return f"It holds other projects. Start the server with one of these folders as its PROJECT: {inner}"
     seen = names_of(directory)
-    return f"Name one as module:attribute, from that folder: {seen}" if seen else "Name yours as module:attribute"
+    if seen:
+        return f"Name one as module:attribute, from that folder: {seen}"
+    kept = ", ".join(builders(directory)[:_MOST_NAMES])
+    return _RETURN_IT.format(kept) if kept else "Name yours as module:attribute"
 
 
 def _inner_projects(directory: Path) -> list[Path]:

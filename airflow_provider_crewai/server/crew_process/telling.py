@@ -63,6 +63,8 @@ def _advice(error: BaseException, directory: Path) -> str | None:
             return _NO_TERMINAL
         if isinstance(one, SystemExit):
             return _ARGUMENTS if "argparse.py" in _files(one) else _EXITS
+        if isinstance(one, ModuleNotFoundError) and (home := next(_homes(one, directory), None)):
+            return f"{one.name} is in {home}: start the server with that folder as its PROJECT."
         if isinstance(one, FileNotFoundError) and (elsewhere := next(_beside(one, directory), None)):
             return (
                 f"The working directory of a run is {directory}, and {one.filename} is in {elsewhere}: start the "
@@ -73,6 +75,16 @@ def _advice(error: BaseException, directory: Path) -> str | None:
 
 def _files(error: BaseException) -> set[str]:
     return {Path(frame.filename).name for frame in traceback.extract_tb(error.__traceback__)}
+
+
+def _homes(error: ModuleNotFoundError, directory: Path) -> Iterator[Path]:
+    """Yield the folders above the project's files in the traceback that have the missing module."""
+    name = (error.name or "").partition(".")[0]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        for folder in Path(frame.filename).parents:
+            inside = folder.is_relative_to(directory) and folder not in (directory, directory / "src")
+            if inside and ((folder / name).is_dir() or (folder / f"{name}.py").is_file()):
+                yield folder
 
 
 def _beside(error: FileNotFoundError, directory: Path) -> Iterator[Path]:

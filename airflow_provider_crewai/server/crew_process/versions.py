@@ -12,8 +12,8 @@ OLDEST = (1, 15, 2)
 
 _NEEDED = ".".join(map(str, OLDEST))
 _CURE = (
-    "start the server with --with-crewai, which lets uv make an environment with it and with what else the project "
-    "needs, or with --python and an interpreter that has it"
+    "start the server with --python and an interpreter that has it, or with --with-crewai, which lets uv make one with "
+    "what else the project needs"
 )
 
 
