@@ -22,7 +22,7 @@ from airflow_provider_crewai.server.project import Description, Project, Project
 FAILURE_HOLDS = 5.0
 """Seconds to wait after a failed load before the next try, unless the project's files change."""
 
-START_WITHIN = 30.0
+START_WITHIN = 15.0
 """Seconds that the warm process may take to start a run. It only has to fork."""
 
 LOAD_WITHIN = 300.0
