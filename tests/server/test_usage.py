@@ -37,7 +37,7 @@ def used(status: dict[str, Any]) -> int:
 def test_a_failed_run_tells_what_it_used(shared: Start, attribute: str) -> None:
     server = costly(shared, attribute, "fail")
     status = server.wait(server.kickoff({}), "FAILED")
-    assert status["status"] == "ValueError: the second task cannot be"
+    assert status["status"] == "ValueError: the second task cannot be (main.py:14)"
     assert used(status) > 0
 
 
