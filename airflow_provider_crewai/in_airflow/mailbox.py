@@ -21,14 +21,9 @@ from airflow_provider_crewai.in_airflow.compat import (
     xcom_as_stored,
 )
 from airflow_provider_crewai.in_airflow.ledger_store import places_of
+from airflow_provider_crewai.in_airflow.xcom import CALLS_HOME, CREW_QUESTION
 from airflow_provider_crewai.wire.codec import fault_of_id
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Question
-
-QUESTIONS = "crew_question"
-"""The key of what the run asks, in XCom and beside the record."""
-
-CALLS_HOME = "crewai_call_home"
-"""The key of the calls that name a run, in the task state store; without one, in XCom."""
 
 MOST_ENTRIES = 20
 """The most entries that are kept of a kind: the newest."""
@@ -46,12 +41,12 @@ def questions(context: Context, kickoff_id: str) -> tuple[Question, ...] | None:
         return ()
     ti = context["ti"]
     try:
-        seen = _questions_in(kept := xcom_as_stored(ti, QUESTIONS), kickoff_id)
+        seen = _questions_in(kept := xcom_as_stored(ti, CREW_QUESTION), kickoff_id)
         found = {question.key: question for question in (*_from_earlier_tries(context, kickoff_id), *seen)}
         if len(found) > len({question.key for question in seen}):
             for question in found.values():
                 kept = with_question(kickoff_id, question, 0.0)(kept) or kept
-            store_xcom(ti, QUESTIONS, kept)
+            store_xcom(ti, CREW_QUESTION, kept)
     except Exception:  # noqa: BLE001 - Airflow's and object storage's errors are of any class
         return None
     return tuple(found.values())
@@ -81,7 +76,7 @@ async def aquestions(ti: Any, kickoff_id: str) -> tuple[Question, ...] | None:
     if not HAS_RUN_PAGES:
         return ()
     try:
-        return _questions_in(await axcom_as_stored(ti, QUESTIONS), kickoff_id)
+        return _questions_in(await axcom_as_stored(ti, CREW_QUESTION), kickoff_id)
     except Exception:  # noqa: BLE001 - for the same reason
         return None
 
@@ -113,7 +108,7 @@ def with_start(sent: float, kickoff_id: str, try_number: int, at: float) -> Chan
 
 
 def _from_earlier_tries(context: Context, kickoff_id: str) -> list[Question]:
-    places = places_of(context["ti"], context.get("task_state_store"), QUESTIONS)
+    places = places_of(context["ti"], context.get("task_state_store"), CREW_QUESTION)
     return [each for place in places for each in _questions_in(place.load(), kickoff_id)]
 
 

@@ -42,8 +42,14 @@ CREW_RUN = "crew_run"
 CREW_ANSWER = "crew_answer"
 """The XCom that holds the answer of a task that fails although its run succeeded: the answer is paid for."""
 
-RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN, CREW_ANSWER})
-"""XComs that the task itself pushes."""
+CREW_QUESTION = "crew_question"
+"""The XCom in which a deployment's calls bring what the run asks; see `mailbox`."""
+
+CALLS_HOME = "crewai_call_home"
+"""The XCom of the calls that name a run, and their key in the task state store."""
+
+RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN, CREW_ANSWER, CREW_QUESTION, CALLS_HOME})
+"""XComs that the task itself pushes, or the api-server for it."""
 
 KEY_LENGTH = 250
 """The most characters of an XCom's key that every database can hold."""

@@ -17,7 +17,8 @@ from scripted_crew import error as refusal
 
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM
 from airflow_provider_crewai.in_airflow.config import configured
-from airflow_provider_crewai.in_airflow.mailbox import QUESTIONS, with_question
+from airflow_provider_crewai.in_airflow.mailbox import with_question
+from airflow_provider_crewai.in_airflow.xcom import CREW_QUESTION
 from airflow_provider_crewai.wire import errors
 from airflow_provider_crewai.wire.model import Question
 
@@ -387,9 +388,9 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def bring(ti: TaskInstance, task_id: str, output: str = "A draft.", **more: Any) -> None:
     """Let a webhook bring a question, as the api-server keeps it."""
-    kept = ti.xcom(QUESTIONS)
+    kept = ti.xcom(CREW_QUESTION)
     question = Question(task_id, output=output, **more)
-    ti.airflow.xcoms[ti.key, QUESTIONS] = with_question("run-1", question, 0.0)(kept)
+    ti.airflow.xcoms[ti.key, CREW_QUESTION] = with_question("run-1", question, 0.0)(kept)
 
 
 @pytest.mark.usefixtures("reachable")

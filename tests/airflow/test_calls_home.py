@@ -20,6 +20,7 @@ from airflow_provider_crewai.client.begin import CALL_HOME_PATIENCE
 from airflow_provider_crewai.in_airflow import mailbox, signed_urls
 from airflow_provider_crewai.in_airflow.config import configured
 from airflow_provider_crewai.in_airflow.ledger_store import places_of
+from airflow_provider_crewai.in_airflow.xcom import CALLS_HOME, CREW_QUESTION
 from airflow_provider_crewai.wire.model import Question
 
 HOME = "https://airflow.example.com"
@@ -60,7 +61,7 @@ class Deployment:
         key = (claims.dag_id, claims.run_id, claims.task_id, claims.map_index)
         kept = mailbox.with_start(claims.sent, "orphan", claims.try_number, time.time())(None)
         places = self.airflow.records if self.airflow.has_state_store else self.airflow.xcoms
-        self.called = lambda: places.update({(key, mailbox.CALLS_HOME): kept})
+        self.called = lambda: places.update({(key, CALLS_HOME): kept})
         if self.calls:
             self.called()
         return self.answer
@@ -131,7 +132,7 @@ def test_what_is_no_call_about_this_kickoff_names_no_run(
 ) -> None:
     Deployment(airflow, crew, calls=False)
     ti = airflow.task(brief())
-    airflow.records[ti.key, mailbox.CALLS_HOME] = kept
+    airflow.records[ti.key, CALLS_HOME] = kept
     assert ti.finish().state == "failed"
 
 
@@ -156,7 +157,7 @@ def test_a_call_that_lies_in_the_ledger_path_is_heard(
 
     def kick_off(asked: Asked) -> Answer:
         claims = claims_home(asked.body)
-        (place,) = places_of(claims, None, mailbox.CALLS_HOME)
+        (place,) = places_of(claims, None, CALLS_HOME)
         place.save(mailbox.with_start(claims.sent, "orphan", 1, 0.0)(None))
         return LOST
 
@@ -280,11 +281,11 @@ def test_a_retry_shows_its_trigger_what_an_earlier_try_was_asked(airflow: Airflo
     ti = airflow.task(brief())
     ti.finish()
     asked = Question("q-1", "Is it good?", "# Draft", ("yes", "no"))
-    airflow.records[ti.key, mailbox.QUESTIONS] = mailbox.with_question("run-1", asked, 1.0)(None)
+    airflow.records[ti.key, CREW_QUESTION] = mailbox.with_question("run-1", asked, 1.0)(None)
     with airflow.connected():
         assert mailbox.questions(context_of(ti), "run-1") == (asked,)
         assert mailbox.questions(context_of(ti), "run-2") == ()
-    assert [entry["task_id"] for entry in airflow.xcoms[ti.key, mailbox.QUESTIONS]] == ["q-1"]
+    assert [entry["task_id"] for entry in airflow.xcoms[ti.key, CREW_QUESTION]] == ["q-1"]
 
 
 @pytest.mark.parametrize("broken", ["GetXCom", "GetTaskStateStore"])
@@ -310,7 +311,7 @@ def test_a_trigger_reads_questions_without_blocking(airflow: Airflow, crew: Scri
     with airflow.connected():
         assert asked() == ()
         for stored in (kept, json.dumps(kept)):  # 3.1 keeps the text
-            airflow.xcoms[ti.key, mailbox.QUESTIONS] = stored
+            airflow.xcoms[ti.key, CREW_QUESTION] = stored
             assert asked() == (Question("q-1"),)
         airflow.broken.add("GetXCom")
         assert asked() is None

@@ -21,6 +21,7 @@ from api_server import Api
 from airflow_provider_crewai.in_airflow import mailbox, signed_urls
 from airflow_provider_crewai.in_airflow.compat import TaskStateInDatabase, xcom_in_database
 from airflow_provider_crewai.in_airflow.config import configured
+from airflow_provider_crewai.in_airflow.xcom import CALLS_HOME, CREW_QUESTION
 
 SENT = 1_767_614_401.25
 CALL = {"kickoff_id": "run-1", "execution_id": "run-1", "task_id": "q-1", "task_output": "# Draft\n\n*tides*"}
@@ -57,7 +58,7 @@ def post(api: Api, to: str, call: Any = CALL, **headers: Any) -> httpx.Response:
     return httpx.post(api.url + urlsplit(to).path, content=body, headers=given, trust_env=False, timeout=30)
 
 
-def in_xcom(ti: Any, key: str = mailbox.QUESTIONS) -> Any:
+def in_xcom(ti: Any, key: str = CREW_QUESTION) -> Any:
     with create_session() as session:
         return xcom_in_database(ti, key, session)
 
@@ -78,7 +79,7 @@ def test_a_question_lies_where_the_trigger_and_a_retry_find_it(
 ) -> None:
     ti = instance(api, map_index=map_index, record=record)
     assert post(api, url(ti)).json() == {"status": "kept"}
-    for kept in (in_xcom(ti), beside_the_record(ti, mailbox.QUESTIONS)):
+    for kept in (in_xcom(ti), beside_the_record(ti, CREW_QUESTION)):
         (entry,) = kept
         assert {"kickoff_id": "run-1", "task_id": "q-1", "output": "# Draft\n\n*tides*"}.items() <= entry.items()
 
@@ -87,7 +88,7 @@ def test_a_call_that_is_delivered_again_changes_nothing(api: Api) -> None:
     ti = instance(api, record=RECORD)
     for _ in range(3):
         assert post(api, url(ti)).status_code == 200
-    assert len(in_xcom(ti)) == len(beside_the_record(ti, mailbox.QUESTIONS)) == 1
+    assert len(in_xcom(ti)) == len(beside_the_record(ti, CREW_QUESTION)) == 1
 
 
 def test_calls_at_the_same_moment_lose_no_question(api: Api) -> None:
@@ -166,7 +167,7 @@ def test_a_url_of_one_purpose_does_nothing_else(api: Api) -> None:
     assert post(api, url(ti), EVENTS).status_code == 400
     assert post(api, url(ti, "task"), CALL).status_code == 200
     assert in_xcom(ti) is None
-    assert in_xcom(ti, mailbox.CALLS_HOME)[0]["kickoff_id"] == "run-1"
+    assert in_xcom(ti, CALLS_HOME)[0]["kickoff_id"] == "run-1"
 
 
 @pytest.mark.parametrize("purpose", ["question", "events", "task"])
@@ -185,7 +186,7 @@ def test_the_first_call_that_names_a_run_counts(api: Api) -> None:
     for named in ("run-1", "run-2"):
         call = {"events": [{"type": "x"}, {"execution_id": named, "type": "crew_kickoff_started"}]}
         assert post(api, to, call, authorization=bearer_of(to)).status_code == 200
-    (entry,) = beside_the_record(ti, mailbox.CALLS_HOME)
+    (entry,) = beside_the_record(ti, CALLS_HOME)
     assert (entry["kickoff_id"], entry["kickoff_sent_at"], entry["try_number"]) == ("run-1", SENT, 1)
 
 
@@ -193,7 +194,7 @@ def test_the_first_call_that_names_a_run_counts(api: Api) -> None:
 def test_a_call_that_names_a_run_is_kept_in_each_state_of_its_task(api: Api, state: str | None) -> None:
     ti = instance(api, state)
     assert post(api, url(ti, "task")).status_code == 200
-    assert beside_the_record(ti, mailbox.CALLS_HOME)
+    assert beside_the_record(ti, CALLS_HOME)
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "upstream_failed", "removed"])
@@ -343,8 +344,8 @@ def test_a_path_that_keeps_records_keeps_calls_too(api: Api, tmp_path: Any, monk
     monkeypatch.setenv("AIRFLOW__CREWAI__LEDGER_PATH", f"file://{tmp_path}/ledger")
     ti = instance(api)
     assert post(api, url(ti)).status_code == 200
-    (file,) = tmp_path.rglob(f"*.{mailbox.QUESTIONS}.json")
-    assert json.loads(file.read_text()) == in_xcom(ti) == beside_the_record(ti, mailbox.QUESTIONS)
+    (file,) = tmp_path.rglob(f"*.{CREW_QUESTION}.json")
+    assert json.loads(file.read_text()) == in_xcom(ti) == beside_the_record(ti, CREW_QUESTION)
 
 
 def test_a_path_that_cannot_be_written_loses_no_call(api: Api, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +353,7 @@ def test_a_path_that_cannot_be_written_loses_no_call(api: Api, tmp_path: Any, mo
     monkeypatch.setenv("AIRFLOW__CREWAI__LEDGER_PATH", f"file://{tmp_path}/file/ledger")
     ti = instance(api)
     assert post(api, url(ti)).status_code == 200
-    assert in_xcom(ti) == beside_the_record(ti, mailbox.QUESTIONS)
+    assert in_xcom(ti) == beside_the_record(ti, CREW_QUESTION)
 
 
 SECOND = "second"

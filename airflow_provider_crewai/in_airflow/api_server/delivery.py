@@ -20,9 +20,9 @@ from airflow_provider_crewai.in_airflow.compat import (
     xcom_in_database,
 )
 from airflow_provider_crewai.in_airflow.ledger_store import KEY, places_of
-from airflow_provider_crewai.in_airflow.mailbox import CALLS_HOME, QUESTIONS, Change, with_question, with_start
+from airflow_provider_crewai.in_airflow.mailbox import Change, with_question, with_start
 from airflow_provider_crewai.in_airflow.signed_urls import Claims
-from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
+from airflow_provider_crewai.in_airflow.xcom import CALLS_HOME, CREW_QUESTION, CREW_RUN, KICKOFF_ID
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.webhook_calls import Asked
@@ -55,7 +55,7 @@ def deliver_question(claims: Claims, asked: Asked, now: float) -> bool:
     with _task(claims) as (ti, state, session):
         if state not in OVER:
             kickoff_id = _run_of(claims, ti, session) or asked.kickoff_id
-            return _keep(ti, QUESTIONS, with_question(kickoff_id, asked.question, now), session)
+            return _keep(ti, CREW_QUESTION, with_question(kickoff_id, asked.question, now), session)
     return deliver_to_who_waits(asked, now)
 
 
@@ -69,7 +69,7 @@ def deliver_to_who_waits(asked: Asked, now: float) -> bool:
         if not waiting:
             raise UndeliverableError("no task waits for its run")
         change = with_question(asked.kickoff_id, asked.question, now)
-        new = [_keep(ti, QUESTIONS, change, session) for ti in waiting if _locked(ti, session)]
+        new = [_keep(ti, CREW_QUESTION, change, session) for ti in waiting if _locked(ti, session)]
     return any(new)
 
 
