@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from loader import Load, pyproject, write
 
+from airflow_provider_crewai.server.project import Project
+
 HEAD = "from crewai import Agent, Crew, Process, Task\n"
 PARTS = """
 clerk = Agent(role="Clerk", goal="Write", backstory="Writes")
@@ -127,7 +129,7 @@ REFUSED: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "crews in other files": (
         {"crew__py": "X = 1", "office__teams__py": HEAD + FACTORY + PLAIN_CLASS},
-        ["{here}/crew.py has no @CrewBase class", "from {here}: office.teams:build_crew, office.teams:Office"],
+        ["{here}/crew.py has no @CrewBase class", "from that folder: office.teams:build_crew, office.teams:Office"],
     ),
     "a folder that holds projects": (
         {"desk/pyproject.toml": pyproject("crew"), "desk/src/tiny/crew.py": HEAD + FACTORY},
@@ -159,3 +161,9 @@ def test_what_cannot_be_served_says_where_and_what_to_do(load: Load, tmp_path: P
 def test_a_refused_kickoff_that_the_project_survives_is_no_error(load: Load, tmp_path: Path) -> None:
     tried = f"{KICKOFF}try:\n    print(team.kickoff())\nexcept Exception as error:\n    print(error)\n"
     assert load(write(tmp_path, crew__py=tried))["described"]["inputs"] == ["subject"]
+
+
+def test_a_module_may_have_a_name_that_is_no_identifier(load: Load, tmp_path: Path) -> None:
+    name = "scripts.01-desk:build_crew"
+    assert Project.named(name).target == name
+    assert load(write(tmp_path, **{"scripts/01-desk.py": HEAD + FACTORY}), name)["described"]["inputs"] == ["subject"]

@@ -19,6 +19,11 @@ from .candidates import builders, candidates, candidates_in
 
 _MODULES = {"crew": "crew.py", "flow": "main.py"}
 _DEFINITIONS = {"crew": ("crew.jsonc", "crew.json"), "flow": ("flow.yaml",)}
+_MOST_NAMES = 8
+_RETURN_IT = (
+    "These functions build a Crew and keep it to themselves: {}. Let one return its Crew instead of kicking it off, "
+    "and name it as module:attribute"
+)
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,6 @@ def find(directory: Path) -> Source:
     named = (Source(kind, package / _MODULES[kind]) for kind in kinds)
     found = next((source for source in named if source.path.is_file()), None)
     return _by_hand(found or _only_source(directory, kinds), directory)
-
-
-def names_of(directory: Path, *, kind: str | None = None) -> str:
-    """Return what the project's files may define, each as `module:attribute`, for a message; or an empty text."""
-    found = [str(each) for each in candidates(directory) if kind in (None, each.kind)]
-    more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
-    return ", ".join(found[:_MOST_NAMES]) + more
-
-
-_MOST_NAMES = 8
-_RETURN_IT = (
-    "These functions build a Crew and keep it to themselves: {}. Let one return its Crew instead of kicking it off, "
-    "and name it as module:attribute"
-)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -105,7 +96,7 @@ def _only_source(directory: Path, kinds: list[str]) -> Source:
         return found[0]
     if found:
         several = ", ".join(str(source.path.relative_to(directory)) for source in found)
-        raise LookupError(f"{directory} has more than one crew or flow: {several}. {_name_one(directory)}")
+        raise LookupError(f"{directory} has more than one crew or flow: {several}. {name_one(directory)}")
     return _somewhere(directory, kinds)
 
 
@@ -116,7 +107,7 @@ def _somewhere(directory: Path, kinds: list[str]) -> Source:
     names = " or ".join(name for kind in kinds for name in (_MODULES[kind], *_DEFINITIONS[kind]))
     raise LookupError(
         f"no {' or '.join(kinds)} in {directory}: neither it nor a package in it or in its src has {names}, "
-        f"and no pyproject.toml has [tool.crewai] with a definition. {_name_one(directory)}"
+        f"and no pyproject.toml has [tool.crewai] with a definition. {name_one(directory)}"
     )
 
 
@@ -129,20 +120,26 @@ def _by_hand(source: Source, directory: Path) -> Source:
         return source
     found = here or candidates(directory)
     if not found and builders(directory):
-        raise LookupError(f"{directory} has no crew or flow that can be served. {_name_one(directory)}")
+        raise LookupError(f"{directory} has no crew or flow that can be served. {name_one(directory)}")
     if len(found) > 1:
-        raise LookupError(f"{directory} has more than one crew or flow. {_name_one(directory)}")
+        raise LookupError(f"{directory} has more than one crew or flow. {name_one(directory)}")
     return Source(found[0].kind, found[0].path, found[0].attribute) if found else source
 
 
-def _name_one(directory: Path) -> str:
+def name_one(directory: Path) -> str:
+    """Say what to name instead: a folder in this one, `module:attribute`, or a function that should return its Crew."""
     if inner := ", ".join(str(each) for each in _inner_projects(directory)):
         return f"It holds other projects. Start the server with one of these folders as its PROJECT: {inner}"
-    seen = names_of(directory)
-    if seen:
+    if seen := _names(directory):
         return f"Name one as module:attribute, from that folder: {seen}"
     kept = ", ".join(builders(directory)[:_MOST_NAMES])
     return _RETURN_IT.format(kept) if kept else "Name yours as module:attribute"
+
+
+def _names(directory: Path) -> str:
+    found = [str(each) for each in candidates(directory)]
+    more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+    return ", ".join(found[:_MOST_NAMES]) + more
 
 
 def _inner_projects(directory: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from .candidates import candidates_in
-from .finding import names_of
+from .finding import name_one
 from .making import crew_class, flow_class
 
 _WHAT = {"crew": "@CrewBase class, Crew, or function that returns a Crew", "flow": "Flow"}
@@ -59,9 +59,7 @@ def _only(module: ModuleType, kind: str, found: dict[str, Any], directory: Path)
     if found:
         one = f"module:attribute, such as {module.__name__}:{next(iter(found))}"
         raise LookupError(f"{module.__file__} has more than one {kind}: {', '.join(found)}. Name one as {one}")
-    seen = names_of(directory)
-    elsewhere = f"module:attribute, from {directory}: {seen}" if seen else "module:attribute"
-    raise LookupError(f"{module.__file__} has no {_WHAT[kind]}. Define one, or name yours as {elsewhere}")
+    raise LookupError(f"{module.__file__} has no {_WHAT[kind]}. {name_one(directory)}")
 
 
 def _all(module: ModuleType, wanted: Callable[[Any], bool]) -> dict[str, Any]:
