@@ -199,7 +199,7 @@ class WarmProcess:
 
     def _open(self) -> subprocess.Popen[bytes]:
         folder = self._settings.folder("warm")
-        with os.fdopen(private.opened(folder / "log", os.O_WRONLY | os.O_CREAT), "wb") as output:
+        with os.fdopen(private.opened(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb") as output:
             output.truncate()
             return subprocess.Popen(  # noqa: S603 - the interpreter is the operator's own choice
                 [self._python, str(_TOP), "warm"],
