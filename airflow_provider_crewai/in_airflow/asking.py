@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_crewai.client import policy
@@ -94,7 +94,7 @@ class Asking:
         if responded is None:
             return
         if question is None or key is None:
-            self.task.log.warning("A person responded (%s), but nothing was asked. Nothing is sent.", responded.chosen)
+            self.task.log.info("Run %s was given this response before, or asks nothing now.", self.wait.kickoff_id)
             return
         self._send(responded, key, question)
 
@@ -115,7 +115,7 @@ class Asking:
         elif self._is_free():
             self._take_up(question)
         if self._is_free():
-            self._open(question, now)
+            self._open(_with_crew_task(question, watch), now)
         return None
 
     def _is_free(self) -> bool:
@@ -232,3 +232,9 @@ class Asking:
                 notifier(context)
             except Exception as error:  # noqa: BLE001 - a notifier must not fail a task whose run is paid for
                 self.task.log.warning("A notifier of on_question failed; the question is open: %r", error)
+
+
+def _with_crew_task(question: Question, watch: Watch) -> Question:
+    """Add which crew task asks, as the run's progress says: no question names it."""
+    at_work = watch.run.progress.current if watch.run and watch.run.progress else None
+    return question if question.crew_task or not at_work else replace(question, crew_task=at_work)

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_crewai.client.dialogue import ELSEWHERE, GIVEN_UP, OUTDATED, TOO_LATE, Dialogue, Heard, Responded
 from airflow_provider_crewai.client.watch import Patience, Verdict
-from airflow_provider_crewai.in_airflow.compat import RESPONSE_WAKES_TASK
+from airflow_provider_crewai.in_airflow.compat import RESPONSE_WAKES_TASK, name_among_states, task_states
 from airflow_provider_crewai.in_airflow.mailbox import aquestions
 from airflow_provider_crewai.in_airflow.required_action import close_action, response_to
 from airflow_provider_crewai.wire.model import JSONObject
@@ -62,11 +62,18 @@ class Listener:
         if self.dialogue.asked is None:
             return None
         try:
-            # Also where a response wakes the task: it does not while a worker has the task.
-            return await response_to(self.ti)
+            responded = await response_to(self.ti)
+            # A response wakes a deferred task, and not one that a worker has: then it is for us to say so. If both did,
+            # the task would be woken twice.
+            if responded is None or not RESPONSE_WAKES_TASK or await self._is_deferred():
+                return responded
         except Exception as error:  # noqa: BLE001 - Airflow's errors are of any class, and the next look asks again
             self.log.warning("Airflow does not say whether a person has responded: %r", error)
-            return None
+        return None
+
+    async def _is_deferred(self) -> bool:
+        states = await task_states(self.ti.dag_id, [self.ti.task_id], [self.ti.run_id])
+        return states.get(self.ti.run_id, {}).get(name_among_states(self.ti)) == "deferred"
 
     async def end(self, verdict: Verdict) -> JSONObject:
         """Close the action if nobody has to respond any more. Return what to add to the event: a person's response."""

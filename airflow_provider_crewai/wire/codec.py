@@ -407,7 +407,7 @@ def _question(body: JSONObject, state: RunState, response: Response) -> Question
     return Question(
         task_id,
         _line(told.get("message"), response) or "",
-        words.paragraphs(_text(told.get("output")), secrets=response.secrets),
+        words.document(_text(told.get("output")), secrets=response.secrets),
         _options(told.get("options"), response),
         flow_id,
         others=_others(told.get("others")),

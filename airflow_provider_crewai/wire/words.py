@@ -24,6 +24,9 @@ PARAGRAPHS = 2_000
 MAX_LINES = 30
 """The most lines of a longer text: a screen."""
 
+DOCUMENT = 20_000
+"""The most characters of what a person is to judge."""
+
 _INDENT = "    "
 _ESCAPES = "%\\&"
 """How a character begins that a URL, JSON or HTML has escaped."""
@@ -67,6 +70,15 @@ def paragraphs(text: str, limit: int = PARAGRAPHS, secrets: Iterable[str] = ()) 
     return _fit(text, limit, secrets, _some_lines)
 
 
+def document(text: str, limit: int = DOCUMENT, secrets: Iterable[str] = ()) -> str:
+    """Return a text of any number of printable lines, with its blank lines and indents: Markdown needs both.
+
+    :param limit: the most characters, with the "…" that marks a cut.
+    :param secrets: what must not be shown; see `scrub`.
+    """
+    return _fit(text, limit, secrets, _all_lines, limit)
+
+
 def printable(text: str, keep: str = "") -> str:
     """Remove what a terminal would obey instead of showing, and what is invisible. White space becomes a blank.
 
@@ -92,13 +104,15 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _fit(text: str, limit: int, secrets: Iterable[str], clean: Callable[[str], str]) -> str:
+def _fit(
+    text: str, limit: int, secrets: Iterable[str], clean: Callable[[str], str], most_lines: int = MAX_LINES
+) -> str:
     secrets = tuple(secrets)
     head = text[: 8 * limit]  # cleaning a megabyte takes a second
     words = scrub(clean(head), secrets)
     # The cut may have left half a secret at the end.
     unsure = 0 if head == text else max(map(len, secrets), default=0)
-    shown = "\n".join(words[: max(0, len(words) - unsure)].split("\n")[:MAX_LINES])
+    shown = "\n".join(words[: max(0, len(words) - unsure)].split("\n")[:most_lines])
     if head == text and shown == words and len(words) <= limit:
         return words
     return shown[: limit - 1].rstrip() + "…"
@@ -111,6 +125,11 @@ def _one_line(text: str) -> str:
 def _some_lines(text: str) -> str:
     lines = (_COMMAND.sub(_broken, printable(each).rstrip()) for each in text.splitlines())
     return f"\n{_INDENT}".join(filter(None, lines)).strip()
+
+
+def _all_lines(text: str) -> str:
+    lines = (printable(each.expandtabs(4)).rstrip() for each in text.splitlines())
+    return _COMMAND.sub(_broken, "\n".join(lines)).strip("\n")
 
 
 def _broken(marker: re.Match[str]) -> str:

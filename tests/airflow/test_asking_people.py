@@ -11,11 +11,11 @@ import structlog
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 from conftest import Clock
 from crew_tasks import brief, sensor, worker_dies_at
-from in_memory import Airflow, TaskInstance
+from in_memory import Airflow, TaskInstance, only_event
 from scripted_crew import LOST, Answer, ScriptedCrew, failure, success
 from scripted_crew import error as refusal
 
-from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM
+from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM, RESPONSE_WAKES_TASK
 from airflow_provider_crewai.in_airflow.config import configured
 from airflow_provider_crewai.in_airflow.mailbox import with_question
 from airflow_provider_crewai.in_airflow.xcom import CREW_QUESTION
@@ -218,6 +218,20 @@ def test_a_response_while_a_worker_has_the_task_is_found_by_the_trigger(airflow:
     goes_on(crew, success("Done."))
     assert finish(ti, event).state == "success"
     assert sent(crew) == ["Shorter."]
+
+
+@pytest.mark.skipif(not RESPONSE_WAKES_TASK, reason="below 3.3 only the trigger notices a response")
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+def test_a_trigger_wakes_no_task_that_a_response_has_woken(airflow: Airflow, crew: ScriptedCrew, state: str) -> None:
+    ti = asked(airflow, crew)
+    ti.respond("Ask for changes", "Shorter.")
+    trigger = ti.trigger()
+    ti.state = state
+    crew.now("run-1", asks(), asks(), success("Done."))
+    with airflow.connected():
+        event = asyncio.run(only_event(trigger))
+    assert event["ending"] == "succeeded"
+    assert "chosen_options" not in event
 
 
 def test_a_question_that_is_still_shown_after_the_answer_is_not_asked_again_at_once(

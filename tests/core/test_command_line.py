@@ -314,7 +314,7 @@ def test_status_shows_what_is_to_be_judged_and_how_to_answer() -> None:
     assert done.code == 3
     line, _, *draft = done.out.splitlines()
     assert line == "Run run-1: waiting for a human: Is it good? (task t-9)"
-    assert [each.strip() for each in draft] == ["# Draft", "- tides"]
+    assert [each.strip() for each in draft] == ["# Draft", "", "- tides"]
     assert resume in done.err
 
 

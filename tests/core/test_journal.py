@@ -86,3 +86,11 @@ def test_a_question_is_a_warning_with_all_that_is_to_be_judged() -> None:
         ("warning", "    A draft."),
         ("warning", "    Two lines."),
     ]
+
+
+@pytest.mark.parametrize(("conn_id", "flag"), [("crewai_default", ""), ("other", " --conn-id other")])
+def test_a_question_that_is_not_asked_elsewhere_comes_with_the_command_that_answers_it(conn_id: str, flag: str) -> None:
+    log = Log()
+    Journal(log, "run-1", conn_id)(Run("run-1", RunState.PAUSED, question=Question("q 1", "Good?")), BEGAN)
+    command = f"python -m airflow_provider_crewai resume run-1 --task 'q 1' --answer 'YOUR WORDS'{flag}"
+    assert log.lines[-1] == ("warning", f"Answer it: {command}")

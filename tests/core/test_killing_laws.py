@@ -19,6 +19,16 @@ states, booleans = st.sampled_from(STATES), st.booleans()
 bonds = st.builds(Bond, st.just(OURS), st.sampled_from(["rerun", "reattach"]), booleans, booleans, booleans, booleans)
 
 
+@given(states, bonds, booleans)
+def test_a_response_of_a_person_never_stops_the_run_of_a_task_that_goes_on(
+    state: str, known: Bond, doubted: bool
+) -> None:
+    assume(state not in ENDED)
+    bond = replace(known, responded=True)
+    assert at_once(bond)[0] is None
+    assert by_state(state, bond, doubted=doubted)[0] is False
+
+
 @given(st.sampled_from(ENDED), bonds)
 def test_a_run_whose_task_a_user_has_ended_is_abandoned_whatever_the_author_wants(state: str, bond: Bond) -> None:
     assert by_state(state, bond)[0] is True

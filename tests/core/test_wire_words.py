@@ -50,7 +50,8 @@ def told(value: object) -> str:
         case CrewError():
             return said_of(value)
         case Run():
-            asked = value.question.output if value.question else ""
+            # Of many lines, since it is Markdown: whoever shows it indents or quotes each.
+            asked = value.question.output.replace("\n", " ") if value.question else ""
             words = [value.word, value.text, value.error, asked, value.progress, *value.usage, said_of(value)]
             return "\n".join(map(str, words))
         case CrewInputs():

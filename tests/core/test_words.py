@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_crewai.wire.words import MAX_LINES, line, listing, paragraphs, printable, scrub
+from airflow_provider_crewai.wire.words import MAX_LINES, document, line, listing, paragraphs, printable, scrub
 
 TOKEN = "pk/ab+c=d&e<f>'~secret"
 WILD = st.one_of(
@@ -85,9 +85,23 @@ def test_paragraphs_are_printable_lines_and_only_the_first_begins_at_the_margin(
     assert len(others) < MAX_LINES + 1
 
 
+@given(WILD, st.integers(20, 300))
+def test_a_documents_lines_are_printable_and_none_is_an_order(text: str, limit: int) -> None:
+    shown = document(text, limit, [TOKEN])
+    assert all(each.isprintable() for each in shown.split("\n"))
+    assert len(shown) <= limit
+    assert TOKEN not in shown
+    assert "::group::" not in shown
+
+
+def test_a_document_keeps_its_paragraphs_and_its_code() -> None:
+    draft = "# Tides\n\nOne.\n\n    code\n\n" + "- point\n" * 100
+    assert document(draft) == draft.strip("\n")
+
+
 @given(st.text(st.characters(exclude_categories=["C", "Z", "M", "Lo", "So"], exclude_characters=":#"), max_size=50))
 def test_words_that_harm_nobody_are_shown_as_they_are(text: str) -> None:
-    assert line(text) == paragraphs(text) == printable(text) == text
+    assert line(text) == paragraphs(text) == document(text) == printable(text) == text
 
 
 @pytest.mark.parametrize(
@@ -128,6 +142,7 @@ def test_a_megabyte_of_anything_is_made_a_line_in_a_moment(part: str) -> None:
     began = time.process_time()
     line(part * 1_000_000, secrets=[TOKEN])
     paragraphs(part * 1_000_000, secrets=[TOKEN])
+    document(part * 1_000_000, secrets=[TOKEN])
     assert time.process_time() - began < 0.5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from airflow_provider_crewai.in_airflow.api_server.deployment import Look
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
 from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Link, Mark, RunView, StoryLine
-from airflow_provider_crewai.wire.model import JSON, Progress, Question, RunState
+from airflow_provider_crewai.wire.model import JSON, Progress, RunState
 
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """The states in which a task stays until somebody acts."""
@@ -81,7 +81,7 @@ class Page:
             answer=self._answer(state),
             answer_json=run.result_json if run else None,
             error=(run.reason or run.error if run else None) or _text(self.left.get("error")),
-            question=_as_written(run.question) if run and run.question else None,
+            question=run.question if run else None,
             usage=run.usage if run and run.usage else _counts(self.left.get("usage")),
             inputs=_inputs(self.known.task.get("rendered_fields")),
             story=tuple(sorted(self._story(), key=lambda told: told.at)),
@@ -158,11 +158,6 @@ class Page:
         page = self.known.xcoms.get(CrewRunLink().xcom_key)
         if isinstance(page, str) and not page.endswith(self.own):
             yield Link("The run's own page", page)
-
-
-def _as_written(question: Question) -> Question:
-    """Undo the indent that a log needs: in Markdown it would make code of a paragraph."""
-    return replace(question, output=question.output.replace("\n    ", "\n"))
 
 
 def kickoff_id_of(known: Known) -> str | None:
