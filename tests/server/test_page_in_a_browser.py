@@ -14,7 +14,7 @@ from browser import LOOKS, Window, browsing
 from page_server import FLOW, HINT, TOKEN, PageServer
 from test_page import HOSTILE, UGLY, WORDS, everywhere
 
-from airflow_provider_crewai.server.launch import ProjectError
+from airflow_provider_crewai.server.project import ProjectError, StillLoading
 from airflow_provider_crewai.server.records import open_question
 
 NO_SCRIPT = {"java_script_enabled": False}
@@ -347,6 +347,20 @@ def test_a_project_that_cannot_be_loaded_is_told_and_once_mended_there(window: W
     server.backend.described = FLOW
     page.get_by_role("link", name="reload this page").click()
     assert page.get_by_role("heading", name="poem").is_visible()
+    assert window.is_clean()
+
+
+def test_a_project_that_is_still_loading_is_shown_as_soon_as_it_is_there(window: Window, server: PageServer) -> None:
+    server.backend.described = StillLoading("poem")
+    page = logged_in(window, server)
+    assert page.get_by_text("still being loaded").is_visible()
+    assert page.get_by_text("What is wrong with it").count() == 0
+    assert window.suits_everybody()
+    server.backend.described = ProjectError("poem cannot be loaded")
+    page.get_by_text("poem cannot be loaded").wait_for()
+    server.backend.described = FLOW
+    page.get_by_role("heading", name="poem").wait_for()
+    assert page.get_by_role("button", name="Kick off", exact=True).is_visible()
     assert window.is_clean()
 
 

@@ -49,6 +49,9 @@ function replace(part, fresh) {
 }
 
 function renew(next) {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  const { refresh } = document.documentElement.dataset;
+  if (parts.some((part) => !next.getElementById(part.id))) return location.replace(refresh);
   for (const fresh of next.querySelectorAll("[data-live]")) {
     const part = document.getElementById(fresh.id);
     if (!part || isInUse(part)) continue;

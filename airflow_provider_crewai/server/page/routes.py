@@ -26,7 +26,7 @@ from airflow_provider_crewai.server.page.listing import Listing, Wanted
 from airflow_provider_crewai.server.page.responses import Templates, address, icon, static
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.page.views import progress, run_view
-from airflow_provider_crewai.server.project import Description, ProjectError
+from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading
 from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_questions
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
@@ -216,6 +216,8 @@ class Page:
             return self._home_with(asked, str(error), 422)
         except HTTPException as error:
             return self._home_with(asked, error.detail, error.status_code)
+        except StillLoading as error:
+            return self._home_with(asked, f"{error}.", 503)
         except ProjectError:
             return self._home_with(asked, "No run was started, because the project cannot be loaded.", 503)
         return _redirect(asked, kickoff_id)
@@ -240,8 +242,11 @@ class Page:
     # ---- look up ------------------------------------------------------------------------------------
 
     def _described(self) -> tuple[Description | None, str | None]:
+        """Return what the project is, or why it cannot be loaded; neither while it is still being loaded."""
         try:
             return self._backend.description(), None
+        except StillLoading:
+            return None, None
         except ProjectError as error:
             return None, str(error)
 
