@@ -31,7 +31,7 @@ from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
-from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, unseen, with_own_webhooks
+from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, sealed, unseen, webhooks_of
 from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.resuming import CrewResumeOperator
@@ -188,7 +188,7 @@ class CrewKickoffOperator(AwaitsRun):
     def hooks_again(self, context: Context) -> Kickoff:
         """Return a kickoff with the run's webhooks: a crew that is answered without them forgets them."""
         record = _record(self.store(context))
-        return self._sealed(context, self._webhooks(), record.at if record else try_began(context))
+        return self._sealed(context, webhooks_of(self), record.at if record else try_began(context))
 
     def execute(self, context: Context) -> JSON:
         """Start the run or take up an earlier one, then wait for it.
@@ -417,23 +417,10 @@ class CrewKickoffOperator(AwaitsRun):
         for doubt in doubts(inputs, self._written or frozenset()):
             self.log.warning(doubt)
         return replace(
-            self._webhooks(),
+            webhooks_of(self),
             inputs=inputs,
             meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
             restore_from_state_id=as_id(self.restore_from_state_id, "restore_from_state_id"),
-        )
-
-    def _webhooks(self) -> Kickoff:
-        """Return a kickoff with nothing but the author's webhooks."""
-        from airflow_provider_crewai.client.rendered import as_url
-        from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
-
-        return Kickoff(
-            task_webhook_url=as_url(self.task_webhook_url, "task_webhook_url"),
-            step_webhook_url=as_url(self.step_webhook_url, "step_webhook_url"),
-            crew_webhook_url=as_url(self.crew_webhook_url, "crew_webhook_url"),
-            human_input_webhook=as_human_input_webhook(self.human_input_webhook),
-            webhooks=as_webhooks(self.webhooks),
         )
 
     def _sealed(self, context: Context, kickoff: Kickoff, sent: float) -> Kickoff:
@@ -441,13 +428,8 @@ class CrewKickoffOperator(AwaitsRun):
 
         :param sent: the epoch second that the record gives for the run's kickoff.
         """
-        from airflow_provider_crewai.client.webhooks import with_connections
-        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
-
-        authors = with_connections(kickoff, read=endpoint)
-        # A sensor may wait for the run instead.
-        asks = self.human_input or not self.wait_for_completion
-        return with_own_webhooks(authors, context["ti"], sent, self._deadline(context), asks=asks)
+        asks = self.human_input or not self.wait_for_completion  # a sensor may wait for the run instead
+        return sealed(kickoff, context["ti"], sent, self._deadline(context), asks=asks)
 
     def _takes_none(self, context: Context) -> bool:
         # Airflow makes a mapped task from rendered values: None comes from another task there, not from the author.

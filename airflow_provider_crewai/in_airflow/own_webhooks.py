@@ -13,7 +13,35 @@ from airflow_provider_crewai.wire.model import JSONObject, Kickoff
 from airflow_provider_crewai.wire.webhook_calls import STARTS
 
 
-def with_own_webhooks(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None, *, asks: bool) -> Kickoff:
+def webhooks_of(task: Any) -> Kickoff:
+    """Return a kickoff with nothing but the webhooks that a task's author has set.
+
+    :raises CrewConfigError: one cannot be called.
+    """
+    from airflow_provider_crewai.client.rendered import as_url
+    from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks
+
+    return Kickoff(
+        task_webhook_url=as_url(task.task_webhook_url, "task_webhook_url"),
+        step_webhook_url=as_url(task.step_webhook_url, "step_webhook_url"),
+        crew_webhook_url=as_url(task.crew_webhook_url, "crew_webhook_url"),
+        human_input_webhook=as_human_input_webhook(task.human_input_webhook),
+        webhooks=as_webhooks(task.webhooks),
+    )
+
+
+def sealed(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None, *, asks: bool) -> Kickoff:
+    """Return the kickoff as it is sent: with the credentials of its webhooks, and with those that lead here.
+
+    :raises CrewConfigError: the connection of a webhook cannot be used.
+    """
+    from airflow_provider_crewai.client.webhooks import with_connections
+    from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+
+    return _with_our_own(with_connections(kickoff, read=endpoint), ti, sent, deadline, asks=asks)
+
+
+def _with_our_own(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None, *, asks: bool) -> Kickoff:
     """Add the webhooks that lead here, where the author has none of that kind and this Airflow can be called.
 
     :param sent: the epoch second that the record gives for the kickoff.
