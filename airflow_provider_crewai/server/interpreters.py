@@ -23,6 +23,9 @@ _PYTHONS = ">=3.10,<3.14"
 """The Pythons that crewai supports (1.15.2 to 1.15.30)."""
 
 _OLDEST = "1.15.2"
+_LEVELS = 4
+"""How many folders are searched for what the project needs: a crew may be a folder in a larger repository."""
+
 _WITHIN = 900.0
 """Seconds for uv. A crewai with its tools is hundreds of megabytes."""
 
@@ -84,12 +87,19 @@ def _beside(python: Path) -> str | None:
 
 def _wanted(directory: Path, version: str) -> list[str]:
     """Return crewai as it is wanted, with the extras that the project asks for, then the project's other packages."""
-    needed = [each for each in _dependencies(directory) if each]
+    needed = next((found for folder in _to_the_top(directory) if (found := _dependencies(folder))), ["crewai[tools]"])
     own = [each for each in needed if _name(each) == "crewai"]
     extras = sorted({extra.strip() for each in own for extra in _extras(each)} - {""})
     bound = f">={_OLDEST}" if version == LATEST else f"=={version}"
     crewai = f"crewai[{','.join(extras)}]{bound}" if extras else f"crewai{bound}"
     return [crewai, *(each for each in needed if _name(each) not in ("crewai", "crewai-tools")), *_tools(needed)]
+
+
+def _to_the_top(directory: Path) -> list[Path]:
+    """Return the folders from the project's to the top of its repository."""
+    folders = [directory, *directory.parents][:_LEVELS]
+    top = next((number for number, folder in enumerate(folders) if (folder / ".git").exists()), 0)
+    return folders[: top + 1]
 
 
 def _tools(needed: Sequence[str]) -> list[str]:
@@ -101,10 +111,11 @@ def _dependencies(directory: Path) -> list[str]:
     with suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         if isinstance(found := project.get("dependencies"), list):
-            return [str(each).strip() for each in found]
+            return [str(each).strip() for each in found if str(each).strip()]
     with suppress(OSError, UnicodeDecodeError):
         lines = (directory / "requirements.txt").read_text(encoding="utf-8").splitlines()
-        return [line.partition(" #")[0].strip() for line in lines if not line.lstrip().startswith(("#", "-"))]
+        bare = (line.partition(" #")[0].strip() for line in lines)
+        return [line for line in bare if line and not line.startswith(("#", "-"))]
     return []
 
 

@@ -41,7 +41,8 @@ def served(start_plain: Start, project: Path, *options: str) -> list[str]:
     [
         ({"pyproject__toml": '[project]\ndependencies = ["crewai[tools,litellm]==0.95.0", "pandas>=2"]'}, "crewai[litellm,tools]>=1.15.2 pandas>=2"),
         ({"requirements__txt": "# what it needs\ncrewai==0.28.8\ncrewai_tools==0.1.6\n-r other.txt\nrequests # to ask\n"}, "crewai>=1.15.2 requests crewai-tools"),
-        ({}, "crewai>=1.15.2"),
+        ({"../requirements.txt": "crewai\npandas\n", "../.git/HEAD": ""}, "crewai>=1.15.2 pandas"),
+        ({}, "crewai[tools]>=1.15.2"),
     ],
 )  # fmt: skip
 def test_an_environment_has_a_new_crewai_and_the_projects_other_packages(
@@ -60,7 +61,7 @@ def test_an_environment_is_made_once_for_each_version(uv: Path, start_plain: Sta
     for version, calls in (("1.15.30", 2), ("1.15.30", 2), ("1.15.2", 4)):
         served(start_plain, project, "--with-crewai", version)
         assert len(uv.read_text().splitlines()) == calls
-    assert uv.read_text().splitlines()[-1].endswith("crewai==1.15.2")
+    assert uv.read_text().splitlines()[-1].endswith("crewai[tools]==1.15.2")
 
 
 def refusal(project: Path, state: Path, *options: str) -> str:

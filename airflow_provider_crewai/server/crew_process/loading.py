@@ -20,7 +20,7 @@ from .finding import Source, find
 from .making import Argument, arguments_of, crew_class, flow_class, has_crew, make
 from .passed_inputs import passed_inputs
 from .picking import crews_and_flows, leads_to_flow, pick
-from .versions import check_crewai
+from .versions import check_crewai, made_by_uv
 from .while_loading import no_model_is_asked
 
 # Modules that crewai imports late. They are imported early here, so that each run's process inherits them:
@@ -31,6 +31,9 @@ _MEMORY = ("lance_namespace_urllib3_client", "dateutil.parser", "tqdm")
 # ... of a declarative flow, and of a JSON crew with tools of crewai.
 _EXPRESSIONS = ("celpy",)
 _TOOLS = ("crewai_tools",)
+
+
+_INSTALL = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai"
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         needs = "" if error.name == name else f", which {name} needs"
         where = f"{sys.executable} finds it neither in {Path.cwd()} nor among its packages"
-        hint = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai"
+        hint = "Add it to what the project needs" if made_by_uv() else _INSTALL
         raise ModuleNotFoundError(f"{error}{needs}: {where}. {hint}", name=error.name) from error
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 
 OLDEST = (1, 15, 2)
 """The oldest crewai that is tested."""
@@ -15,6 +16,11 @@ _CURE = (
     "start the server with --python and an interpreter that has it, or with --with-crewai, which lets uv make one with "
     "what else the project needs"
 )
+
+
+def made_by_uv() -> bool:
+    """Return whether this interpreter was made for `--with-crewai` (`interpreters.py` leaves this file there)."""
+    return (Path(sys.prefix) / "overrides.txt").is_file()
 
 
 def check_crewai() -> None:
