@@ -96,6 +96,7 @@ def _question(question: Question | None) -> JSONObject | None:
     return {
         "id": question.task_id,
         "message": question.message,
+        "output": question.output,
         "options": list(question.options),
         "crew_task": question.crew_task,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.in_airflow.compat import BaseOperator, Context
@@ -77,6 +78,8 @@ class LeavesTraces(BaseOperator):
 
         def left() -> JSON:
             run = watch.run or Run(wait.kickoff_id, watch.last.state if watch.last else RunState.UNKNOWN)
+            if watch.dialogue:  # which also knows what webhooks brought, and what was answered just now
+                run = replace(run, question=watch.dialogue.question)
             said = waiting(run, now=time.time(), started_at=self._start(wait), after=after, look=look)
             return while_it_waits(self._try(wait, client, context), run, said)
 

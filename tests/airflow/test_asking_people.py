@@ -415,8 +415,10 @@ def test_a_question_that_only_a_webhook_brings_is_asked_and_answered(airflow: Ai
     bring(ti, "uuid-1")
     until_asked(ti)
     assert "> A draft." in ti.form.body
+    assert (ti.xcom("crew_run")["question"]["id"], ti.xcom("crew_run")["question"]["output"]) == ("uuid-1", "A draft.")
     goes_on(crew, "RUNNING", "NOT FOUND")
     ti.resume(ti.respond("Ask for changes", "Shorter."))
+    assert ti.xcom("crew_run")["question"] is None
     bring(ti, "uuid-2", "A shorter draft.")
     until_asked(ti, times=2)
     goes_on(crew, "RUNNING", success("Done."))

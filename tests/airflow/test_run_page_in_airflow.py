@@ -252,6 +252,14 @@ def test_what_is_to_be_judged_is_shown_as_it_was_written(api: Api, asked: Script
     assert "<strong>Ebb</strong> and flow." in api.page(api.task(fields=FIELDS, xcoms={"crew_run": LEFT}))
 
 
+def test_what_only_a_webhook_brought_is_shown_while_the_deployment_hides_the_run(api: Api, asked: ScriptedCrew) -> None:
+    question = {"id": "q", "message": "Good?", "output": "**Ebb** and flow.", "options": [], "crew_task": ""}
+    xcoms = {"crew_run": LEFT | {"question": question}}
+    asked.now("run-1", "NOT FOUND")
+    assert "<strong>Ebb</strong> and flow." in api.page(api.task("deferred", fields=FIELDS, xcoms=xcoms))
+    assert "Ebb" not in api.page(api.task("failed", fields=FIELDS, xcoms=xcoms))
+
+
 def test_a_task_that_runs_no_crew_has_no_page(api: Api) -> None:
     assert api.get(api.task(fields={"bash_command": "date"}, xcoms={"return_value": "secret"})).status_code == 404
 

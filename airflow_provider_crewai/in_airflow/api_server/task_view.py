@@ -15,7 +15,7 @@ from airflow_provider_crewai.in_airflow.api_server.deployment import Look
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
 from airflow_provider_crewai.run_page.view import CrewTaskView, Fact, Link, Mark, RunView, StoryLine
-from airflow_provider_crewai.wire.model import JSON, Progress, RunState
+from airflow_provider_crewai.wire.model import JSON, Progress, Question, RunState
 
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """The states in which a task stays until somebody acts."""
@@ -81,13 +81,21 @@ class Page:
             answer=self._answer(state),
             answer_json=run.result_json if run else None,
             error=(run.reason or run.error if run else None) or _text(self.left.get("error")),
-            question=run.question if run else None,
+            question=self._question(),
             usage=run.usage if run and run.usage else _counts(self.left.get("usage")),
             inputs=_inputs(self.known.task.get("rendered_fields")),
             story=tuple(sorted(self._story(), key=lambda told: told.at)),
             links=tuple(self._links()),
             is_live=is_live,
         )
+
+    def _question(self) -> Question | None:
+        """Return what the run asks: a deployment hides it, and then only the waiting task knows it, from a webhook."""
+        run, told = self.look.run if self.look else None, self.left.get("question")
+        hides = run is not None and run.question is None and run.state in (RunState.PAUSED, RunState.NOT_FOUND)
+        if not hides or not isinstance(told, dict) or self.known.task.get("state") in OVER:
+            return run.question if run else None
+        return Question(str(told.get("id")), str(told.get("message") or ""), str(told.get("output") or ""))
 
     def _word(self) -> str | None:
         if self._is_unnamed():
