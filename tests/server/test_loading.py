@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 def whole(expected: dict[str, Any]) -> dict[str, Any]:
     """A description with what most projects say alike."""
-    return {"defaults": {}, "types": {}, "prompted": expected["inputs"]} | expected
+    of_flows = {"conversational": False} if expected.get("kind") == "flow" else {}
+    return {"defaults": {}, "types": {}, "prompted": expected["inputs"]} | of_flows | expected
 
 
 CONTENT_FLOW = ["plan_content", "generate_content", "save_content"]
