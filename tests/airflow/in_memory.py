@@ -13,7 +13,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, singledispatchmethod
 from importlib import import_module
@@ -190,10 +190,9 @@ class Airflow:
     @answer.register
     def _(self, message: comms.CreateHITLDetailPayload) -> Any:
         key = self.instances[message.ti_id].key
-        kept = self.actions.get(key)
-        if kept is None or self.refreshes_forms:
-            kept = Action(message)
-        self.actions[key] = replace(kept, response=None, asked=kept.asked + 1)
+        kept = self.actions.get(key, Action(message))
+        form = message if self.refreshes_forms else kept.form
+        self.actions[key] = Action(form, asked=kept.asked + 1)
         return comms.HITLDetailRequestResult(**message.model_dump(exclude={"type"}))
 
     @answer.register
