@@ -374,6 +374,7 @@ class AwaitsRun(ReturnsAnswers):
             given=wait.given,
             given_at=wait.given_at,
             human_deadline=wait.human_deadline,
+            also=wait.also,
             mailbox=asks and self.has_mailbox,
             may_be_outdated=asks and context["ti"].try_number > 1,
             **self.trigger_arguments(context),

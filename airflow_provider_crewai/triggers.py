@@ -51,6 +51,7 @@ class CrewStatusTrigger(BaseTrigger):
     :param asked: the key of the question for which a Required Action is open, or None.
     :param given: the key of the question that was answered last, at `given_at` (epoch seconds).
     :param human_deadline: epoch second until which a person may respond, or None.
+    :param also: another id of the run, from the answer to the last resume, or None.
     :param mailbox: whether webhooks may bring questions.
     :param may_be_outdated: whether an earlier try may have left an action open.
     :param unknown: arguments of a newer version of this provider, which are ignored.
@@ -80,6 +81,7 @@ class CrewStatusTrigger(BaseTrigger):
         given: str | None = None,
         given_at: float = 0.0,
         human_deadline: float | None = None,
+        also: str | None = None,
         mailbox: bool = False,
         may_be_outdated: bool = False,
         **unknown: Any,
@@ -101,6 +103,7 @@ class CrewStatusTrigger(BaseTrigger):
         self.given = given
         self.given_at = given_at
         self.human_deadline = human_deadline
+        self.also = also
         self.mailbox = mailbox
         self.may_be_outdated = may_be_outdated
         self._unknown = sorted(unknown)
@@ -130,6 +133,7 @@ class CrewStatusTrigger(BaseTrigger):
             "given": self.given,
             "given_at": self.given_at,
             "human_deadline": self.human_deadline,
+            "also": self.also,
             "mailbox": self.mailbox,
             "may_be_outdated": self.may_be_outdated,
         }
@@ -165,7 +169,7 @@ class CrewStatusTrigger(BaseTrigger):
             return None
         from airflow_provider_crewai.in_airflow.listening import Listener
 
-        dialogue = Dialogue(self.asked, self.given, self.given_at, self.human_deadline)
+        dialogue = Dialogue(self.asked, self.given, self.given_at, self.human_deadline, self.also)
         return Listener(self.task_instance, self.kickoff_id, dialogue, self.log, self.mailbox)
 
     async def on_kill(self) -> None:

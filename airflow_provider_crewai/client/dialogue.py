@@ -112,6 +112,7 @@ class Dialogue:
     :param given: the key of the question that was answered last, until the run stops showing it.
     :param given_at: when that was, epoch seconds.
     :param deadline: the epoch second until which a person may respond, or None.
+    :param also: another id of the run, from the answer to the last resume: it may end under that one alone.
     :param heard: what Airflow knew at the last look.
     :param question: what the run asked when it last showed that, or None.
     :param shows: whether it has shown that at all.
@@ -121,6 +122,7 @@ class Dialogue:
     given: str | None = None
     given_at: float = 0.0
     deadline: float | None = None
+    also: str | None = None
     heard: Heard = field(default_factory=Heard)
     question: Question | None = None
     shows: bool = False
@@ -168,7 +170,11 @@ class Dialogue:
         """Note that no action is open."""
         self.asked, self.deadline = None, None
 
-    def gave(self, key: str, now: float) -> None:
-        """Note that a question was answered: the run may still show it."""
+    def gave(self, key: str, now: float, also: str | None = None) -> None:
+        """Note that a question was answered: the run may still show it.
+
+        :param also: the id under which the run goes on, if the crew named another one.
+        """
         self.closed()
         self.given, self.given_at = key, now
+        self.also = also or self.also

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -34,12 +34,17 @@ from airflow_provider_crewai.wire.model import (
     Resumed,
     Resumption,
     Run,
+    RunState,
 )
 
 T = TypeVar("T")
 
 LONGEST_BACKOFF = 15.0
 """The most seconds between two attempts of a one-shot call: a worker is waiting."""
+
+
+NOTHING_RESUMED = "'NoneType' object is not subscriptable"
+"""How a resume fails that named a wrong execution id (crewai 1.15, 2026-10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +361,8 @@ def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | 
     :raises CrewConfigError: the watch's kickoff_id is not valid.
     """
     seen, reply = yield from look(watch.kickoff_id, dialect)
+    if _shows_nothing(seen) and watch.dialogue is not None and watch.dialogue.also is not None:
+        seen, reply = yield from _look_elsewhere(seen, watch.kickoff_id, watch.dialogue.also, dialect)
     observe(seen, reply.now)
     if isinstance(seen, CrewError):
         return watch.missed(seen, reply.now, reply.chance)
@@ -364,3 +371,24 @@ def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | 
         if isinstance(heard, Heard):
             watch.dialogue.heard = heard
     return watch.saw(seen, reply.now, reply.chance)
+
+
+def _look_elsewhere(seen: Run | CrewError, kickoff_id: str, also: str, dialect: Dialect) -> Attempt[Run]:
+    """Look at a run that its own id hides, under the id that the answer to a resume named.
+
+    A deployment answers each resume with a new id, also if it named no run that waits. Which of the two shows the end
+    is not known (crewai 1.15, 2026-10), so the first end that is seen counts.
+    """
+    other, reply = yield from look(also, dialect)
+    if not isinstance(other, Run) or _shows_nothing(other) or _resumed_nothing(other):
+        return seen, reply
+    return replace(other, kickoff_id=kickoff_id), reply
+
+
+def _shows_nothing(seen: Run | CrewError) -> bool:
+    return isinstance(seen, Run) and seen.state is RunState.NOT_FOUND
+
+
+def _resumed_nothing(run: Run) -> bool:
+    """Return whether a resume named no run that waits. It fails by itself then; the run that we wait for does not."""
+    return run.state is RunState.FAILED and NOTHING_RESUMED in (run.reason or "")

@@ -28,6 +28,7 @@ class Wait:
         say where the feedback goes.
     :param given: the key of the question that was answered last, and `given_at` when, epoch seconds.
     :param human_deadline: the epoch second until which a person may respond, or None.
+    :param also: another id of the run, from the answer to the last resume.
     """
 
     kickoff_id: str
@@ -44,6 +45,7 @@ class Wait:
     given: str | None = None
     given_at: float = 0.0
     human_deadline: float | None = None
+    also: str | None = None
 
     @property
     def question(self) -> Question | None:
@@ -53,7 +55,7 @@ class Wait:
     @property
     def dialogue(self) -> Dialogue:
         """Return what is said between the run and people."""
-        return Dialogue(self.asked, self.given, self.given_at, self.human_deadline)
+        return Dialogue(self.asked, self.given, self.given_at, self.human_deadline, self.also)
 
     def after(self, dialogue: Dialogue) -> Wait:
         """Return a copy that notes what was said. A question that is asked or answered is progress."""
@@ -68,6 +70,7 @@ class Wait:
             given=dialogue.given,
             given_at=dialogue.given_at,
             human_deadline=dialogue.deadline,
+            also=dialogue.also,
             deferrals=0 if moved else self.deferrals,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_crewai.client import policy
 from airflow_provider_crewai.client.dialogue import Dialogue, Heard, Responded
-from airflow_provider_crewai.client.feedback import Fate, pending
+from airflow_provider_crewai.client.feedback import Fate, Note, pending
 from airflow_provider_crewai.client.ledger import Record
 from airflow_provider_crewai.client.questions import FAIL, Asker, UnclearResponse, feedback_of, form_of, options_of
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM, Context
@@ -26,7 +26,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewTaskKilled,
     CrewTransportError,
 )
-from airflow_provider_crewai.wire.model import Feedback, Kickoff, Question
+from airflow_provider_crewai.wire.model import Feedback, Kickoff, Question, RunState
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.shell import Store
@@ -82,6 +82,8 @@ class Asking:
         if self.task.has_mailbox:
             self.client.hear = self._hear
         self._word: str | None = None
+        if self.context["ti"].try_number > 1 and self.dialogue.also is None and (note := Note.of(self._record())):
+            self.dialogue.also = note.also
 
     def _hear(self) -> Heard | None:
         found = questions(self.context, self.wait.kickoff_id)
@@ -102,6 +104,7 @@ class Asking:
         """Do what the last look asks for. Return the ending if nobody responded in time and the task fails then."""
         now, question = time.time(), self.dialogue.question
         if not self.dialogue.shows:
+            self._take_up_unseen(watch)
             return None
         if self.dialogue.asked is not None and (question is None or question.key != self.dialogue.asked):
             self.task.log.info("Run %s no longer asks this: it was answered elsewhere.", self.wait.kickoff_id)
@@ -124,14 +127,26 @@ class Asking:
 
     def _take_up(self, question: Question) -> None:
         """Send what a person said to this question before, if it is not known to have arrived."""
+        left = pending(self._record())
+        if left is not None and left[0].question == question.key:
+            self._deliver_what_is_left(left[0], question)
+
+    def _take_up_unseen(self, watch: Watch) -> None:
+        """Send what a person said in an earlier try to a run that hides what it asks: no look shows that again."""
+        hides = watch.run is not None and watch.run.state is RunState.NOT_FOUND
+        if hides and self._is_free() and self.context["ti"].try_number > 1 and (left := pending(self._record())):
+            self._deliver_what_is_left(*left)
+
+    def _deliver_what_is_left(self, feedback: Feedback, question: Question) -> None:
+        self.task.log.info("The response %r is on record, and not known to have arrived.", feedback.text)
+        self._deliver(feedback, question)
+
+    def _record(self) -> Record | None:
         try:
             stored = self.store.load()
-            left = pending(None if stored is None else Record.from_json(stored))
+            return None if stored is None else Record.from_json(stored)
         except CrewLedgerError:  # whoever needs the record says so
-            return
-        if left is not None and left[0].question == question.key:
-            self.task.log.info("The response %r is on record, and not known to have arrived.", left[0].text)
-            self._deliver(left[0], question)
+            return None
 
     def _option_in_the_end(self, question: Question) -> str | None:
         option = self.task.on_human_timeout
@@ -170,15 +185,15 @@ class Asking:
         else:
             say = self.task.log.warning if given.fate is Fate.TOO_LATE else self.task.log.info
             say("%s", given.said)
-            self._gave(feedback)
+            self._gave(feedback, given.also)
 
     def _in_full(self, question: Question, key: str) -> Question:
         """Return the question with where the feedback goes: only the webhook that brought it says that."""
         heard = self.client.hear()
         return next((each for each in heard.questions if each.key == key), question) if heard else question
 
-    def _gave(self, feedback: Feedback) -> None:
-        self.dialogue.gave(feedback.question, time.time())
+    def _gave(self, feedback: Feedback, also: str | None = None) -> None:
+        self.dialogue.gave(feedback.question, time.time(), also)
 
     def _failed(self, feedback: Feedback, error: CrewError) -> None:
         why = str(error).rstrip(".")

@@ -427,3 +427,38 @@ def test_a_question_that_only_a_webhook_brings_is_asked_and_answered(airflow: Ai
     assert [each.body["taskId"] for each in crew.asked if each.path == "/resume"] == ["uuid-1", "uuid-2"]
     hooks = [each.body["humanInputWebhook"]["url"] for each in crew.asked if each.path == "/resume"]
     assert hooks == [crew.kickoffs[0]["humanInputWebhook"]["url"]] * 2
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_run_that_ends_under_the_id_of_its_resume_has_ended(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING", "NOT FOUND")
+    ti = airflow.task(brief(deferrable=True, human_input=True))
+    ti.run()
+    bring(ti, "uuid-1")
+    until_asked(ti)
+    crew.now("resumed", "RUNNING", success("Under its new id."))
+    crew.always("/resume", Answer(body={"kickoff_id": "resumed"}))
+    assert finish(ti, ti.respond("Approve")).state == "success"
+    assert ti.answer == "Under its new id."
+    assert ti.xcom("crew_run")["kickoff_id"] == "run-1"
+
+
+@pytest.mark.usefixtures("reachable")
+def test_what_a_person_said_is_sent_on_a_retry_to_a_run_that_hides_what_it_asks(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING", "NOT FOUND")
+    ti = airflow.task(brief(deferrable=True, human_input=True, retries=2))
+    ti.run()
+    bring(ti, "uuid-1")
+    until_asked(ti)
+    airflow.before = worker_dies_at("SetTaskStateStore", 2)
+    ti.resume(ti.respond("Ask for changes", "Shorter."))
+    airflow.before = None
+    assert sent(crew) == []
+    crew.now("resumed", success("Shorter now."))
+    crew.always("/resume", Answer(body={"kickoff_id": "resumed"}))
+    assert ti.finish().state == "success"
+    assert sent(crew) == ["Shorter."]

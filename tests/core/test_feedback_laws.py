@@ -13,9 +13,11 @@ from support.feedback_world import KINDS, MEANWHILE, POSTS, Schedule, Try, every
 from support.scripted import Answer, Asked, Memory, ScriptedShell
 
 from airflow_provider_crewai.client.callbacks import callback
+from airflow_provider_crewai.client.dialogue import Dialogue
 from airflow_provider_crewai.client.feedback import APPROVED, NO_HOOKS, Fate, Given, give, pending
-from airflow_provider_crewai.client.flows import Dialect
+from airflow_provider_crewai.client.flows import Dialect, wait
 from airflow_provider_crewai.client.ledger import Record
+from airflow_provider_crewai.client.watch import Patience, Verdict, Watch
 from airflow_provider_crewai.wire.errors import CrewCallbackRefused, CrewFeedbackInDoubt, CrewTransportError
 from airflow_provider_crewai.wire.model import Feedback, JSONObject, Kickoff, Question, Request, Response
 
@@ -178,3 +180,29 @@ def test_no_crash_at_any_step_gives_a_feedback_twice_or_loses_one() -> None:
         for crashed in every_crash(schedule):
             counts += live(crashed).counts
     assert counts["schedules"] > examples(3000)
+
+
+# ---- the two ids of a run that was resumed -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "verdict"),
+    [
+        ("NOT FOUND", {"state": "SUCCESS", "result": "Done."}, Verdict.SUCCEEDED),
+        ("NOT FOUND", {"state": "FAILED", "error": "KeyError: 'tides'"}, Verdict.FAILED),
+        ("NOT FOUND", {"state": "FAILED", "error": "'NoneType' object is not subscriptable"}, Verdict.TIMED_OUT),
+        ("NOT FOUND", {"state": "NOT FOUND"}, Verdict.TIMED_OUT),
+        ("SUCCESS", {"state": "FAILED", "error": "not asked"}, Verdict.SUCCEEDED),
+    ],
+)
+def test_the_first_end_under_either_id_counts(own: str, other: dict[str, Any], verdict: Verdict) -> None:
+    def server(asked: Asked) -> Answer:
+        return Answer(says(state=own) if asked.request.path == "/status/run-1" else says(**other), 0.1)
+
+    by = ScriptedShell(server, repeat(0.5))
+    patience = Patience(deadline=by.now + 600, human_input=True)
+    watch = Watch("run-1", patience, started_at=by.now, seen_alive=True, dialogue=Dialogue(also="run-2"))
+    ending = by.drive(wait(watch, Dialect(), lambda _seen, _now: None))
+    assert ending.verdict is verdict
+    assert ending.run is not None
+    assert ending.run.kickoff_id == "run-1"
