@@ -10,6 +10,7 @@ from people_acts import (
     clear_while_asked,
     end_while_asked,
     kill_worker_that_sends,
+    kill_worker_that_sends_and_approve_again,
     kill_worker_when_held_and_approve,
     let_the_question_overtake_the_kickoff,
     restart_while_asked,
@@ -18,7 +19,7 @@ from wire_faults import hold, is_feedback, is_kickoff, lose_feedback, lose_kicko
 
 LOOKING = Setup("a crew that asks", asks=True)
 CALLED = Setup("a crew that asks by webhook", {"crewai": {"webhook_base_url": "{url}"}}, asks=True, strict=True)
-TAKEN_UP = "called"
+TAKEN_UP = "called home"
 
 
 def once(says: str = "", *, feedbacks: int = 1, rounds: int = 1) -> Expected:
@@ -119,6 +120,14 @@ ROWS_WITH_PEOPLE = (
         "asks",
         once(),
         restart_while_asked("triggerer"),
+        setup=CALLED,
+    ),
+    Row(
+        "webhook: worker killed between feedback's record and POST",
+        "asks",
+        once("is not sent again"),
+        kill_worker_that_sends_and_approve_again,
+        refusal=lose_feedback,
         setup=CALLED,
     ),
     Row("webhook: answer to the POST lost", "asks", once(TAKEN_UP), approve, lose_kickoff, setup=CALLED),

@@ -63,6 +63,13 @@ def kill_worker_that_sends(stage: Stage, run: DagRun) -> None:
     stage.kill_worker(run)
 
 
+def kill_worker_that_sends_and_approve_again(stage: Stage, run: DagRun) -> None:
+    """Approve, kill the worker that is about to send it, and approve again once the person is asked to look."""
+    kill_worker_that_sends(stage, run)
+    eventually(lambda: run.task(TASK)["try_number"] > 1 or None, "a retry")
+    approve(stage, run)
+
+
 def approve_here_and_there(stage: Stage, run: DagRun) -> None:
     """Approve in Airflow and at the crew's server at the same moment."""
     action = wait_for_action(run, TASK)
