@@ -18,9 +18,10 @@ from crew_server import CrewServer
 from stopping import stop_in_order
 
 FOLDER = CHECKOUT / ".demo"
-DAG_ID, TASK_ID = "crewai_quickstart", "brief"
+QUICKSTART, ASKING_DAG, TASK_ID = "crewai_quickstart", "crewai_human_answers", "brief"
 SLOWLY = {"BRIEF_SECONDS_PER_TASK": "2"}  # else the crew has ended before there is anything to see
 ASKING = {"BRIEF_ASKS": "yes"}
+CONNECTIONS = ("crewai_default", "crewai_review")
 STARTED = time.time()
 
 
@@ -28,19 +29,19 @@ def main() -> int:
     """Run the demo; answer with its exit code."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--exit", action="store_true", help="stop when the run has ended; fail unless it succeeded")
-    parser.add_argument("--ask", action="store_true", help="let the crew ask a human before it ends: you, on its page")
+    parser.add_argument("--ask", action="store_true", help="let the crew ask a human before it ends: you, in Airflow")
     options = parser.parse_args()
     serve_on = not options.exit
     stop_in_order()
     FOLDER.mkdir(exist_ok=True)
     with alone(), told(), CrewServer(FOLDER, SLOWLY | (ASKING if options.ask else {})) as crew:
         say(f"the example crew is served at {crew.url}")
-        airflow = PrivateAirflow(FOLDER / "airflow", EXAMPLE_DAGS, {"crewai_default": crew.connection})
+        airflow = PrivateAirflow(FOLDER / "airflow", EXAMPLE_DAGS, dict.fromkeys(CONNECTIONS, crew.connection))
         say(f"Airflow starts in {airflow.home}")
         with airflow:
-            run = start_run(airflow)
+            run = start_run(airflow, ASKING_DAG if options.ask else QUICKSTART)
             if options.ask:
-                Answering(crew, run, TASK_ID, say, alone=options.exit).start()
+                Answering(airflow.url, crew, run, TASK_ID, say, alone=options.exit).start()
             succeeded = show(run, airflow.url)
             show_page(crew, run)
             if serve_on:
@@ -49,22 +50,22 @@ def main() -> int:
     return 0 if succeeded else 1
 
 
-def start_run(airflow: PrivateAirflow) -> DagRun:
+def start_run(airflow: PrivateAirflow, dag_id: str) -> DagRun:
     """Run the Dag once Airflow knows it."""
     say(f"Airflow is healthy at {airflow.url}")
-    airflow.api.wait_for_dag(DAG_ID, parsed_since=STARTED)
-    return airflow.api.trigger(DAG_ID)
+    airflow.api.wait_for_dag(dag_id, parsed_since=STARTED)
+    return airflow.api.trigger(dag_id)
 
 
 def show(run: DagRun, url: str) -> bool:
     """Print what happens in a Dag run; tell whether it succeeded."""
     state = ""
-    for moment in run.watch():
+    for moment in run.watch(patience=24 * 3600):
         state = moment.run
         tasks = ", ".join(f"{task} {state_}" for task, state_ in moment.tasks.items() if state_)
-        say(f"{DAG_ID} {state}: {tasks}" if tasks else f"{DAG_ID} {state}")
+        say(f"{run.dag_id} {state}: {tasks}" if tasks else f"{run.dag_id} {state}")
     show_answer(run) if state == "success" else show_failure(run)
-    print(f"\nLook at it: {url}/dags/{DAG_ID}/runs/{quote(run.run_id)}/tasks/{TASK_ID}", flush=True)
+    print(f"\nLook at it: {url}/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/{TASK_ID}", flush=True)
     return state == "success"
 
 

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "lib"))
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
+from answering import Answering
 from checkout import EXAMPLE_DAGS
 from crew_server import CrewServer
 
@@ -56,20 +57,35 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow(crew: CrewServer, flow: CrewServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAirflow]:
+def asking_crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
+    """The example crew, but it asks a human before it ends."""
+    with CrewServer(tmp_path_factory.mktemp("asking"), {"BRIEF_ASKS": "yes"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    crew: CrewServer, flow: CrewServer, asking_crew: CrewServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateAirflow]:
     home = tmp_path_factory.mktemp("airflow")
-    connections = {"crewai_default": crew.connection, "crewai_flow": flow.connection}
+    connections = {
+        "crewai_default": crew.connection,
+        "crewai_flow": flow.connection,
+        "crewai_review": asking_crew.connection,
+    }
     with PrivateAirflow(home, EXAMPLE_DAGS, connections) as running:
         running.api.call("POST", "/api/v2/variables", {"key": "crewai_answers", "value": f"file://{home}/answers"})
         yield running
 
 
 @pytest.fixture(scope="session")
-def runs(airflow: PrivateAirflow) -> dict[str, DagRun]:
+def runs(airflow: PrivateAirflow, asking_crew: CrewServer) -> dict[str, DagRun]:
     """Run every example Dag, named like its file; all at once, because most of their time is waiting."""
     for dag_id in DAG_IDS:
         airflow.api.wait_for_dag(dag_id)
-    return {dag_id: airflow.api.trigger(dag_id) for dag_id in DAG_IDS}
+    started = {dag_id: airflow.api.trigger(dag_id) for dag_id in DAG_IDS}
+    Answering(airflow.url, asking_crew, started["crewai_human_answers"], "brief", print, alone=True).start()
+    return started
 
 
 @pytest.fixture(scope="session")
