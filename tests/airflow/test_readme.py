@@ -80,6 +80,7 @@ PROVEN = {
     "test_the_address_for_calls_is_the_options_example": the("ini", "webhook_base_url"),
     "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
     "test_the_task_with_a_retry_policy_runs": the("python", "retry_policy="),
+    "test_the_task_that_asks_people_opens_an_action": the("python", "human_input="),
     "test_the_typed_answer_is_read": the("python", "output_type="),
     "test_a_failed_task_ends_its_log_like_this": the("log"),
     "test_the_hook_does_what_is_printed": the("python", "CrewHook("),
@@ -259,6 +260,17 @@ def test_the_task_with_a_retry_policy_runs(airflow: Airflow, crew: ScriptedCrew)
     assert airflow.task(task, run_id="manual__3").finish().state == "failed"
 
 
+def test_the_task_that_asks_people_opens_an_action(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (task,), _ = run_python(the("python", "human_input="), airflow)
+    crew.story("RUNNING", {"state": "PAUSED", "human_input": {"task_id": "q-1", "output": "A draft."}})
+    ti = airflow.task(task)
+    ti.run()
+    while ti.action is None:
+        ti.resume(ti.fire())
+    assert "A draft." in ti.form.body
+    assert [user.id for user in ti.form.assigned_users] == ["anna"]
+
+
 def test_a_failed_task_ends_its_log_like_this(
     airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +306,7 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
+ASKING = "test_asking_people"
 LIVES, AT_SIZE, HOME = "test_operator_lives", "test_killing_at_size", "test_calls_home"
 RENDERED, IN_XCOM, TYPED = "test_rendered_inputs", "test_answers_in_xcom", "test_output_type"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
@@ -305,6 +318,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "the worker is killed between the kickoff and our record of it, and the run [calls home](#calls-from-the-deployment)": (
         f"{HOME}::test_a_retry_takes_up_the_run_that_called_home_after_the_worker_died",
+        f"{CHAOS}::webhook: killed between POST and record",
     ),
     "the same, and no run calls home": (
         f"{TRIES}::test_killed_between_the_kickoff_and_its_record_the_retry_refuses_and_says_where_to_look",
@@ -415,6 +429,7 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     ),
     "the answer to the kickoff is lost, or is a 500, 502, 503 or 504, and the run calls home within a minute": (
         f"{HOME}::test_a_run_whose_kickoff_got_no_answer_is_the_one_that_calls_home",
+        f"{CHAOS}::webhook: answer to the POST lost",
     ),
     "the answer is lost in such a way, and no run calls home in time": (
         f"{HOME}::test_after_the_time_that_is_documented_silence_leaves_it_open_whether_a_run_has_started",
@@ -485,6 +500,35 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{ENDINGS}::test_a_run_that_stays_out_of_sight_is_lost",
         f"{ENDINGS}::test_a_run_out_of_sight_that_may_wait_for_a_human_is_waited_for",
         f"{CHAOS}::NOT FOUND for a while",
+    ),
+    "the crew asks a person, with `human_input=True`": (
+        f"{ASKING}::test_a_question_becomes_an_action_and_the_response_goes_to_the_crew",
+        f"{CHAOS}::a person asks for changes, then approves",
+        f"{CHAOS}::webhook: a person asks for changes, then approves",
+    ),
+    "… and the worker is killed when it is about to send the response": (
+        f"{CHAOS}::worker killed between feedback's record and POST",
+        f"{CHAOS}::worker killed between feedback's POST and answer",
+    ),
+    "… and the triggerer or the api-server dies meanwhile": (
+        f"{CHAOS}::triggerer killed while a person is asked",
+        f"{CHAOS}::approved while no triggerer runs",
+        f"{CHAOS}::api-server restarted while a person is asked",
+        f"{CHAOS}::webhook: api-server restarted while a person is asked",
+        f"{CHAOS}::webhook: triggerer killed while a person is asked",
+    ),
+    "… and somebody answers elsewhere, also at the same moment": (
+        f"{CHAOS}::approved in Airflow and at the server at once",
+        f"{CHAOS}::approved at the server only",
+    ),
+    "… and a user ends or clears the task meanwhile": (
+        f"{CHAOS}::marked failed while a person is asked",
+        f"{CHAOS}::marked success while a person is asked",
+        f"{CHAOS}::cleared while a person is asked",
+    ),
+    "… and the deployment's call arrives three times, or before the answer to the kickoff": (
+        f"{CHAOS}::webhook delivered three times",
+        f"{CHAOS}::webhook before the kickoff's own answer",
     ),
     "the deployment reports an unknown state": (
         "test_operator_answers::test_the_log_says_each_change_once_and_never_the_token",
