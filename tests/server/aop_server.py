@@ -174,7 +174,10 @@ class Server:
     def has_let_go(self, kickoff_id: str, seconds: float = 30) -> bool:
         """Whether the run's process is gone: by its lock, since where nobody reaps orphans their pids stay."""
         deadline = time.monotonic() + seconds
-        with (self.state / "runs" / kickoff_id / "lock").open() as lock:
+        file = self.state / "runs" / kickoff_id / "lock"
+        if not file.exists():  # it was stopped before it had a process
+            return True
+        with file.open() as lock:
             while time.monotonic() < deadline:
                 with suppress(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
