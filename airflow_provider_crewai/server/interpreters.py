@@ -61,7 +61,16 @@ def _make(home: Path, python: str | None, wanted: Sequence[str]) -> None:
     # An override wins over what the project, or a package of it, pins.
     overrides = home / "overrides.txt"
     overrides.write_text(wanted[0] + "\n", encoding="utf-8")
-    _run(uv, "pip", "install", "--quiet", "--python", str(home), "--override", str(overrides), *wanted)
+    install = (uv, "pip", "install", "--quiet", "--python", str(home), "--override", str(overrides))
+    try:
+        _run(*install, *wanted)
+    except ProjectError as error:
+        # A frozen list pins what an older crewai needed.
+        loose = [wanted[0], *(re.sub(r"==[^;]*", "", each) for each in wanted[1:])]
+        if loose == [*wanted]:
+            raise
+        log.warning("%s; now without the versions that the project pins", error)
+        _run(*install, *loose)
 
 
 def _run(*command: str) -> None:

@@ -13,6 +13,7 @@ from loader import write
 
 UV = """#!/bin/sh
 echo "$@" >> {log}
+[ -e {pins} ] && case "$*" in *tokenizers==*) echo "no solution" >&2; exit 2;; esac
 [ -e {fail} ] && echo "no version of crewai==9" >&2 && exit 2
 if [ "$1" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; ln -s {python} "$last/bin/python"; fi
 """
@@ -23,7 +24,10 @@ CREW = (REPOSITORY / "tests" / "server" / "projects" / "plain" / "crew.py").read
 def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program that stands in for uv, and writes down what it was told."""
     program, log = tmp_path / "bin" / "uv", tmp_path / "uv.log"
-    write(tmp_path, **{"bin/uv": UV.format(log=log, fail=tmp_path / "fail", python=sys.executable)})
+    write(
+        tmp_path,
+        **{"bin/uv": UV.format(log=log, pins=tmp_path / "pins", fail=tmp_path / "fail", python=sys.executable)},
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     return log
@@ -62,6 +66,16 @@ def test_an_environment_is_made_once_for_each_version(uv: Path, start_plain: Sta
         served(start_plain, project, "--with-crewai", version)
         assert len(uv.read_text().splitlines()) == calls
     assert uv.read_text().splitlines()[-1].endswith("crewai[tools]==1.15.2")
+
+
+def test_pins_that_do_not_fit_the_new_crewai_are_loosened(uv: Path, start_plain: Start, tmp_path: Path) -> None:
+    (tmp_path / "pins").touch()
+    served(
+        start_plain,
+        write(tmp_path / "desk", crew__py=CREW, requirements__txt="crewai==0.28\ntokenizers==0.19.1\n"),
+        "--with-crewai",
+    )
+    assert uv.read_text().splitlines()[-1].endswith("crewai>=1.15.2 tokenizers")
 
 
 def refusal(project: Path, state: Path, *options: str) -> str:
