@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,12 @@ import structlog
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 from conftest import Clock
 from crew_tasks import brief, sensor, worker_dies_at
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from in_memory import Airflow, TaskInstance, only_event
-from scripted_crew import LOST, Answer, ScriptedCrew, failure, success
+from scripted_crew import LOST, Answer, Asked, ScriptedCrew, failure, success
 from scripted_crew import error as refusal
+from support.effort import examples
 
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM, RESPONSE_WAKES_TASK
 from airflow_provider_crewai.in_airflow.config import configured
@@ -462,3 +466,65 @@ def test_what_a_person_said_is_sent_on_a_retry_to_a_run_that_hides_what_it_asks(
     crew.always("/resume", Answer(body={"kickoff_id": "resumed"}))
     assert ti.finish().state == "success"
     assert sent(crew) == ["Shorter."]
+
+
+# ---- any story -------------------------------------------------------------------------------------
+
+
+class Rounds:
+    """A crew that asks so many questions, and takes each answer once, ours or somebody else's."""
+
+    def __init__(self, crew: ScriptedCrew, rounds: int) -> None:
+        self.rounds, self.now = rounds, 0
+        self.ours: list[str] = []
+        crew.always("/status", self.status)
+        crew.always("/resume", self.resume)
+
+    def status(self, _: Asked) -> Answer:
+        return Answer(body=asks(f"q-{self.now}") if self.now < self.rounds else success("Done."))
+
+    def resume(self, asked: Asked) -> Answer:
+        self.ours.append(asked.body["taskId"])
+        self.now += asked.body["taskId"] == f"q-{self.now}"
+        return Answer(body={"kickoff_id": "another-id"})
+
+
+ACTS = ("responds", "elsewhere", "both", "dies before", "dies while", "dies after")
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(st.integers(1, 4), st.lists(st.sampled_from(ACTS), min_size=1, max_size=12))
+def test_whatever_happens_each_question_is_answered_once_and_the_task_ends_once(rounds: int, acts: list[str]) -> None:
+    with ScriptedCrew() as crew, pytest.MonkeyPatch.context() as patch:
+        jumping = Clock()
+        patch.setattr(time, "sleep", jumping.sleep)
+        patch.setattr(time, "time", jumping.time)
+        story = Rounds(crew, rounds)
+        airflow = Airflow({"crewai_default": crew.connection})
+        ti = airflow.task(brief(deferrable=True, human_input=True, retries=99))
+        ti.run()
+        for act in (*acts, *["responds"] * 99):
+            if ti.state == "success":
+                break
+            live(airflow, ti, story, act)
+    assert ti.answer == "Done."
+    assert len(story.ours) == len(set(story.ours)), "one question got two answers of ours"
+    assert len(crew.kickoffs) == 1
+    assert crew.stops == []
+
+
+def live(airflow: Airflow, ti: TaskInstance, story: Rounds, act: str) -> None:
+    """Let one thing happen to the task."""
+    if ti.state == "up_for_retry":
+        ti.run()
+    elif ti.trigger().asked is None or ti.action.response is not None:
+        ti.resume(ti.fire())
+    elif act == "elsewhere":
+        story.now += 1
+        ti.resume(ti.fire())
+    else:
+        story.now += act == "both"
+        if act.startswith("dies"):
+            airflow.before = worker_dies_at("SetTaskStateStore", 1 + ["before", "while", "after"].index(act[5:]))
+        ti.resume(ti.respond("Ask for changes", "Shorter."))
+        airflow.before = None
