@@ -229,13 +229,15 @@ class _Delivery:
     def _is_about_another_question(self, note: Note) -> bool:
         if note.feedback.question != self.feedback.question:
             return True
-        # A deployment gives each round of a flow the same name. But a person was asked again, and answered later.
-        return not _has_own_id(self.question) and self.feedback.at > note.tried_at
+        # A person was asked again and answered later: in another round of a flow, to which a deployment gives the same
+        # name, or because nobody could see whether the first answer arrived. Both times are of one clock.
+        asked_again = note.sent == "about to" or not _has_own_id(self.question)
+        return asked_again and self.feedback.at > note.feedback.at
 
     def _give_up(self, note: Note) -> flows.Flow[None]:
         """Say that an earlier feedback may not have been delivered, and wait until it cannot arrive any more."""
         what = "was not sent" if note.sent == "no" else "may not have arrived"
-        self.say(f"{_of(note.feedback, self.kickoff_id)} to an earlier question {what}. Now the later one is given.")
+        self.say(f"{_of(note.feedback, self.kickoff_id)} {what}. Now the later one is given.")
         if note.sent == "about to":
             now = (yield flows.Pause(0)).now
             yield flows.Pause(max(0.0, min(note.tried_at, now) + SETTLED - now))

@@ -197,7 +197,8 @@ class Asking:
 
     def _failed(self, feedback: Feedback, error: CrewError) -> None:
         why = str(error).rstrip(".")
-        if isinstance(error, CrewTransportError | CrewServerError | CrewRateLimited) or policy.out_of_reach(error):
+        passes = isinstance(error, CrewTransportError | CrewServerError | CrewRateLimited) or policy.out_of_reach(error)
+        if passes and not self._is_brought(feedback.question):
             self.task.log.warning(
                 "The response could not be sent to run %s (%s). It is on record, and is sent as soon as the run can be "
                 "reached: %s",
@@ -208,6 +209,11 @@ class Asking:
             self._gave(feedback)
         else:
             self._ask_again(f"The response {feedback.text!r} was not sent: {why}.")
+
+    def _is_brought(self, key: str) -> bool:
+        """Return whether only a webhook tells the question: no later look shows that it is still open."""
+        heard = self.client.hear()
+        return heard is not None and any(each.key == key for each in heard.questions)
 
     def _ask_again(self, word: str) -> None:
         self.task.log.warning("Run %s: %s", self.wait.kickoff_id, word)

@@ -468,6 +468,24 @@ def test_what_a_person_said_is_sent_on_a_retry_to_a_run_that_hides_what_it_asks(
     assert sent(crew) == ["Shorter."]
 
 
+@pytest.mark.usefixtures("reachable")
+def test_a_response_that_cannot_be_sent_to_a_run_that_hides_its_question_is_asked_for_again(
+    airflow: Airflow, crew: ScriptedCrew, clock: Clock
+) -> None:
+    crew.story("RUNNING", "NOT FOUND")
+    ti = airflow.task(brief(deferrable=True, human_input=True))
+    ti.run()
+    bring(ti, "uuid-1")
+    until_asked(ti)
+    crew.always("/resume", refusal(503, "asleep", Retry_After="30"))
+    ti.resume(ti.respond("Ask for changes", "Shorter."))
+    assert ti.action.asked == 2
+    assert "The response 'Shorter.' was not sent" in ti.outcome.text
+    crew.always("/resume", None)
+    goes_on(crew, success("Shorter now."))
+    assert finish(ti, ti.respond("Ask for changes", "Shorter.")).state == "success"
+
+
 # ---- any story -------------------------------------------------------------------------------------
 
 

@@ -123,6 +123,15 @@ def test_what_cannot_be_seen_is_never_sent_twice(question: Question) -> None:
     assert pending(Record.from_json(by.store.load())) is not None
 
 
+def test_a_person_who_was_told_of_the_doubt_may_answer_again() -> None:
+    by = shell(LOST, says(), looks=repeat(says(state="NOT FOUND")))
+    with pytest.raises(CrewFeedbackInDoubt):
+        given(by, CREWS)
+    later = Feedback(CREWS.key, APPROVED, at=by.now)
+    assert by.drive(give(later, CREWS, "run-1", NO_HOOKS, Dialect(), 120.0, lambda _: None)).fate is Fate.SENT
+    assert len(sent(by)) == 2
+
+
 def test_feedback_to_a_question_that_somebody_answered_is_not_sent() -> None:
     by = shell(looks=[asking(Question("ask-2", flow_id="run-1"))])
     assert given(by, FLOWS).fate is Fate.TOO_LATE
