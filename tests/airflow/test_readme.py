@@ -507,6 +507,8 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::webhook: a person asks for changes, then approves",
     ),
     "… and the worker is killed when it is about to send the response": (
+        f"{ASKING}::test_a_worker_that_dies_anywhere_sends_a_response_at_most_once",
+        f"{ASKING}::test_what_a_person_said_is_sent_on_a_retry_to_a_run_that_hides_what_it_asks",
         f"{CHAOS}::worker killed between feedback's record and POST",
         f"{CHAOS}::worker killed between feedback's POST and answer",
     ),
@@ -518,13 +520,24 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
         f"{CHAOS}::webhook: triggerer killed while a person is asked",
     ),
     "… and somebody answers elsewhere, also at the same moment": (
+        f"{ASKING}::test_an_answer_given_elsewhere_closes_the_action",
+        f"{ASKING}::test_a_response_that_comes_after_an_answer_elsewhere_is_not_sent",
         f"{CHAOS}::approved in Airflow and at the server at once",
         f"{CHAOS}::approved at the server only",
     ),
     "… and a user ends or clears the task meanwhile": (
+        f"{ASKING}::test_a_user_who_ends_or_clears_the_task_stops_the_run_and_closes_the_action",
         f"{CHAOS}::marked failed while a person is asked",
         f"{CHAOS}::marked success while a person is asked",
         f"{CHAOS}::cleared while a person is asked",
+    ),
+    "… and nobody responds within `human_timeout`": (
+        f"{ASKING}::test_a_question_that_nobody_answers_in_time_fails_the_task_and_not_the_run",
+        f"{ASKING}::test_an_option_may_be_chosen_when_nobody_answers_in_time",
+    ),
+    "… and *Ask for changes* has no text, or the crew refuses the response": (
+        f"{ASKING}::test_changes_without_a_text_are_not_sent_and_the_person_is_asked_again",
+        f"{ASKING}::test_a_response_that_the_crew_refuses_is_asked_for_again",
     ),
     "… and the deployment's call arrives three times, or before the answer to the kickoff": (
         f"{CHAOS}::webhook delivered three times",
