@@ -6,6 +6,7 @@ A worker can open it, and nothing else: Airflow lets only a triggerer read and c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -31,12 +32,10 @@ def open_action(ti: Any, form: Form, assigned: Sequence[Mapping[str, str]]) -> N
 
 async def response_to(ti: Any) -> Responded | None:
     """Return a person's response to the action, or None if there is none, or no action. From a triggerer."""
-    from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetHITLDetailResponse
 
-    comms: Any = task_runner.SUPERVISOR_COMMS
     try:
-        said = await comms.asend(GetHITLDetailResponse(ti_id=ti.id))
+        said = await _ask(GetHITLDetailResponse(ti_id=ti.id))
     except Exception as error:
         if _status(error) == 404:  # noqa: PLR2004 - HTTP's "there is no such thing"
             return None
@@ -49,12 +48,10 @@ async def close_action(ti: Any, word: str, text: str) -> bool:
 
     :return: False if a person has responded meanwhile.
     """
-    from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import UpdateHITLDetail
 
-    comms: Any = task_runner.SUPERVISOR_COMMS
     try:
-        await comms.asend(UpdateHITLDetail(ti_id=ti.id, chosen_options=[word], params_input={FEEDBACK: text}))
+        await _ask(UpdateHITLDetail(ti_id=ti.id, chosen_options=[word], params_input={FEEDBACK: text}))
     except Exception as error:
         if _status(error) == 404:  # noqa: PLR2004 - as above
             return True
@@ -77,6 +74,17 @@ def action_url(ti: Any) -> str:
 def is_refused_to_old_attempts(error: Exception) -> bool:
     """Return whether Airflow refused because the task was cleared (3.4: "not a live attempt")."""
     return _status(error) in (403, 409)
+
+
+async def _ask(message: Any) -> Any:
+    """Ask a triggerer's supervisor. If the trigger is cancelled meanwhile, the answer is read all the same.
+
+    Otherwise the next question of any trigger would get it (Airflow 3.1.8: "Response read out of order").
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    return await asyncio.shield(comms.asend(message))
 
 
 def _status(error: Exception) -> int | None:
