@@ -109,8 +109,8 @@ def feedback_of(key: str, response: Responded) -> Feedback:
 def _subject(question: Question, asker: Asker) -> str:
     if asker.keeps_first_form:
         return line(f"{_crew(asker)} asks a person", SUBJECT)
-    asks = question.message or "asks a person"
-    return line(f"{question.crew_task or _crew(asker)}: {asks}", SUBJECT)
+    asks = f": {question.message}" if question.message else " asks a person"
+    return line(f"{question.crew_task or _crew(asker)}{asks}", SUBJECT)
 
 
 def _crew(asker: Asker) -> str:
