@@ -284,7 +284,7 @@ class AwaitsRun(ReturnsAnswers):
 
         event = event or {}
         known = self._carried(wait, context).told(event)
-        if "ending" in event:  # Airflow's own event brings a person's response
+        if "ending" in event or "chosen_options" not in event:  # else Airflow's own event brings a person's response
             self.log.info("%s", back(known.kickoff_id, event, time.time() - known.started_at))
         since = event.get("since")
         match event.get("ending"):
