@@ -67,7 +67,7 @@ def kill_worker_that_sends_and_approve_again(stage: Stage, run: DagRun) -> None:
     """Approve, kill the worker that is about to send it, and approve again once the person is asked to look."""
     kill_worker_that_sends(stage, run)
     eventually(lambda: run.task(TASK)["try_number"] > 1 or None, "a retry")
-    approve(stage, run)
+    wait_for_action(run, TASK, patience=180).respond(APPROVE)  # the retry first looks for a minute whether it arrived
 
 
 def approve_here_and_there(stage: Stage, run: DagRun) -> None:
