@@ -14,6 +14,7 @@ the text to one of its outcomes. So the option that a person chose decides what 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -129,7 +130,18 @@ def _who(question: Question, asker: Asker, now: float) -> str:
 
 
 def _judged(question: Question) -> str | None:
-    return f"**To be judged:**\n\n{_quoted(question.output)}" if question.output else None
+    return f"**To be judged:**\n\n{_quoted(_laid_out(question.output))}" if question.output else None
+
+
+def _laid_out(output: str) -> str:
+    """Return JSON as a block of code, a line for each value, if that alters nothing. Any other text is Markdown."""
+    try:
+        laid_out = json.dumps(json.loads(output), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return output
+    same = "".join(laid_out.split()) == "".join(output.split())
+    # No line of it begins with a backtick, so nothing in it can end the block.
+    return f"```json\n{laid_out}\n```" if same and laid_out.startswith(("{", "[")) else output
 
 
 _OUTCOMES = "The crew gets the outcome that you choose, and your text with it."
