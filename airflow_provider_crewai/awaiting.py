@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.questions import FAIL
@@ -25,7 +25,7 @@ from airflow_provider_crewai.in_airflow.compat import (
     default_deferrable,
 )
 from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
-from airflow_provider_crewai.in_airflow.dag_arguments import check_flag, check_names, checked
+from airflow_provider_crewai.in_airflow.dag_arguments import ChecksArguments, check_flag
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import Limit, backstop, check_intervals, check_limit
 from airflow_provider_crewai.in_airflow.people import Notifiers, check_people
@@ -44,7 +44,7 @@ MAX_DEFERRALS = 5
 """After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
 
 
-class AwaitsRun(ReturnsAnswers):
+class AwaitsRun(ChecksArguments, ReturnsAnswers):
     """Base of the operator and the sensor: how both wait for a run.
 
     :param crewai_conn_id: the connection of type `crewai`.
@@ -69,9 +69,6 @@ class AwaitsRun(ReturnsAnswers):
     :param on_human_timeout: what happens then: `fail`, or one of the options, which is then chosen.
     :param on_question: notifiers, which are told of each question. Their templates have `question` and `action_url`.
     """
-
-    is_written_out: bool = True
-    """Whether the arguments are what the Dag's author wrote."""
 
     def __init__(
         self,
@@ -111,20 +108,6 @@ class AwaitsRun(ReturnsAnswers):
         check_people(self)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-
-    def __new__(cls, **kwargs: Any) -> Self:
-        """Refuse unknown arguments before Airflow does: it does not say which one was meant."""
-        check_names(cls, kwargs.get("task_id"), kwargs)
-        task = super().__new__(cls)
-        # Airflow makes a mapped task when it runs, of what other tasks gave: nobody wrote that; `execute` judges it.
-        object.__setattr__(task, "is_written_out", not kwargs.get("_airflow_from_mapped", False))
-        return task
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Map the task. As without mapping, wrong arguments are refused when the Dag is parsed."""
-        check_names(cls, kwargs.get("task_id"), kwargs)
-        return checked(super().partial(**kwargs))
 
     @property
     def awaits_human(self) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.ledger import Claim, Record
 from airflow_provider_crewai.client.rendered import as_id, as_text, as_url, is_nothing
 from airflow_provider_crewai.hooks import CrewHook
-from airflow_provider_crewai.in_airflow.compat import BaseOperator, Context
-from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_names, checked
+from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.dag_arguments import ChecksArguments, check_fields
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail
 from airflow_provider_crewai.in_airflow.ledger_store import store_for
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewNothingAsked
@@ -28,7 +28,7 @@ NOT_ON_RECORD = (
 )
 
 
-class CrewResumeOperator(BaseOperator):
+class CrewResumeOperator(ChecksArguments):
     """Give a person's feedback to a run that waits for a human, exactly once, and return what became of it.
 
     The run is usually that of another task, which waits for it. Retries are safe: what was sent, or may have been, is
@@ -97,23 +97,6 @@ class CrewResumeOperator(BaseOperator):
             check_fields(self.task_id, vars(self), self.template_fields)
             if feedback is None and option is None:
                 raise ValueError(f"Task {self.task_id!r} has nothing to say: set feedback, option or both.")
-
-    is_written_out: bool = True
-    """Whether the arguments are what the Dag's author wrote."""
-
-    def __new__(cls, **kwargs: Any) -> Self:
-        """Refuse unknown arguments before Airflow does: it does not say which one was meant."""
-        check_names(cls, kwargs.get("task_id"), kwargs)
-        task = super().__new__(cls)
-        # Airflow makes a mapped task when it runs, of what other tasks gave: nobody wrote that; `execute` judges it.
-        object.__setattr__(task, "is_written_out", not kwargs.get("_airflow_from_mapped", False))
-        return task
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Map the task. As without mapping, wrong arguments are refused when the Dag is parsed."""
-        check_names(cls, kwargs.get("task_id"), kwargs)
-        return checked(super().partial(**kwargs))
 
     def execute(self, context: Context) -> JSON:
         """Give the feedback.

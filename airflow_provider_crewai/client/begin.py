@@ -92,7 +92,7 @@ def begin(plan: Plan, dialect: flows.Dialect, say: flows.Say) -> flows.Flow[Begu
     :raises CrewTooLate: the deadline passed before the kickoff was sent.
     :raises CrewError: the run was not started.
     """
-    record = yield from _named((yield from _load()), plan, say)
+    record = yield from _named((yield from load_record()), plan, say)
     last = yield from _last(record, dialect)
     decision = ledger.decide(record, plan.claim, plan.rules, last.state if last else None)
     if decision.move is Move.START:
@@ -217,7 +217,11 @@ def _leave_behind(plan: Plan, kickoff_id: str, say: flows.Say) -> flows.Flow[Non
         say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
 
 
-def _load() -> flows.Flow[Record | None]:
+def load_record() -> flows.Flow[Record | None]:
+    """Return the record of this task's run, or None if there is none.
+
+    :raises CrewLedgerError: it cannot be read, which does not mean that there is none.
+    """
     answer = (yield flows.Load()).answer
     if isinstance(answer, CrewError):
         raise answer

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from airflow_provider_crewai.client import flows, policy
+from airflow_provider_crewai.client.begin import load_record
 from airflow_provider_crewai.client.ledger import Record
 from airflow_provider_crewai.wire import codec
 from airflow_provider_crewai.wire.errors import (
@@ -162,7 +163,7 @@ def give(
     :raises CrewLedgerError: the record cannot be read or written. Nothing was sent.
     :raises CrewError: it was not sent, or was refused. It stays on record, and a retry sends it.
     """
-    record = (yield from _load()) if recorded else None
+    record = (yield from load_record()) if recorded else None
     record = record if record and record.kickoff_id == kickoff_id else None
     delivery = _Delivery(feedback, question, kickoff_id, hooks, dialect, patience, say, record, again)
     return (yield from delivery.run())
@@ -389,15 +390,6 @@ def _verdict(feedback: Feedback) -> bool | None:
     if feedback.text == APPROVED:
         return True
     return None if feedback.option is None else False
-
-
-def _load() -> flows.Flow[Record | None]:
-    answer = (yield flows.Load()).answer
-    if isinstance(answer, CrewError):
-        raise answer
-    if not isinstance(answer, flows.Stored):
-        raise CrewLedgerError("The record of this task's run could not be read. Nothing was sent.")
-    return None if answer.record is None else Record.from_json(answer.record)
 
 
 def _sent(stored: JSON) -> Sent:

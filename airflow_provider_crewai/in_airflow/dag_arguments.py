@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import unwrap
-from typing import Any
+from typing import Any, Self
 
 from airflow_provider_crewai.client.rendered import as_inputs, is_nothing
 from airflow_provider_crewai.in_airflow.answer_files import check_size
+from airflow_provider_crewai.in_airflow.compat import BaseOperator
 from airflow_provider_crewai.in_airflow.config import UNSET
 from airflow_provider_crewai.in_airflow.limits import check_interval, check_limit, check_patience
 from airflow_provider_crewai.in_airflow.people import CHECKS
@@ -161,3 +162,24 @@ def _one_by_one(mapped: Any) -> Iterator[Mapping[str, Any]]:
 
 def _plain_items(mapped: Any) -> list[Mapping[str, Any]]:
     return [item for item in mapped if isinstance(item, Mapping)] if isinstance(mapped, list | tuple) else []
+
+
+class ChecksArguments(BaseOperator):
+    """Base of the tasks whose wrong arguments are refused when the Dag is parsed, mapped or not."""
+
+    is_written_out: bool = True
+    """Whether the arguments are what the Dag's author wrote."""
+
+    def __new__(cls, **kwargs: Any) -> Self:
+        """Refuse unknown arguments before Airflow does: it does not say which one was meant."""
+        check_names(cls, kwargs.get("task_id"), kwargs)
+        task = super().__new__(cls)
+        # Airflow makes a mapped task when it runs, of what other tasks gave: nobody wrote that; `execute` judges it.
+        object.__setattr__(task, "is_written_out", not kwargs.get("_airflow_from_mapped", False))
+        return task
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map the task. As without mapping, wrong arguments are refused when the Dag is parsed."""
+        check_names(cls, kwargs.get("task_id"), kwargs)
+        return checked(super().partial(**kwargs))

@@ -96,3 +96,12 @@ class Window:
         assert self.complaints == []
         assert [url for url in self.asked if not url.startswith(self.origin + "/")] == []
         return bool(self.page.evaluate("window.pwned === undefined"))
+
+
+@contextmanager
+def on_a_laptop() -> Iterator[Any]:
+    """A window of a laptop's size, for pages that a busy Airflow takes long to show."""
+    with browsing() as browser:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.set_default_timeout(30_000)
+        yield context.new_page()

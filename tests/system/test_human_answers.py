@@ -18,7 +18,7 @@ sys.path += [str(Path(__file__).parents[1] / "server")]
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
-from browser import browsing
+from browser import on_a_laptop
 from crew_server import CrewServer
 from required_actions import APPROVE, CHANGES, Action, open_actions, wait_for_action
 
@@ -70,10 +70,8 @@ def asking_run(asking_airflow: PrivateAirflow) -> DagRun:
 @pytest.fixture(scope="module")
 def window(asking_airflow: PrivateAirflow) -> Iterator[Any]:
     """A window of a laptop's size."""
-    with browsing() as browser:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.set_default_timeout(30_000)
-        yield context.new_page()
+    with on_a_laptop() as page:
+        yield page
 
 
 def shoot(page: Any, name: str) -> None:

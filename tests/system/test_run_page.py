@@ -16,7 +16,7 @@ sys.path += [str(Path(__file__).parents[1] / "server"), str(Path(__file__).paren
 
 from airflow_api import DagRun
 from airflow_home import PrivateAirflow
-from browser import browsing
+from browser import on_a_laptop
 from topic_crew import TopicCrew
 
 from airflow_provider_crewai.in_airflow.compat import HAS_TABS_OF_OWN
@@ -136,10 +136,8 @@ def test_what_runs_no_crew_has_no_page(pages_airflow: PrivateAirflow, pages_run:
 @pytest.fixture(scope="module")
 def window(pages_airflow: PrivateAirflow) -> Iterator[Any]:
     """A window of a laptop's size, with Airflow's grid of the Dag."""
-    with browsing() as browser:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.set_default_timeout(30_000)
-        yield context.new_page()
+    with on_a_laptop() as page:
+        yield page
 
 
 def shoot(page: Any, name: str) -> None:
