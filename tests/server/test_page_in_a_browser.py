@@ -186,6 +186,20 @@ def test_what_happens_is_shown_at_once_by_the_stream_of_events(window: Window, s
     assert window.is_clean()
 
 
+def test_the_list_is_told_of_changes_by_a_stream_and_rests_meanwhile(window: Window, server: PageServer) -> None:
+    window.context.add_init_script(NO_LOOK_BY_THE_CLOCK)
+    page = logged_in(window, server)
+    for topic in ("one", "two"):
+        run = server.run(topic=topic)
+        page.get_by_role("link", name=f"topic: {topic}").wait_for()
+    run.now("FAILED", "ValueError: no")
+    page.get_by_text("ValueError: no").wait_for()
+    looks = len(window.asked)
+    page.wait_for_timeout(2000)  # nothing happens, so nothing is asked
+    assert len(window.asked) == looks
+    assert window.is_clean()
+
+
 def test_what_somebody_types_or_marks_is_left_alone(window: Window, server: PageServer) -> None:
     run = server.run(topic="AI agents")
     run.ask("q", "task", "Good?", "A draft")

@@ -51,16 +51,16 @@ class Gate:
 
         return self._guarded(admitted)
 
-    def streamed(self, endpoint: Callable[[Request, str], Awaitable[Response]], of: str) -> Endpoint:
+    def streamed(self, endpoint: Callable[..., Awaitable[Response]], *names: str) -> Endpoint:
         """Wrap an endpoint that answers for long, and must not hold a worker thread meanwhile.
 
-        :param of: the parameter of the path that the endpoint takes.
+        :param names: the parameters of the path that the endpoint takes after the request.
         """
 
         async def admitted(request: Request) -> Response:
             if await run_in_threadpool(self._sessions.session, request) is None:
                 raise HTTPException(401, "You are logged out.")
-            return await endpoint(request, request.path_params[of])
+            return await endpoint(request, *(request.path_params[name] for name in names))
 
         return self._guarded(admitted)
 

@@ -133,6 +133,10 @@ class Listing:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA query_only=ON")
 
+    def version(self) -> int:
+        """Return a number that changes with each change that somebody makes to the database."""
+        return int(self._all("PRAGMA data_version")[0][0])
+
     def counts(self, sought: str) -> dict[str, int]:
         """Return how many runs each filter leaves of those that a search finds."""
         query = f"SELECT state, count(*) FROM runs WHERE {_FOUND} GROUP BY state"  # noqa: S608 - constants

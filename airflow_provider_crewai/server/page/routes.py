@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from airflow_provider_crewai.run_page.outputs import SHOWN
 from airflow_provider_crewai.run_page.rendering import run_variables, whole_text
 from airflow_provider_crewai.run_page.view import RunView
+from airflow_provider_crewai.server.crew_process.events import utc
 from airflow_provider_crewai.server.crew_process.run_states import FINAL, UNDER_WAY
 from airflow_provider_crewai.server.crew_process.storable import utf8
 from airflow_provider_crewai.server.event_stream import EventStreams
@@ -27,7 +30,7 @@ from airflow_provider_crewai.server.page.responses import Templates, address, ic
 from airflow_provider_crewai.server.page.sessions import DOOR, Sessions
 from airflow_provider_crewai.server.page.views import progress, run_view
 from airflow_provider_crewai.server.project import Description, ProjectError, StillLoading
-from airflow_provider_crewai.server.records import StoredQuestion, StoredRun, open_questions
+from airflow_provider_crewai.server.records import StoredEvent, StoredQuestion, StoredRun, open_questions
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.wire.model import JSONObject, Progress
 from airflow_provider_crewai.wire.secret_names import masked
@@ -115,6 +118,7 @@ class Page:
             Route("/compare", private(self._compare)),
             Route("/runs", private(self._kickoff), methods=["POST"]),
             Route(run, private(self._run)),
+            Route("/events", self._gate.streamed(self._changes)),
             Route(run + "/events", self._gate.streamed(self._streams.answer, "kickoff_id")),
             Route(run + "/text/{what}", private(self._text)),
             Route(run + "/stop", private(self._stop), methods=["POST"]),
@@ -132,9 +136,18 @@ class Page:
         again = asked.request.query_params.get("again")
         form = KickoffForm(described, asked, self._inputs_of(again))
         shown: dict[str, Any] = {"project": described, "broken": broken, "problem": problem, "form": form}
-        shown |= {"again": again, "last": self._listing.newest()}
+        shown |= {"again": again, "last": self._listing.newest(), "events": asked.door + "/events"}
         listed = self._listed(asked) | {"tasks": _task_names(described)}
         return self._templates.html("home.html", status, asked.request, asked.session, **shown, **listed)
+
+    async def _changes(self, request: Request) -> Response:
+        """Tell that something has changed in the list. The page itself shows what that is."""
+
+        def news(after: int) -> tuple[bool, list[StoredEvent]]:
+            number = self._listing.version()
+            return False, [StoredEvent(number, "change", utc(datetime.now(UTC)), {})] if number != after else []
+
+        return self._streams.follow(request, news)
 
     def _listed(self, asked: PageRequest) -> dict[str, Any]:
         wanted = Wanted.of(asked.request.query_params)
