@@ -138,10 +138,10 @@ def deploy(database: Path) -> Callable[[str, str], Any]:
 
 @pytest.fixture
 def default_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
-    """Set `AIRFLOW_CONN_CREWAI_DEFAULT` and `…_FLOW`, for what runs with Airflow's own supervisor."""
+    """Set `AIRFLOW_CONN_CREWAI_DEFAULT`, `…_FLOW` and `…_REVIEW`, for what runs with Airflow's own supervisor."""
 
     def set_to(connection: dict[str, Any]) -> None:
-        for name in ("DEFAULT", "FLOW"):
+        for name in ("DEFAULT", "FLOW", "REVIEW"):
             monkeypatch.setenv(f"AIRFLOW_CONN_CREWAI_{name}", json.dumps(connection))
 
     return set_to
