@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_crewai.client import defaults
-from airflow_provider_crewai.client.questions import FAIL
 from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch, is_over
 from airflow_provider_crewai.hooks import CrewHook
@@ -84,7 +83,7 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
         human_input: bool = False,
         assigned_users: Sequence[str | Mapping[str, str]] | None = None,
         human_timeout: Limit = None,
-        on_human_timeout: str = FAIL,
+        on_human_timeout: str = defaults.ON_HUMAN_TIMEOUT,
         on_question: Notifiers = (),
         **kwargs: Any,
     ) -> None:
@@ -105,6 +104,7 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
         self.human_timeout = human_timeout
         self.on_human_timeout = on_human_timeout
         self.on_question = on_question
+        check_flag(self.task_id, "human_input", human_input)
         check_people(self)
         self._awaited: tuple[CrewClient, str, Context] | None = None
         self.deferrable = default_deferrable() if deferrable is None else deferrable

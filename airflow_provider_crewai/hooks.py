@@ -113,7 +113,7 @@ class CrewHook(BaseHook):
         :raises CrewMayHaveStarted: the kickoff was sent and no usable answer came back. It is not sent again.
         :raises CrewError: the run was not started.
         """
-        return self._client.kickoff(_with_connections(kickoff))
+        return self._client.kickoff(_connected(kickoff))
 
     def get_status(self, kickoff_id: str) -> Run:
         """Look at a run.
@@ -137,7 +137,7 @@ class CrewHook(BaseHook):
         :raises CrewFeedbackInDoubt: it was sent, and the run does not show whether it arrived.
         :raises CrewError: it was not sent, or was refused.
         """
-        return self._client.give(feedback, question, kickoff_id, _with_connections(hooks))
+        return self._client.give(feedback, question, kickoff_id, _connected(hooks))
 
     def stop(self, kickoff_id: str) -> bool:
         """Stop a run. Return True if it was stopped, False if it had already ended.
@@ -229,7 +229,7 @@ class AsyncCrewHook(BaseHook):
 
     async def kickoff(self, kickoff: Kickoff) -> str:
         """Start a run; see `CrewHook.kickoff`. Not for triggers: Airflow runs them again after a restart."""
-        return await self.get_async_conn().kickoff(await asyncio.to_thread(_with_connections, kickoff))
+        return await self.get_async_conn().kickoff(await asyncio.to_thread(_connected, kickoff))
 
     async def get_status(self, kickoff_id: str) -> Run:
         """Look at a run; see `CrewHook.get_status`."""
@@ -243,7 +243,7 @@ class AsyncCrewHook(BaseHook):
         self, feedback: Feedback, question: Question, kickoff_id: str, hooks: Kickoff | None = None
     ) -> Given:
         """Give a run a person's feedback; see `CrewHook.give`. Not for triggers: Airflow runs them again."""
-        sealed = await asyncio.to_thread(_with_connections, hooks)
+        sealed = await asyncio.to_thread(_connected, hooks)
         return await self.get_async_conn().give(feedback, question, kickoff_id, sealed)
 
     async def stop(self, kickoff_id: str) -> bool:
@@ -263,13 +263,12 @@ def _named(conn_id: object) -> str:
     return name
 
 
-def _with_connections(kickoff: Kickoff | None) -> Kickoff:
-    """Replace each `conn://ID` of a kickoff's webhooks with what that connection says. None gives no webhooks."""
-    from airflow_provider_crewai.client.webhooks import with_connections
-    from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+def _connected(kickoff: Kickoff | None) -> Kickoff:
+    """Return a kickoff with what the connections of its webhooks say. None gives no webhooks."""
+    from airflow_provider_crewai.in_airflow.webhook_connections import connected
     from airflow_provider_crewai.wire.model import Kickoff
 
-    return with_connections(kickoff or Kickoff(), endpoint)
+    return connected(kickoff or Kickoff())
 
 
 def _settings(conn_id: str, connection: Any) -> Settings:

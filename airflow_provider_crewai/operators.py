@@ -28,7 +28,7 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag, check_inputs
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
-from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, store_for
+from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, claim_of, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, sealed, unseen, webhooks_of
@@ -395,20 +395,10 @@ class CrewKickoffOperator(AwaitsRun):
         )
 
     def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
-        from airflow_provider_crewai.client.ledger import Claim, fingerprint
+        from airflow_provider_crewai.client.ledger import fingerprint
         from airflow_provider_crewai.wire.codec import kickoff_request
 
-        ti, dag_run = context["ti"], context.get("dag_run")
-        began = getattr(dag_run, "start_date", None)
-        return Claim(
-            fingerprint(crew, kickoff_request(kickoff)),
-            crew,
-            ti.try_number,
-            ti.max_tries or 0,
-            dag_run=began.isoformat() if began else "",
-            clear_keeps_record=store.survives_clear and store.survives_success,
-            clears=getattr(dag_run, "clear_number", None),
-        )
+        return claim_of(context, crew, fingerprint(crew, kickoff_request(kickoff)), store)
 
     def _kickoff(self, context: Context) -> Kickoff:
         from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, doubts

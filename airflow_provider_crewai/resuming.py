@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.ledger import Claim, Record
-from airflow_provider_crewai.client.rendered import as_id, as_text, as_url, is_nothing
+from airflow_provider_crewai.client.rendered import as_id, as_text, is_nothing
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.dag_arguments import ChecksArguments, check_fields
-from airflow_provider_crewai.in_airflow.failing import Briefly, fail
-from airflow_provider_crewai.in_airflow.ledger_store import store_for
+from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
+from airflow_provider_crewai.in_airflow.ledger_store import claim_of, store_for
+from airflow_provider_crewai.in_airflow.own_webhooks import webhooks_of
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewNothingAsked
-from airflow_provider_crewai.wire.model import JSON, Feedback, JSONObject, Kickoff, Question
+from airflow_provider_crewai.wire.model import JSON, Feedback, JSONObject, Question
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.shell import Store
@@ -107,7 +108,14 @@ class CrewResumeOperator(ChecksArguments):
             try:
                 return self._given(context)
             except CrewError as error:
+                error.said = self._said(error)
                 fail(error, self.log, has_retry_policy=getattr(self, "retry_policy", None) is not None)
+
+    def _said(self, error: CrewError) -> tuple[str, ...]:
+        from airflow_provider_crewai.client.messages import no_feedback
+
+        run = getattr(error, "kickoff_id", None)
+        return no_feedback(error, run, str(self.crewai_conn_id).strip(), retried=may_retry(error))
 
     def on_kill(self) -> None:
         """Send nothing from now on. Airflow calls this in a signal handler."""
@@ -118,12 +126,13 @@ class CrewResumeOperator(ChecksArguments):
     def _given(self, context: Context) -> JSON:
         from airflow_provider_crewai.client.feedback import Fate
         from airflow_provider_crewai.client.sync import CrewClient
+        from airflow_provider_crewai.in_airflow.webhook_connections import connected
 
         store = store_for(context, durable=True)
         if not store.durable and self.retries:
             self.log.warning(NOT_ON_RECORD)
         client = self._client = CrewClient(CrewHook(self.crewai_conn_id).settings, store=store, say=self.log.warning)
-        kickoff_id, hooks = self._run(), self._hooks()
+        kickoff_id, hooks = self._run(), connected(webhooks_of(self))
         feedback, question = self._what(client, store, kickoff_id, context)
         given = client.give(feedback, question, kickoff_id, hooks)
         if given.fate is Fate.TOO_LATE:
@@ -136,7 +145,7 @@ class CrewResumeOperator(ChecksArguments):
         from airflow_provider_crewai.client.feedback import Note
         from airflow_provider_crewai.client.meant import meant
 
-        claim = _claim(client, context)
+        claim = claim_of(context, client.connect(), "feedback", store)
         stored = store.load()
         record = None if stored is None else Record.from_json(stored)
         if record is not None and _is_of_this_task(record, claim, kickoff_id) and (note := Note.of(record)):
@@ -182,32 +191,6 @@ class CrewResumeOperator(ChecksArguments):
                 f"kickoff_id rendered to {self.kickoff_id!r}. Does the task that starts the run push it?"
             )
         return kickoff_id
-
-    def _hooks(self) -> Kickoff:
-        from airflow_provider_crewai.client.webhooks import as_human_input_webhook, as_webhooks, with_connections
-        from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
-
-        hooks = Kickoff(
-            task_webhook_url=as_url(self.task_webhook_url, "task_webhook_url"),
-            step_webhook_url=as_url(self.step_webhook_url, "step_webhook_url"),
-            crew_webhook_url=as_url(self.crew_webhook_url, "crew_webhook_url"),
-            human_input_webhook=as_human_input_webhook(self.human_input_webhook),
-            webhooks=as_webhooks(self.webhooks),
-        )
-        return with_connections(hooks, endpoint)
-
-
-def _claim(client: CrewClient, context: Context) -> Claim:
-    ti, dag_run = context["ti"], context.get("dag_run")
-    began = getattr(dag_run, "start_date", None)
-    return Claim(
-        "feedback",
-        client.connect(),
-        ti.try_number,
-        ti.max_tries or 0,
-        dag_run=began.isoformat() if began else "",
-        clears=getattr(dag_run, "clear_number", None),
-    )
 
 
 def _is_of_this_task(record: Record, claim: Claim, kickoff_id: str) -> bool:

@@ -23,5 +23,8 @@ CALL_PATIENCE = 120.0
 REQUEST_TIMEOUT = 30.0
 """Seconds for one request. Deployments sleep, and the first call after idle is slow."""
 
+ON_HUMAN_TIMEOUT = "fail"
+"""What happens when nobody responds to a question in time, unless an option is chosen then."""
+
 WAIT = 86400.0
 """Seconds for which the operator waits for its run."""

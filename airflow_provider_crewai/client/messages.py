@@ -22,6 +22,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewChangedInputs,
     CrewConfigError,
     CrewError,
+    CrewFeedbackInDoubt,
     CrewLedgerError,
     CrewMayHaveStarted,
     CrewNotACrew,
@@ -360,6 +361,23 @@ def after_no_run(error: CrewError, *, retried: bool, rescheduled: bool = False) 
     if retried:
         return "A retry or a clear tries again."
     return "The task is not retried, because a retry would fail in the same way."
+
+
+def no_feedback(error: CrewError, kickoff_id: str | None, conn_id: str, *, retried: bool) -> tuple[str, ...]:
+    """Return the lines for a person's feedback that did not reach its run, as far as is known.
+
+    :param retried: whether Airflow will retry the task, if it has retries left.
+    """
+    what = f"The feedback was not given over connection {conn_id!r}: {advice(error)}"
+    if isinstance(error, CrewFeedbackInDoubt):
+        what = advice(error)
+        after = "A retry looks at the run again, and sends the feedback only if the run still shows the same question."
+    elif retried:
+        after = "A retry or a clear tries again. Neither sends twice what may have arrived."
+    else:
+        after = "The task is not retried. A clear looks at the run anew, and answers what it asks then."
+    look = () if kickoff_id is None else look_at(None, kickoff_id, conn_id, fetch=False)
+    return (*_fill(what, after), *look)
 
 
 def look_at_crew(error: CrewError, url: str | None, crew: str | None, conn_id: str) -> tuple[str, ...]:

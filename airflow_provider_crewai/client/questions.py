@@ -18,6 +18,7 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.dialogue import FEEDBACK, Responded
 from airflow_provider_crewai.client.feedback import APPROVED
 from airflow_provider_crewai.wire.model import Feedback, JSONObject, Question
@@ -26,9 +27,6 @@ from airflow_provider_crewai.wire.words import line
 
 APPROVE = "Approve"
 CHANGES = "Ask for changes"
-FAIL = "fail"
-"""What happens when nobody responds in time, unless an option is chosen then."""
-
 SUBJECT = 150
 """The most characters of a subject."""
 
@@ -53,7 +51,7 @@ class Asker:
     crew: str | None = None
     page: str | None = None
     patience: float | None = None
-    then: str = FAIL
+    then: str = defaults.ON_HUMAN_TIMEOUT
     keeps_first_form: bool = False
 
 
@@ -154,7 +152,7 @@ _VERDICTS = (
 def _rules(question: Question, asker: Asker) -> str:
     told = [_OUTCOMES if question.options else _VERDICTS]
     if asker.patience is not None:
-        then = "the task fails" if asker.then == FAIL else f"*{_plain(asker.then)}* is chosen"
+        then = "the task fails" if asker.then == defaults.ON_HUMAN_TIMEOUT else f"*{_plain(asker.then)}* is chosen"
         told.append(f"Each question waits for {duration(asker.patience)}; then {then}.")
     page = f"[the run's page]({asker.page})" if asker.page else "the log of the task"
     if asker.keeps_first_form:

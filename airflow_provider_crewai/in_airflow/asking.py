@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_crewai.client import policy
+from airflow_provider_crewai.client import defaults, policy
 from airflow_provider_crewai.client.dialogue import Dialogue, Heard, Responded
 from airflow_provider_crewai.client.feedback import Fate, Note, pending
 from airflow_provider_crewai.client.ledger import Record
-from airflow_provider_crewai.client.questions import FAIL, Asker, UnclearResponse, feedback_of, form_of, options_of
+from airflow_provider_crewai.client.questions import Asker, UnclearResponse, feedback_of, form_of, options_of
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM, Context
 from airflow_provider_crewai.in_airflow.limits import Limit, seconds_of
 from airflow_provider_crewai.in_airflow.mailbox import questions
@@ -150,7 +150,7 @@ class Asking:
 
     def _option_in_the_end(self, question: Question) -> str | None:
         option = self.task.on_human_timeout
-        if option == FAIL:
+        if option == defaults.ON_HUMAN_TIMEOUT:
             return None
         if option not in options_of(question):
             self.task.log.warning("on_human_timeout is %r, but the options are %s.", option, options_of(question))

@@ -87,7 +87,7 @@ _CHECKS: dict[str, Callable[[str, str, Any], None]] = {
     "timeout": check_limit,
     "execution_timeout": check_limit,
     "max_xcom_bytes": check_size,
-    **dict.fromkeys(("deferrable", "durable", "wait_for_completion", "validate_inputs"), check_flag),
+    **dict.fromkeys(("deferrable", "durable", "wait_for_completion", "validate_inputs", "human_input"), check_flag),
     **CHECKS,
 }
 

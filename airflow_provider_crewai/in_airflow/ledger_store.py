@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_crewai.client.ledger import Claim
 from airflow_provider_crewai.client.shell import NoStore, Store
 from airflow_provider_crewai.in_airflow.compat import (
     CLEAR_KEEPS_TASK_STATE,
@@ -123,6 +124,25 @@ class PathFirst:
             return
         with suppress(CrewLedgerError):
             self._shown.save(record)
+
+
+def claim_of(context: Context, crew: str, fingerprint: str, store: Store) -> Claim:
+    """Return what this try is about to do, as a record describes it.
+
+    :param crew: the crew's base URL.
+    :param fingerprint: of what the try sends.
+    """
+    ti, dag_run = context["ti"], context.get("dag_run")
+    began = getattr(dag_run, "start_date", None)
+    return Claim(
+        fingerprint,
+        crew,
+        ti.try_number,
+        ti.max_tries or 0,
+        dag_run=began.isoformat() if began else "",
+        clear_keeps_record=store.survives_clear and store.survives_success,
+        clears=getattr(dag_run, "clear_number", None),
+    )
 
 
 def store_for(context: Context, *, durable: bool) -> Store:

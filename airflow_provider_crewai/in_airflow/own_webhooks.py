@@ -35,10 +35,9 @@ def sealed(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None, *, as
 
     :raises CrewConfigError: the connection of a webhook cannot be used.
     """
-    from airflow_provider_crewai.client.webhooks import with_connections
-    from airflow_provider_crewai.in_airflow.webhook_connections import endpoint
+    from airflow_provider_crewai.in_airflow.webhook_connections import connected
 
-    return _with_our_own(with_connections(kickoff, read=endpoint), ti, sent, deadline, asks=asks)
+    return _with_our_own(connected(kickoff), ti, sent, deadline, asks=asks)
 
 
 def _with_our_own(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None, *, asks: bool) -> Kickoff:

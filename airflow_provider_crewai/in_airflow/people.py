@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_crewai.client.questions import FAIL
+from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.in_airflow.limits import check_limit
 
 Notifier = Callable[[Any], Any]
 Notifiers = Notifier | Sequence[Notifier]
 
-_NEED_HUMAN_INPUT = {"assigned_users": None, "human_timeout": None, "on_human_timeout": FAIL, "on_question": ()}
+_NEED_HUMAN_INPUT = {
+    "assigned_users": None,
+    "human_timeout": None,
+    "on_human_timeout": defaults.ON_HUMAN_TIMEOUT,
+    "on_question": (),
+}
 """The arguments that mean nothing without `human_input`, and their defaults."""
 
 
@@ -66,13 +71,7 @@ def _check_notifiers(task_id: str, name: str, value: object) -> None:
         raise ValueError(f"Task {task_id!r}: {name} is {value!r}; set it to a notifier or a list of notifiers.")
 
 
-def _check_flag(task_id: str, name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"Task {task_id!r}: {name} is {value!r}; set it to True or False.")  # noqa: TRY004 - as all others
-
-
 CHECKS: dict[str, Callable[[str, str, Any], None]] = {
-    "human_input": _check_flag,
     "assigned_users": _check_users,
     "human_timeout": check_limit,
     "on_human_timeout": _check_option,

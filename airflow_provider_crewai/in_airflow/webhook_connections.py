@@ -1,4 +1,4 @@
-"""Reads the connection of a webhook that is given as `conn://ID`, just before the kickoff."""
+"""Reads the connections of webhooks that are given as `conn://ID`, just before a request."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_provider_crewai.client.webhooks import Endpoint
+from airflow_provider_crewai.client.webhooks import Endpoint, with_connections
 from airflow_provider_crewai.in_airflow.compat import BaseHook
 from airflow_provider_crewai.in_airflow.unreadable import unreadable
 from airflow_provider_crewai.wire.errors import CrewConfigError
+from airflow_provider_crewai.wire.model import Kickoff
 
 _CURE = "add one with that id: the webhook's whole URL as host."
+
+
+def connected(kickoff: Kickoff) -> Kickoff:
+    """Replace each `conn://ID` of a kickoff's webhooks with what that connection says.
+
+    :raises CrewConfigError: a connection cannot be used.
+    """
+    return with_connections(kickoff, endpoint)
 
 
 def endpoint(conn_id: str) -> Endpoint:

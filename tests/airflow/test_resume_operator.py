@@ -149,6 +149,8 @@ def test_a_run_that_hides_whether_it_arrived_is_not_told_twice(
         outcome = ti.run()
         assert isinstance(outcome.error, errors.CrewFeedbackInDoubt)
         assert outcome.state == "up_for_retry"
+        assert "sends the feedback only if the run still shows the same question" in " ".join(outcome.text.split())
+        assert "Look: python -m airflow_provider_crewai status run-1" in outcome.text
     assert len(sent(crew)) == 1
 
 
@@ -217,6 +219,10 @@ def test_an_error_says_why_nothing_was_sent(
     assert says in str(outcome.error)
     assert outcome.state == after
     assert sent(crew) == []
+    assert "The feedback was not given over connection 'crewai_default'" in outcome.text
+    assert (
+        "A retry or a clear tries again." if after == "up_for_retry" else "The task is not retried."
+    ) in outcome.text
 
 
 def test_feedback_that_came_too_late_is_an_error(airflow: Airflow, crew: ScriptedCrew) -> None:
