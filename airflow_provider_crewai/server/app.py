@@ -47,6 +47,7 @@ def create_app(
     pages: Sequence[BaseRoute] = (),
     origins: Sequence[str] = (),
     prefix: str = "",
+    patience: float = PATIENCE,
 ) -> Starlette:
     """Build the application.
 
@@ -58,8 +59,9 @@ def create_app(
     :param pages: routes for a browser, which check access themselves.
     :param origins: the origins of web pages whose scripts may use the API: none by default.
     :param prefix: the path at which the application is mounted, empty for the root.
+    :param patience: seconds for which a request waits for a project that loads.
     """
-    api = _Api(runs, launcher, prefix, strict=strict)
+    api = _Api(runs, launcher, prefix, strict=strict, patience=patience)
     return Starlette(
         routes=[*_routes(api, token, strict=strict), *pages],
         middleware=[Middleware(LoopbackOnly), *_cross_origin(origins)],
@@ -113,8 +115,9 @@ def _routes(api: _Api, token: str, *, strict: bool) -> list[BaseRoute]:
 
 
 class _Api:
-    def __init__(self, runs: Runs, launcher: Launcher, prefix: str, *, strict: bool) -> None:
+    def __init__(self, runs: Runs, launcher: Launcher, prefix: str, *, strict: bool, patience: float) -> None:
         self._runs = runs
+        self._patience = patience
         self._prefix = prefix
         self._launcher = launcher
         self._strict = strict
@@ -157,7 +160,7 @@ class _Api:
         # Waits on no worker thread: a project may never finish loading, and other requests need the threads.
         described = self._launcher.describe()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(described), PATIENCE)
+            return await asyncio.wait_for(asyncio.wrap_future(described), self._patience)
         except TimeoutError:
             raise StillLoading("The project") from None
 

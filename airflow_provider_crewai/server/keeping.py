@@ -39,13 +39,18 @@ class Keeper:
     :param runs: the store of all runs.
     :param keep: seconds after which an ended run is deleted.
     :param most: how many ended runs are kept: the last ones.
+    :param longest_log: bytes to which a log may grow, and `beginning` those of its beginning that always stay.
     """
 
-    def __init__(self, runs: Runs, *, keep: float, most: int) -> None:
+    def __init__(
+        self, runs: Runs, *, keep: float, most: int, longest_log: int = LONGEST_LOG, beginning: int = LOG_BEGINS
+    ) -> None:
         self._runs = runs
         self._home = runs.path.parent
         self._keep = keep
         self._most = most
+        self._longest_log = longest_log
+        self._beginning = beginning
 
     def chores(self) -> list[Chore[[]]]:
         """Return what is to be done again and again."""
@@ -69,9 +74,9 @@ class Keeper:
     def _cut_logs(self) -> None:
         for file in self._logs():
             with suppress(FileNotFoundError):
-                if file.stat().st_size > LONGEST_LOG:
-                    _cut(file)
-                    log.warning("%s had grown to %d bytes: its middle is gone", file, LONGEST_LOG)
+                if file.stat().st_size > self._longest_log:
+                    _cut(file, self._beginning)
+                    log.warning("%s had grown to %d bytes: its middle is gone", file, self._longest_log)
 
     def _logs(self) -> Iterator[Path]:
         yield self._home / "warm" / "log"
@@ -79,11 +84,11 @@ class Keeper:
             yield self._home / run.kickoff_id / "log"
 
 
-def _cut(file: Path) -> None:
+def _cut(file: Path, beginning: int) -> None:
     # Processes append to it, so they go on at its new end.
     descriptor = private.opened(file, os.O_WRONLY | os.O_APPEND)
     try:
-        os.ftruncate(descriptor, LOG_BEGINS)
+        os.ftruncate(descriptor, beginning)
         os.write(descriptor, _CUT)
     finally:
         os.close(descriptor)

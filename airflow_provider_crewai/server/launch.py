@@ -39,7 +39,7 @@ MOST_WAITING = 10_000
 
 _TOO_LONG = 120.0
 _A_MOMENT = 0.2
-_A_WHILE = 5.0
+A_WHILE = 5.0
 _MOST_WHO_WAIT = 8
 
 log = logging.getLogger(__name__)
@@ -58,14 +58,28 @@ class Launcher:
     :param slots: how many runs may work at once. A run that waits for a human does not count.
     :param on_lost: what happens when the process of a crew's run dies: the run fails, or resumes after its finished
         tasks.
+    :param patience: seconds for which a thread waits for a project that loads.
+    :param most_waiting: how many runs may wait for a slot.
     """
 
-    def __init__(self, runs: Runs, warm: WarmProcess, home: Path, *, slots: int, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        warm: WarmProcess,
+        home: Path,
+        *,
+        slots: int,
+        on_lost: OnLost,
+        patience: float = A_WHILE,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self._runs = runs
         self._warm = warm
         self._home = home
         self._slots = slots
         self._on_lost = on_lost
+        self._patience = patience
+        self._most_waiting = most_waiting
         self._lock = threading.Lock()  # a claimed run seems dead until its process holds its own lock
         self._wake = threading.Event()
         self._looked_at = time.monotonic()
@@ -99,9 +113,9 @@ class Launcher:
         if time.monotonic() < self._in_vain_until or not self._waiting.acquire(blocking=False):
             raise TimeoutError
         try:
-            return described.result(_A_WHILE)
+            return described.result(self._patience)
         except TimeoutError:
-            self._in_vain_until = time.monotonic() + _A_WHILE
+            self._in_vain_until = time.monotonic() + self._patience
             raise
         finally:
             self._waiting.release()
@@ -131,8 +145,8 @@ class Launcher:
         return self._keep_run({name: value for name, value in request.items() if name != "chat"}, origin=origin)
 
     def _keep_run(self, request: JSONObject, chat_id: str | None = None, origin: str = "chat") -> str:
-        if self._runs.waiting() >= MOST_WAITING:
-            raise ProjectError(f"{MOST_WAITING} runs wait already, so nothing was started. Try again later")
+        if self._runs.waiting() >= self._most_waiting:
+            raise ProjectError(f"{self._most_waiting} runs wait already, so nothing was started. Try again later")
         kickoff_id = self._runs.add(request, chat_id, origin)
         self._wake.set()
         return kickoff_id

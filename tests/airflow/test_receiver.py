@@ -17,6 +17,7 @@ import httpx
 import pytest
 from airflow.utils.session import create_session
 from api_server import Api
+from sqlalchemy import text
 
 from airflow_provider_crewai.in_airflow import mailbox, signed_urls
 from airflow_provider_crewai.in_airflow.compat import TaskStateInDatabase, xcom_in_database
@@ -328,16 +329,18 @@ def test_logs_of_airflow_mask_a_signed_url(api: Api) -> None:
     assert JWT_PATTERN.fullmatch(token)
 
 
-def test_a_database_that_is_away_is_told_apart_from_a_refusal(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_crewai.in_airflow.api_server import receiver
-
-    def away(*_: Any) -> bool:
-        raise OSError("hunter2")
-
-    monkeypatch.setattr(receiver, "_deliver", away)
-    answer = post(api, url(instance(api)))
+def test_a_database_that_fails_is_told_apart_from_a_refusal(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    called = url(instance(api))
+    with create_session() as session:
+        session.execute(text("ALTER TABLE xcom RENAME TO hunter2"))
+    try:
+        answer = post(api, called)
+    finally:
+        with create_session() as session:
+            session.execute(text("ALTER TABLE hunter2 RENAME TO xcom"))
     assert answer.status_code == 503
-    assert "hunter2" not in answer.text
+    assert "no such table" not in answer.text + caplog.text
+    assert post(api, called).status_code == 200
 
 
 def test_a_path_that_keeps_records_keeps_calls_too(api: Api, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,7 @@ def test_a_wheel_of_the_unpacked_sdist_is_the_same(
         assert sorted(first.namelist()) == sorted(second.namelist())
 
 
+@pytest.mark.usefixtures("built")  # which installs the builder
 def test_a_checkout_whose_git_cannot_be_asked_is_not_packed(
     untidy: Path, pip: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -22,7 +22,8 @@ def test_progress_is_told_while_the_run_goes_on(start_plain: Start) -> None:
         seen.append((status["state"], status["status"], done))
         time.sleep(0.1)
     steps = [(state, done) for state, _, done in dict.fromkeys(seen)]
-    assert ("STARTED", None) in steps
+    told = server.ask("GET", f"/runs/{kickoff_id}/events").body.decode()
+    assert re.findall(r'"state": "(\w+)"', told) == ["PENDING", "STARTED", "RUNNING", "SUCCESS"]
     for step in enumerate(("survey_task", "outline_task", "brief_task")):
         assert ("RUNNING", step) in steps
     assert {sentence for _, sentence, _ in seen} <= {"Task is pending", "Task is Running"}

@@ -22,7 +22,7 @@ import pytest
 from aop_server import INPUTS, PLAIN, REPOSITORY, TOKEN, Answer, Server, Start
 from page_server import CREW, Backend
 
-from airflow_provider_crewai.server import app, keeping, launch
+from airflow_provider_crewai.server import app, keeping
 from airflow_provider_crewai.server.chores import Chore
 from airflow_provider_crewai.server.connections import new_server
 from airflow_provider_crewai.server.crew_process import report
@@ -122,12 +122,11 @@ def serving(application: app.Starlette) -> Iterator[str]:
 
 
 def test_a_request_for_a_project_that_never_loads_is_answered_before_its_client_gives_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     assert app.PATIENCE < 30 - 5, "clients wait thirty seconds"
-    monkeypatch.setattr(app, "PATIENCE", 0.2)
     runs = Runs(tmp_path / "runs.sqlite")
-    with serving(app.create_app(runs, NeverLoaded(runs), TOKEN, "")) as host:  # type: ignore[arg-type]  # acts as one
+    with serving(app.create_app(runs, NeverLoaded(runs), TOKEN, "", patience=0.2)) as host:  # type: ignore[arg-type]  # acts as one
         for method, path in (("GET", "/inputs"), ("POST", "/kickoff")):
             with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
                 connection.request(method, path, b"{}", {"Authorization": f"Bearer {TOKEN}"})
@@ -138,11 +137,10 @@ def test_a_request_for_a_project_that_never_loads_is_answered_before_its_client_
 
 
 def test_whoever_waits_on_a_thread_for_a_project_waits_a_short_time_and_not_all_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(launch, "_A_WHILE", 2.0)
-    loading = NeverLoading()
-    launcher = Launcher(Runs(tmp_path / "runs.sqlite"), loading, tmp_path, slots=1, on_lost="fail")  # type: ignore[arg-type]  # acts as a warm process that never finishes
+    runs, loading = Runs(tmp_path / "runs.sqlite"), NeverLoading()
+    launcher = Launcher(runs, loading, tmp_path, slots=1, on_lost="fail", patience=2.0)  # type: ignore[arg-type]  # acts as a warm process that never finishes
     began = time.monotonic()
     with ThreadPoolExecutor(30) as many:
         spent = sorted(many.map(lambda _: refused_after(launcher), range(30)))
@@ -163,10 +161,9 @@ def refused_after(launcher: Launcher) -> float:
     return time.monotonic() - began
 
 
-def test_webhooks_that_nobody_takes_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MOST_UNDELIVERED", 3)
+def test_webhooks_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs.sqlite")
-    telling = report.Report(str(runs.path), runs.add({"inputs": {}}))
+    telling = report.Report(str(runs.path), runs.add({"inputs": {}}), most_undelivered=3)
     for number in range(5):
         telling.send("http://127.0.0.1:9/", {}, {"number": number})
     with closing(sqlite3.connect(runs.path)) as db:
@@ -240,9 +237,7 @@ def test_a_sigterm_is_never_lost(tmp_path: Path, pause: float) -> None:
                 server.kill()
 
 
-def test_a_log_that_grows_without_end_is_cut_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "LONGEST_LOG", 1000)
-    monkeypatch.setattr(keeping, "LOG_BEGINS", 10)
+def test_a_log_that_grows_without_end_is_cut_in_the_middle(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs.sqlite")
     kickoff_id = runs.add({"inputs": {}})
     runs.claim(1)
@@ -251,7 +246,7 @@ def test_a_log_that_grows_without_end_is_cut_in_the_middle(tmp_path: Path, monke
     log.touch(0o600)
     with log.open("ab", buffering=0) as writing:  # as a run's process does
         writing.write(b"beginning " + b"x" * 2000)
-        for chore in keeping.Keeper(runs, keep=1e9, most=10).chores():
+        for chore in keeping.Keeper(runs, keep=1e9, most=10, longest_log=1000, beginning=10).chores():
             chore.do()
         writing.write(b"the end")
     assert re.fullmatch(r"beginning \n\[The server cut the log here.*\]\nthe end", log.read_text())
@@ -268,10 +263,9 @@ def test_only_the_last_of_ended_runs_are_kept_and_no_other_goes(tmp_path: Path) 
     assert runs.get(waiting)
 
 
-def test_a_queue_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "MOST_WAITING", 2)
+def test_a_queue_has_an_end(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs.sqlite")
-    launcher = Launcher(runs, None, tmp_path, slots=1, on_lost="fail")  # type: ignore[arg-type]  # nothing is started
+    launcher = Launcher(runs, None, tmp_path, slots=1, on_lost="fail", most_waiting=2)  # type: ignore[arg-type]  # nothing is started
     for _ in range(2):
         launcher.keep_run({"inputs": INPUTS}, CREW)
     with pytest.raises(ProjectError, match="2 runs wait already, so nothing was started"):

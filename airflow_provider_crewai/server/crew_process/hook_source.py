@@ -147,7 +147,7 @@ class _Hook(ast.NodeVisitor):
 
     def _is_items(self, node: ast.AST) -> bool:
         is_method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "items"
-        return is_method and self._is_inputs(node.func.value)  # type: ignore[attr-defined]
+        return is_method and self._is_inputs(node.func.value)  # type: ignore[attr-defined]  # `is_method` has looked
 
     def _is_copy(self, node: ast.AST | None) -> bool:
         if isinstance(node, ast.BoolOp):

@@ -127,7 +127,7 @@ def _plain_type(hint: Any) -> type | None:
         return str
     origin = getattr(hint, "__origin__", hint)
     if origin in _TYPES:
-        return origin  # type: ignore[no-any-return]
+        return origin  # type: ignore[no-any-return]  # a class, by what is checked above
     return _plain_type(options[0]) if len(options) == 1 else None
 
 

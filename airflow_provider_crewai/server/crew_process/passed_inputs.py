@@ -110,7 +110,7 @@ class _Value:
 
     def of(self, node: ast.AST | None) -> Any:
         with suppress(ValueError, TypeError):
-            return ast.literal_eval(node)  # type: ignore[arg-type]
+            return ast.literal_eval(node)  # type: ignore[arg-type]  # any other node raises
         self._steps += 1
         if self._steps > _MOST_STEPS:  # names that stand for each other
             raise _Unknown

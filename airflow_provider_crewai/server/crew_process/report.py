@@ -66,10 +66,12 @@ class Report:
 
     :param database: the server's sqlite file.
     :param kickoff_id: the run.
+    :param most_undelivered: how many of its webhooks may wait for a receiver that does not answer.
     """
 
-    def __init__(self, database: str, kickoff_id: str) -> None:
+    def __init__(self, database: str, kickoff_id: str, *, most_undelivered: int = MOST_UNDELIVERED) -> None:
         self.kickoff_id = kickoff_id
+        self._most_undelivered = most_undelivered
         self.database = database
         self._lock = threading.RLock()
         self._db = sqlite3.connect(database, timeout=30, isolation_level=None, check_same_thread=False)
@@ -274,7 +276,7 @@ class Report:
             "INSERT INTO outbox (url, headers, body, kickoff_id) SELECT ?1, ?2, ?3, ?4 WHERE (SELECT count(*) "
             "FROM outbox WHERE kickoff_id = ?4 AND delivered_at IS NULL AND error IS NULL) < ?5"
         )
-        values = (url, json.dumps(headers), json_text(body), self.kickoff_id, MOST_UNDELIVERED)
+        values = (url, json.dumps(headers), json_text(body), self.kickoff_id, self._most_undelivered)
         self._keep(lambda: self._write(query, *values))
 
     # ---- database ---------------------------------------------------------------------------------

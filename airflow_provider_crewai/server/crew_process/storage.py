@@ -40,7 +40,7 @@ def keep_for_run(settings: RunSettings, kickoff_id: str) -> None:
         os.environ[_VARIABLE] = str(folder)
         for name, part in _READ_ON_IMPORT.items():
             if module := sys.modules.get(name):
-                module.DEFAULT_STORAGE_PATH = str(folder / part)  # type: ignore[attr-defined]
+                module.DEFAULT_STORAGE_PATH = str(folder / part)  # type: ignore[attr-defined]  # crewai has it
     _place_latest_outputs(str(folder / "latest_kickoff_task_outputs.db"))
 
 

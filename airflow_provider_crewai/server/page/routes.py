@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -141,11 +142,13 @@ class Page:
         return self._templates.html("home.html", status, asked.request, asked.session, **shown, **listed)
 
     async def _changes(self, request: Request) -> Response:
-        """Tell that something has changed in the list. The page itself shows what that is."""
+        """Tell that something has changed in the list since now. The page itself shows what that is."""
+        begun = await run_in_threadpool(self._listing.version)
 
         def news(after: int) -> tuple[bool, list[StoredEvent]]:
             number = self._listing.version()
-            return False, [StoredEvent(number, "change", utc(datetime.now(UTC)), {})] if number != after else []
+            is_new = number != (after or begun)
+            return False, [StoredEvent(number, "change", utc(datetime.now(UTC)), {})] if is_new else []
 
         return self._streams.follow(request, news)
 
