@@ -37,9 +37,11 @@ LOOK_EVERY = 0.25
 MOST_WAITING = 10_000
 """How many runs may wait for a slot."""
 
+A_WHILE = 5.0
+"""Seconds for which a thread waits for a project that loads."""
+
 _TOO_LONG = 120.0
 _A_MOMENT = 0.2
-A_WHILE = 5.0
 _MOST_WHO_WAIT = 8
 
 log = logging.getLogger(__name__)

@@ -241,7 +241,7 @@ def test_a_task_with_nothing_to_say_is_refused_when_the_dag_is_parsed() -> None:
 
 def test_a_misspelt_argument_is_refused_when_the_dag_is_parsed() -> None:
     with pytest.raises(TypeError, match=r"CrewResumeOperator takes no argument feedbck\. Did you mean feedback"):
-        CrewResumeOperator(task_id="review", kickoff_id="run-1", feedbck="ok")  # type: ignore[call-arg]
+        CrewResumeOperator(task_id="review", kickoff_id="run-1", feedbck="ok")  # type: ignore[call-arg]  # a misspelt one
 
 
 def test_without_a_store_the_task_says_that_a_retry_cannot_know(airflow: Airflow, crew: ScriptedCrew) -> None:

@@ -56,7 +56,7 @@ def test_secrets_are_masked_at_any_depth_and_all_else_is_as_it_was() -> None:
         "max_tokens": 7,
         "token": None,
     }
-    assert masked(said) == {**said, "api_key": "***", "deep": [{"token": "***", "n": 1}]}  # type: ignore[dict-item]
+    assert masked(said) == {**said, "api_key": "***", "deep": [{"token": "***", "n": 1}]}  # type: ignore[dict-item]  # JSON
     assert without_secrets(said) == {"topic": "tides", "deep": [{"n": 1}], "max_tokens": 7, "token": None}
 
 
