@@ -27,6 +27,9 @@ from airflow_provider_crewai.wire.words import line
 
 APPROVE = "Approve"
 CHANGES = "Ask for changes"
+WIDTH = 90
+"""The most characters of a line of code: a form cuts a longer one off."""
+
 SUBJECT = 150
 """The most characters of a subject."""
 
@@ -132,14 +135,18 @@ def _judged(question: Question) -> str | None:
 
 
 def _laid_out(output: str) -> str:
-    """Return JSON as a block of code, a line for each value, if that alters nothing. Any other text is Markdown."""
+    """Return JSON as a block of code, a line for each value, if that alters nothing and each line is seen whole.
+
+    Any other text is Markdown, whose long lines are wrapped.
+    """
     try:
         laid_out = json.dumps(json.loads(output), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return output
     same = "".join(laid_out.split()) == "".join(output.split())
+    seen = all(len(line) <= WIDTH for line in laid_out.splitlines())
     # No line of it begins with a backtick, so nothing in it can end the block.
-    return f"```json\n{laid_out}\n```" if same and laid_out.startswith(("{", "[")) else output
+    return f"```json\n{laid_out}\n```" if same and seen and laid_out.startswith(("{", "[")) else output
 
 
 _OUTCOMES = "The crew gets the outcome that you choose, and your text with it."

@@ -30,6 +30,7 @@ def test_the_subject_says_who_asks_and_what_as_far_as_that_is_known(question: Qu
             '{"title": "Tides", "of": [1.5]}',
             '> ```json\n> {\n>   "title": "Tides",\n>   "of": [\n>     1.5\n>   ]\n> }\n> ```',
         ),
+        (f'{{"text": "{"long " * 20}"}}', f'> {{"text": "{"long " * 20}"}}'),
         ('{"price": 1.50}', '> {"price": 1.50}'),
         ('{"a": 1, "a": 2}', '> {"a": 1, "a": 2}'),
         ('{"a": "```\\n```"}', '> ```json\n> {\n>   "a": "```\\n```"\n> }\n> ```'),
