@@ -55,6 +55,9 @@ What authors of Dags import:
     callbacks                     where may a question's own URL lead?
     begin, ledger                 how is a run begun once? start, adopt or refuse on this try?
     waits                         which run is waited for?
+    batch_record                  what is on record of a batch?
+    batch_taking_up               what does a try do with the batch of an earlier one?
+    batch_wave                    in which order are the items of a batch started and read?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?
     watch                         when is the next look, and when do we give up?
     policy                        may this request be sent again, and when?

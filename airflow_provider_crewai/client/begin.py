@@ -33,7 +33,8 @@ LISTEN_EVERY = 2.0
 """Seconds between two looks whether it has called."""
 
 
-def _as_it_is(kickoff: Kickoff, _sent: float) -> Kickoff:
+def as_it_is(kickoff: Kickoff, _sent: float) -> Kickoff:
+    """Seal a kickoff by adding nothing."""
     return kickoff
 
 
@@ -61,7 +62,7 @@ class Plan:
     check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
     patience: float = defaults.CALL_PATIENCE
-    seal: Seal = _as_it_is
+    seal: Seal = as_it_is
     listen: Callable[[float], str | None] | None = None
     deadline: float = math.inf
 

@@ -87,14 +87,23 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read the record of this task's run."""
+    """Read the record of this task's run.
+
+    :param page: a page beside the record, or nothing for the record itself.
+    """
+
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write the record of this task's run; None erases it."""
+    """Write the record of this task's run; None erases it.
+
+    :param page: a page beside the record, or nothing for the record itself.
+    """
 
     record: JSONObject | None
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,9 @@ class Store(Protocol):
         :raises CrewLedgerError: it could not be kept.
         """
 
+    def beside(self, page: str) -> Store:
+        """Return the store of a page beside the record."""
+
 
 class NoStore:
     """A store that keeps nothing."""
@@ -84,6 +87,10 @@ class NoStore:
 
     def save(self, record: JSON) -> None:
         """Forget the record."""
+
+    def beside(self, page: str) -> Store:  # noqa: ARG002 - it keeps no page either
+        """Return a store that keeps nothing."""
+        return self
 
 
 def encode(request: Request) -> bytes | None:

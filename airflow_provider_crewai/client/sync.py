@@ -239,10 +239,10 @@ class CrewClient:
             case flows.Renew(trouble):
                 say_refusal(trouble, self._say)
                 self._outdated = True
-            case flows.Load():
-                return reply(self._load())
-            case flows.Save(record):
-                return reply(self._save(record))
+            case flows.Load(page):
+                return reply(self._load(self._place(page)))
+            case flows.Save(record, page):
+                return reply(self._save(self._place(page), record))
             case flows.Hear():
                 return reply(self.hear())
             case flows.Pause():
@@ -278,15 +278,20 @@ class CrewClient:
         except CrewError as error:
             return error
 
-    def _load(self) -> flows.Stored | CrewError:
+    def _place(self, page: str) -> Store:
+        return self._store.beside(page) if page else self._store
+
+    @staticmethod
+    def _load(store: Store) -> flows.Stored | CrewError:
         try:
-            return flows.Stored(self._store.load())
+            return flows.Stored(store.load())
         except CrewError as error:
             return error
 
-    def _save(self, record: JSONObject | None) -> CrewError | None:
+    @staticmethod
+    def _save(store: Store, record: JSONObject | None) -> CrewError | None:
         try:
-            self._store.save(record)
+            store.save(record)
         except CrewError as error:
             return error
         return None

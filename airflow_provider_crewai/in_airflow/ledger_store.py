@@ -68,6 +68,10 @@ class TaskStateStore:
         except Exception as error:
             raise _unwritable("Airflow's task state store", error) from error
 
+    def beside(self, page: str) -> Store:
+        """Return the store of a page, which has a key of its own."""
+        return TaskStateStore(self._accessor, f"{self._key}.{page}")
+
 
 class PathStore:
     """One file per task instance and key, below `[crewai] ledger_path` in object storage. A clear never deletes it."""
@@ -75,6 +79,7 @@ class PathStore:
     durable = survives_clear = survives_success = True
 
     def __init__(self, folder: str, ti: Any, key: str = KEY) -> None:
+        self._folder, self._ti, self._key = folder, ti, key
         parts = (quote(part, safe="").replace(".", "%2E") for part in (ti.dag_id, ti.run_id, ti.task_id))
         name = f"{getattr(ti, 'map_index', -1)}" if key == KEY else f"{getattr(ti, 'map_index', -1)}.{key}"
         self._file = object_storage_path(folder).joinpath(*parts, f"{name}.json")
@@ -100,6 +105,10 @@ class PathStore:
         except Exception as error:
             raise _unwritable(str(self._file), error) from error
 
+    def beside(self, page: str) -> Store:
+        """Return the store of a page, which is a file of its own."""
+        return PathStore(self._folder, self._ti, f"{self._key}.{page}")
+
 
 class PathFirst:
     """A path, whose record counts, and a copy in the task state store, where people see it in Airflow's UI."""
@@ -124,6 +133,10 @@ class PathFirst:
             return
         with suppress(CrewLedgerError):
             self._shown.save(record)
+
+    def beside(self, page: str) -> Store:
+        """Return the store of a page. It is in the path alone, because nobody looks for it in Airflow's UI."""
+        return self._path.beside(page)
 
 
 def claim_of(context: Context, crew: str, fingerprint: str, store: Store) -> Claim:
