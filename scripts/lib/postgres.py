@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
+import psutil
+import psycopg2  # type: ignore[import-untyped]  # its types are a package of their own
 from airflow_api import eventually
 from processes import Family, free_ports, send
 
@@ -32,6 +35,23 @@ class Postgres:
     def url(self) -> str:
         """What Airflow is told to connect to."""
         return f"postgresql+psycopg2://airflow@127.0.0.1:{self._port}/postgres"
+
+    @property
+    def server(self) -> psutil.Process:
+        """The process that all others of it come from."""
+        return psutil.Process(self._server.pid)
+
+    def rows_written(self) -> dict[str, int]:
+        """Count the rows that have been inserted, updated or deleted since its start, by table."""
+        changes = "select relname, n_tup_ins + n_tup_upd + n_tup_del from pg_stat_user_tables"
+        return {str(table): int(count) for table, count in self.ask(changes)}
+
+    def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a query over a connection of its own; answer with its rows, where it has any."""
+        with closing(psycopg2.connect(self.url.replace("+psycopg2", ""))) as connection, connection:
+            cursor = connection.cursor()
+            cursor.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
 
     def __enter__(self) -> Self:
         try:
@@ -60,8 +80,8 @@ class Postgres:
             options = {"fsync": "off", "synchronous_commit": "off", "max_connections": "200", "port": str(self._port)}
             options |= {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
             settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
-            server = self._run("postgres", "-D", data, *settings, output=output)
-        eventually(lambda: self._answers(server, log), "PostgreSQL to start")
+            self._server = self._run("postgres", "-D", data, *settings, output=output)
+        eventually(lambda: self._answers(self._server, log), "PostgreSQL to start")
 
     def _run(self, program: str, *arguments: str, output: IO[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -65,6 +65,17 @@ def kill_tree(root: psutil.Process) -> None:
             send(process, signal.SIGKILL)
 
 
+def cpu_seconds(root: psutil.Process) -> float:
+    """Add up the CPU time of a process and all that it has started, also of those that it has buried since."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                spent = process.cpu_times()
+                total += spent.user + spent.system + spent.children_user + spent.children_system
+    return total
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Tell the living from the dead that nobody has buried yet."""
     with suppress(psutil.NoSuchProcess):
