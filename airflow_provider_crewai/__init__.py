@@ -12,7 +12,8 @@ What authors of Dags import:
     answers                       reads an answer in the next task, typed and from its file
     retries                       decides after a failed try whether the task is tried again (an author may choose it)
 
-`awaiting` is what the operator and the sensor share, and `resuming` has the operator that gives feedback.
+`awaiting` is what the operator and the sensor share, `starting` what the operators that start runs share, and
+`polling` what all of them do. `resuming` has the operator that gives feedback.
 `provider_info` is what Airflow reads about this package.
 
 `in_airflow` knows Airflow, and no author of a Dag imports it:

@@ -14,23 +14,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch, is_over
-from airflow_provider_crewai.hooks import CrewHook
-from airflow_provider_crewai.in_airflow.answer_files import check_size
 from airflow_provider_crewai.in_airflow.compat import (
     HAS_REQUIRED_ACTIONS,
     TRIGGER_FAILED,
     AirflowTaskTimeout,
     Context,
-    default_deferrable,
 )
-from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
-from airflow_provider_crewai.in_airflow.dag_arguments import ChecksArguments, check_flag
+from airflow_provider_crewai.in_airflow.dag_arguments import check_flag
 from airflow_provider_crewai.in_airflow.failing import Briefly
-from airflow_provider_crewai.in_airflow.limits import Limit, backstop, check_intervals, check_limit
+from airflow_provider_crewai.in_airflow.limits import Limit, backstop
 from airflow_provider_crewai.in_airflow.people import Notifiers, check_people
-from airflow_provider_crewai.in_airflow.returning import ReturnsAnswers
 from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
+from airflow_provider_crewai.polling import PollsRuns
 from airflow_provider_crewai.wire.errors import CrewError
 from airflow_provider_crewai.wire.model import JSON, Kickoff, Run, RunState
 
@@ -43,23 +39,9 @@ MAX_DEFERRALS = 5
 """After this many deferrals the task waits in the worker: something keeps waking it without a reason."""
 
 
-class AwaitsRun(ChecksArguments, ReturnsAnswers):
-    """Base of the operator and the sensor: how both wait for a run.
+class AwaitsRun(PollsRuns):
+    """Base of the operator and the sensor: how both wait for a run. See `PollsRuns` for the arguments of all waits.
 
-    :param crewai_conn_id: the connection of type `crewai`.
-    :param poll_interval: seconds, the shortest wait between two looks at the run.
-    :param max_poll_interval: seconds, the longest wait.
-    :param unreachable_timeout: seconds for which the API may fail to answer before the task gives up; None waits for
-        ever.
-    :param deferrable: whether to wait in the triggerer, without a worker slot. Default: Airflow's
-        `[operators] default_deferrable`.
-    :param output_type: what the answer must be: a pydantic model, a dataclass, a TypedDict or whatever else pydantic's
-        `TypeAdapter` takes. It is read from the crew's `result_json`, else from JSON in its text, whole or in a block
-        of code. The task returns JSON that the type loads again; `answers.read_answer` does that.
-    :param result_path: a folder in object storage, such as `s3://connection@bucket/answers`, for answers above
-        `max_xcom_bytes`. Then the task returns the manifest of a file, and `answers.read_answer` reads the file.
-    :param max_xcom_bytes: how many bytes of JSON an answer may take in XCom. Above that it goes to `result_path`, or
-        the log warns. 0 sends every answer to `result_path`; None allows any size.
     :param human_input: whether a question of the crew becomes a Required Action of the task (Airflow 3.1+). While a
         person thinks, the task holds no worker slot, also if `deferrable` is False. The response goes to the crew.
     :param assigned_users: who may respond: user ids, or objects with `id` and `name`. Default: everybody who may edit
@@ -72,14 +54,6 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
     def __init__(
         self,
         *,
-        crewai_conn_id: str = defaults.CONN_ID,
-        poll_interval: float | Unset = UNSET,
-        max_poll_interval: float | Unset = UNSET,
-        unreachable_timeout: float | Unset | None = UNSET,
-        deferrable: bool | None = None,
-        output_type: Any = None,
-        result_path: str | None = None,
-        max_xcom_bytes: int | Unset | None = UNSET,
         human_input: bool = False,
         assigned_users: Sequence[str | Mapping[str, str]] | None = None,
         human_timeout: Limit = None,
@@ -88,17 +62,6 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_limit(self.task_id, "execution_timeout", self.execution_timeout)
-        self.crewai_conn_id = crewai_conn_id
-        self.poll_interval = chosen("poll_interval", poll_interval)
-        self.max_poll_interval = chosen("max_poll_interval", max_poll_interval)
-        self.unreachable_timeout = chosen("unreachable_timeout", unreachable_timeout)
-        check_intervals(self.task_id, self.poll_interval, self.max_poll_interval, self.unreachable_timeout)
-        self.output_type = output_type
-        self.result_path = result_path
-        self.max_xcom_bytes = chosen("max_xcom_bytes", max_xcom_bytes)
-        check_size(self.task_id, "max_xcom_bytes", self.max_xcom_bytes)
-        check_flag(self.task_id, "deferrable", deferrable)
         self.human_input = human_input
         self.assigned_users = assigned_users
         self.human_timeout = human_timeout
@@ -107,7 +70,6 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
         check_flag(self.task_id, "human_input", human_input)
         check_people(self)
         self._awaited: tuple[CrewClient, str, Context] | None = None
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     @property
     def awaits_human(self) -> bool:
@@ -118,11 +80,6 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
     def has_mailbox(self) -> bool:
         """Return whether webhooks may bring questions to the task."""
         return why_none() is None
-
-    @property
-    def has_retry_policy(self) -> bool:
-        """Return whether a retry policy decides after a failure (Airflow 3.3+)."""
-        return getattr(self, "retry_policy", None) is not None
 
     @property
     def is_silent(self) -> bool:
@@ -158,10 +115,6 @@ class AwaitsRun(ChecksArguments, ReturnsAnswers):
         self._killed = True
         if self._awaited is not None:
             self._awaited[0].wait_no_longer()
-
-    def hook(self) -> CrewHook:
-        """Return a hook for this task's connection."""
-        return CrewHook(self.crewai_conn_id)
 
     def await_run(
         self,

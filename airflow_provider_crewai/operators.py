@@ -5,45 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.awaiting import AwaitsRun
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import (
-    OnChangedInputs,
-    OnClear,
-    OnOrphanedKickoff,
-    OnOutputMismatch,
     Record,
-    Rules,
 )
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending
-from airflow_provider_crewai.in_airflow.compat import Context, reschedule
-from airflow_provider_crewai.in_airflow.config import UNSET, Unset, chosen
+from airflow_provider_crewai.in_airflow.compat import Context
+from airflow_provider_crewai.in_airflow.config import UNSET, Unset
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag, check_inputs
-from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
+from airflow_provider_crewai.in_airflow.failing import Briefly, fail
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, claim_of, store_for
-from airflow_provider_crewai.in_airflow.limits import Limit, check_limit, deadline_of, try_began
+from airflow_provider_crewai.in_airflow.limits import Limit, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, sealed, unseen, webhooks_of
 from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.resuming import CrewResumeOperator
+from airflow_provider_crewai.starting import StartsRuns, map_index_of
 from airflow_provider_crewai.wire.errors import (
     CrewError,
     CrewLedgerError,
     CrewMayHaveStarted,
-    CrewQuotaError,
     CrewTaskKilled,
 )
-from airflow_provider_crewai.wire.model import JSON, CrewInputs, JSONObject, Kickoff, Run, RunState
-from airflow_provider_crewai.wire.words import listing
+from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Run, RunState
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.begin import Begun, Plan
@@ -57,7 +51,7 @@ LAST_WORDS = 2.0
 """Seconds for which a killed task waits until its log says what became of its run."""
 
 
-class CrewKickoffOperator(AwaitsRun):
+class CrewKickoffOperator(StartsRuns, AwaitsRun):
     """Start a run of a crew exactly once, wait for it, and return its answer.
 
     The task pushes `kickoff_id` to XCom before it waits. It returns the crew's `result_json` if there is one, else
@@ -66,34 +60,13 @@ class CrewKickoffOperator(AwaitsRun):
     :param inputs: the crew's inputs: an object, another task's output, or a template that renders to a JSON
         object. Values keep their JSON types; outputs of mapped tasks become lists. A template that renders to nothing
         is refused.
-    :param meta: an object that the crew repeats in its webhooks. The task adds the names of the Dag, Dag run, task,
-        map index and try, and its own URL in Airflow, under `airflow`.
-    :param task_webhook_url: called after each crew task.
-    :param step_webhook_url: called after each step of an agent.
-    :param crew_webhook_url: called when the run has succeeded.
-    :param human_input_webhook: called when the crew waits for a human: a URL, or an object with `url` and
-        `authentication`. In each webhook the URL may be `conn://ID`: the task then reads the Airflow connection ID just
-        before the kickoff, and takes the whole URL from its host, and a token from its password, or a login and its
-        password.
-    :param webhooks: streaming events: an object with `events`, `url`, `realtime`, `authentication`.
     :param restore_from_state_id: the kickoff_id of an earlier flow run. The new run starts from its state. If the
         deployment no longer has that state, the flow silently starts from its defaults: check its answer. The task
         warns if the deployment does not know the run.
-    :param validate_inputs: ask the crew for its inputs before the paid kickoff, and refuse a misspelt name.
     :param wait_for_completion: False returns the kickoff_id at once; see `CrewStatusSensor`.
-    :param timeout: seconds or timedelta, counted from the start of the try. Then the task stops waiting; the run goes
-        on. Default 24 hours; None waits for ever. If `execution_timeout` is shorter, that holds.
-    :param durable: False starts a new run on each try, whatever happened to the last one.
-    :param on_changed_inputs: `rerun` or `fail` if a retry finds other inputs than the run was started with: somebody
-        edited them, or a template renders differently on each try.
-    :param on_orphaned_kickoff: `fail` or `rerun` if an earlier try may have started a run that nobody can name.
-    :param on_clear: `rerun` or `reattach` after a user cleared the task.
-    :param on_output_mismatch: `fail` without a retry, or `rerun` the crew on a retry, if its answer does not fit
-        `output_type`.
-    :param on_kill: `stop` or `leave` a run that the task no longer waits for: a user ended or cleared the task, or a
-        new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
-        on, and the log says so.
-    :param kwargs: see `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
+    :param kwargs: see `StartsRuns` for `meta`, the webhooks, `validate_inputs`, `timeout`, `durable`,
+        `on_changed_inputs`, `on_orphaned_kickoff`, `on_clear`, `on_output_mismatch` and `on_kill`; `PollsRuns` and
+        `AwaitsRun` for `crewai_conn_id`, `poll_interval`, `max_poll_interval`,
         `unreachable_timeout`, `deferrable`, `output_type`, `result_path`, `max_xcom_bytes`, `human_input`,
         `assigned_users`, `human_timeout`, `on_human_timeout` and `on_question`, and Airflow's `BaseOperator`.
     """
@@ -137,33 +110,31 @@ class CrewKickoffOperator(AwaitsRun):
         on_kill: OnKill | Unset = UNSET,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.inputs = inputs
-        self.meta = meta
-        self.task_webhook_url = task_webhook_url
-        self.step_webhook_url = step_webhook_url
-        self.crew_webhook_url = crew_webhook_url
-        self.human_input_webhook = human_input_webhook
-        self.webhooks = webhooks
-        self.restore_from_state_id = restore_from_state_id
-        self.validate_inputs = validate_inputs
-        self.wait_for_completion = wait_for_completion
-        self.timeout = chosen("timeout", timeout)
-        check_limit(self.task_id, "timeout", self.timeout)
-        self.durable = durable
-        self.rules = Rules(
-            chosen("on_changed_inputs", on_changed_inputs),
-            chosen("on_orphaned_kickoff", on_orphaned_kickoff),
-            chosen("on_clear", on_clear),
-            chosen("on_output_mismatch", on_output_mismatch),
+        # Written out, so that editors and type checkers know what an author may give.
+        super().__init__(
+            meta=meta,
+            task_webhook_url=task_webhook_url,
+            step_webhook_url=step_webhook_url,
+            crew_webhook_url=crew_webhook_url,
+            human_input_webhook=human_input_webhook,
+            webhooks=webhooks,
+            validate_inputs=validate_inputs,
+            timeout=timeout,
+            durable=durable,
+            on_changed_inputs=on_changed_inputs,
+            on_orphaned_kickoff=on_orphaned_kickoff,
+            on_clear=on_clear,
+            on_output_mismatch=on_output_mismatch,
+            on_kill=on_kill,
+            **kwargs,
         )
-        self.kill_policy: OnKill = chosen("on_kill", on_kill)
-        _check_words(self.task_id, on_kill=self.kill_policy, **asdict(self.rules))
+        self.inputs = inputs
+        self.restore_from_state_id = restore_from_state_id
+        self.wait_for_completion = wait_for_completion
         if self.is_written_out:
             check_fields(self.task_id, vars(self), self.template_fields)
             check_inputs(self.task_id, "inputs", inputs)
-        for flag in ("validate_inputs", "wait_for_completion", "durable"):
-            check_flag(self.task_id, flag, getattr(self, flag))
+        check_flag(self.task_id, "wait_for_completion", wait_for_completion)
         if self.output_type is not None and not wait_for_completion:
             raise ValueError(
                 f"Task {self.task_id!r}: output_type needs the answer, and wait_for_completion=False does not wait for "
@@ -234,12 +205,6 @@ class CrewKickoffOperator(AwaitsRun):
             self._termination(client, kickoff_id, context).settle_for(state, "The task cannot defer")
             raise CrewTaskKilled(f"The task is {state} now, so it does not wait for run {kickoff_id}.")
 
-    def _refuse_an_ended_task(self, context: Context) -> None:
-        """Start no run if a user has ended or cleared the task since its process began."""
-        state = ask_state_if_cheap(context["ti"])
-        if is_refused(state):
-            raise CrewTaskKilled(f"The task is {state} now. Nothing was sent.")
-
     def _termination(self, client: CrewClient, kickoff_id: str, context: Context) -> Termination:
         return Termination(
             client,
@@ -294,7 +259,7 @@ class CrewKickoffOperator(AwaitsRun):
         if record and record.kickoff_id:
             return Wait(record.kickoff_id, record.at, deadline, seen_alive=True)
         # The XCom is of this try: Airflow clears it before a retry, and keeps it during a deferral.
-        kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=KICKOFF_ID, map_indexes=_map_index(context))
+        kickoff_id = context["ti"].xcom_pull(task_ids=self.task_id, key=KICKOFF_ID, map_indexes=map_index_of(context))
         if not kickoff_id:
             raise CrewLedgerError(
                 "The kickoff_id of this try is neither on record nor in XCom, so the task cannot find its run again "
@@ -325,13 +290,6 @@ class CrewKickoffOperator(AwaitsRun):
         from airflow_provider_crewai.client.messages import retry_text
 
         return retry_text(ending, on_record=on_record, on_clear=self.rules.on_clear, on_kill=self.kill_policy)
-
-    def after_no_run(self, error: CrewError) -> str:
-        """Say what a retry and a clear will do."""
-        from airflow_provider_crewai.client.messages import after_no_run
-
-        rescheduled = reschedule is not None and self.has_retry_policy and isinstance(error, CrewQuotaError)
-        return after_no_run(error, retried=may_retry(error), rescheduled=rescheduled)
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
@@ -377,7 +335,7 @@ class CrewKickoffOperator(AwaitsRun):
 
         limit = self._deadline(context)
         deadline = math.inf if limit is None else limit
-        kickoff = self._kickoff(context)
+        kickoff = self._rendered(context)
         self.check_answer_options()
         if self.human_input and (said := unseen(kickoff)):
             self.log.warning(said)
@@ -387,7 +345,7 @@ class CrewKickoffOperator(AwaitsRun):
             self.rules,
             stop_replaced=self.kill_policy == "stop",
             warn=self.log.warning,
-            check=partial(self._validate, kickoff) if self.validate_inputs else None,
+            check=partial(self._validate, kickoff.inputs) if self.validate_inputs else None,
             confirm=partial(self._refuse_an_ended_task, context),
             seal=partial(self._sealed, context),
             listen=partial(called_home, context) if calls_home(kickoff) else None,
@@ -400,18 +358,18 @@ class CrewKickoffOperator(AwaitsRun):
 
         return claim_of(context, crew, fingerprint(crew, kickoff_request(kickoff)), store)
 
-    def _kickoff(self, context: Context) -> Kickoff:
-        from airflow_provider_crewai.client.rendered import as_id, as_inputs, as_object, doubts
+    def _rendered(self, context: Context) -> Kickoff:
+        from airflow_provider_crewai.client.rendered import as_id, as_inputs, doubts
 
         inputs = {} if self._takes_none(context) else as_inputs(self.inputs)
         for doubt in doubts(inputs, self._written or frozenset()):
             self.log.warning(doubt)
-        return replace(
-            webhooks_of(self),
-            inputs=inputs,
-            meta={**as_object(self.meta, "meta"), "airflow": _tags(context)},
-            restore_from_state_id=as_id(self.restore_from_state_id, "restore_from_state_id"),
-        )
+        state = as_id(self.restore_from_state_id, "restore_from_state_id")
+        return replace(self._kickoff(inputs, context), restore_from_state_id=state)
+
+    def _takes_none(self, context: Context) -> bool:
+        # Airflow makes a mapped task from rendered values: None comes from another task there, not from the author.
+        return self._written is None and map_index_of(context) < 0
 
     def _sealed(self, context: Context, kickoff: Kickoff, sent: float) -> Kickoff:
         """Add what only the request itself may hold: the webhooks' credentials, and the URLs that lead here.
@@ -420,21 +378,6 @@ class CrewKickoffOperator(AwaitsRun):
         """
         asks = self.human_input or not self.wait_for_completion  # a sensor may wait for the run instead
         return sealed(kickoff, context["ti"], sent, self._deadline(context), asks=asks)
-
-    def _takes_none(self, context: Context) -> bool:
-        # Airflow makes a mapped task from rendered values: None comes from another task there, not from the author.
-        return self._written is None and _map_index(context) < 0
-
-    def _validate(self, kickoff: Kickoff, listed: CrewInputs) -> None:
-        from airflow_provider_crewai.client.inputs import check_names
-
-        missing = check_names(kickoff.inputs, listed.names)
-        if missing:
-            # Not refused here: a flow has defaults, and a crew refuses by itself before it costs anything.
-            self.log.warning("The crew also lists these inputs, which the task does not give: %s", listing(missing))
-
-    def _deadline(self, context: Context) -> float | None:
-        return deadline_of(self, context, self.timeout)
 
 
 def _record(store: Store) -> Record | None:
@@ -446,36 +389,3 @@ def _brought_up_to_date(record: Record, ending: Ending) -> Record:
     if record.kickoff_id is None:
         record = record.submitted(ending.kickoff_id)
     return record.left_unread() if ending.lacks_a_reason else record
-
-
-WORDS: dict[str, tuple[str, ...]] = {
-    "on_changed_inputs": get_args(OnChangedInputs),
-    "on_orphaned_kickoff": get_args(OnOrphanedKickoff),
-    "on_clear": get_args(OnClear),
-    "on_output_mismatch": get_args(OnOutputMismatch),
-    "on_kill": get_args(OnKill),
-}
-
-
-def _check_words(task_id: str, **said: str) -> None:
-    for name, word in said.items():
-        if word not in WORDS[name]:
-            either = " or ".join(map(repr, WORDS[name]))
-            raise ValueError(f"Task {task_id!r}: {name} is {word!r}; set it to {either}.")
-
-
-def _tags(context: Context) -> JSONObject:
-    ti = context["ti"]
-    return {
-        "dag_id": ti.dag_id,
-        "task_id": ti.task_id,
-        "run_id": ti.run_id,
-        "map_index": _map_index(context),
-        "try_number": ti.try_number,
-        "url": ti.log_url,
-    }
-
-
-def _map_index(context: Context) -> int:
-    index = getattr(context["ti"], "map_index", None)
-    return -1 if index is None else index
