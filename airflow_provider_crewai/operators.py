@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.awaiting import AwaitsRun
 from airflow_provider_crewai.client.killing import OnKill, is_refused
-from airflow_provider_crewai.client.ledger import (
-    Record,
-)
+from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Record
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
 from airflow_provider_crewai.client.waits import Wait
 from airflow_provider_crewai.client.watch import Ending
