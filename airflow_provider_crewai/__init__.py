@@ -29,6 +29,7 @@ What authors of Dags import:
     unreadable                    why does Airflow not give a connection?
     dag_arguments                 which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
+    batch_store                   where is the record of a batch kept?
     traces                        what does a task leave behind about its run?
     signed_urls                   which URL of this Airflow may a deployment call, and about which run?
     own_webhooks                  which webhooks of a run lead to this Airflow?
@@ -58,6 +59,8 @@ What authors of Dags import:
     waits                         which run is waited for?
     batch_record                  what is on record of a batch?
     batch_taking_up               what does a try do with the batch of an earlier one?
+    batch_results                 what does a batch return?
+    batch_messages                what does a person read about a batch?
     batch_wave                    in which order are the items of a batch started and read?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?
     watch                         when is the next look, and when do we give up?
