@@ -62,6 +62,7 @@ What authors of Dags import:
     batch_results                 what does a batch return?
     batch_messages                what does a person read about a batch?
     batch_wave                    in which order are the items of a batch started and read?
+    batch_pace                    when does the worker of a batch wake?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?
     watch                         when is the next look, and when do we give up?
     policy                        may this request be sent again, and when?
