@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from itertools import count
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +22,7 @@ ENDLESS = "airflow_provider_crewai.endless"
 
 _BACKLOG = 64
 _STOP_WITHIN = 5
+_TURNS = count()
 
 
 def listen(host: str, port: int, kept: Path) -> socket.socket:
@@ -72,6 +74,9 @@ class BoundedConnection(H11Protocol):
     late: asyncio.TimerHandle | None = None
     """The timer that closes the connection, while the server waits for its client."""
 
+    turn = 0
+    """Its place among those that the server waits for: the timers of connections that came at once may be the same."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Wait for a request, and make room if too many connections are open."""
         super().connection_made(transport)
@@ -110,6 +115,11 @@ class BoundedConnection(H11Protocol):
         if self.cycle is not None and self.cycle.scope.get(ENDLESS):
             self.transport.close()
 
+    def hang_up(self) -> None:
+        """Close at once. It counts as open until the loop has closed it, but is not chosen again to make room."""
+        self._wait(waiting=False)
+        self.transport.abort()
+
     def _look(self) -> None:
         asked = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
         self._wait(waiting=not asked or self.flow.write_paused)
@@ -117,16 +127,15 @@ class BoundedConnection(H11Protocol):
     def _wait(self, *, waiting: bool) -> None:
         if waiting and self.late is None:
             self.late = self.loop.call_later(self.seconds, self.transport.abort)
+            self.turn = next(_TURNS)
         elif not waiting and self.late is not None:
             self.late.cancel()
             self.late = None
 
     def _make_room(self) -> None:
-        waited_for = [
-            each for each in self.connections if isinstance(each, BoundedConnection) and each.late is not None
-        ]
-        longest = min(waited_for, key=lambda each: each.late.when() if each.late else 0.0, default=self)
-        longest.transport.abort()
+        waited_for = [each for each in self.connections if isinstance(each, BoundedConnection) and each.late]
+        longest = min(waited_for, key=lambda each: each.turn, default=self)
+        longest.hang_up()
 
 
 def new_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection) -> uvicorn.Server:

@@ -264,9 +264,10 @@ def test_a_call_that_does_not_say_how_long_it_is_is_read_no_further_than_the_lim
 
 
 def test_a_call_that_stops_in_the_middle_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_crewai.in_airflow.api_server import receiver
+    from airflow_provider_crewai.in_airflow.api_server.pages import pages
+    from airflow_provider_crewai.in_airflow.api_server.receiver import patience
 
-    monkeypatch.setattr(receiver, "PATIENCE", 0.2)
+    monkeypatch.setitem(pages.dependency_overrides, patience, lambda: 0.2)
     ti = instance(api, record=RECORD)
     parts = urlsplit(api.url)
     path = urlsplit(url(ti)).path

@@ -61,17 +61,27 @@ class Odd:
         return self.send(method, path, body, {"Cookie": self.cookie, "Origin": f"http://{self.host}"})
 
 
+def listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def host_of(listener: socket.socket) -> str:
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
 @contextmanager
-def serving(state: Path, connection: type[BoundedConnection] = BoundedConnection) -> Iterator[Odd]:
+def serving(
+    state: Path, connection: type[BoundedConnection] = BoundedConnection, listener: socket.socket | None = None
+) -> Iterator[Odd]:
     runs = Runs(state / "runs.sqlite")
     backend = Backend(runs)
     page = Page(runs, backend, TOKEN, HINT)
     app = create_app(runs, backend, TOKEN, "", pages=page.routes())  # type: ignore[arg-type]  # acts as a launcher does
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or listening()
     server = new_server(app, connection)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
-    odd = Odd(f"127.0.0.1:{listener.getsockname()[1]}", runs, "", "", runs.add({"inputs": {"topic": "x"}}))
+    odd = Odd(host_of(listener), runs, "", "", runs.add({"inputs": {"topic": "x"}}))
     try:
         with closing(http.client.HTTPConnection(odd.host, timeout=30)) as login:
             login.request("GET", page.ticket())
@@ -323,15 +333,15 @@ def impatient(tmp_path: Path) -> Iterator[Odd]:
         yield one
 
 
-def connected(odd: Odd) -> socket.socket:
-    host, port = odd.host.split(":")
+def connected(to: str) -> socket.socket:
+    host, port = to.split(":")
     return socket.create_connection((host, int(port)), timeout=10)
 
 
 @pytest.mark.parametrize("half", HALF)
 def test_a_client_that_keeps_the_server_waiting_is_hung_up_on(impatient: Odd, half: str) -> None:
     began = time.monotonic()
-    with connected(impatient) as client:
+    with connected(impatient.host) as client:
         client.sendall(HALF[half])
         while time.monotonic() < began + 8 and not is_hung_up(client, 0.1):
             drip(client)
@@ -356,7 +366,7 @@ def drip(client: socket.socket) -> None:
 
 def test_a_client_that_does_not_read_is_hung_up_on(impatient: Odd) -> None:
     kickoff_id = impatient.runs.add({"inputs": {"topic": "x" * 9_000_000}})
-    with connected(impatient) as client:
+    with connected(impatient.host) as client:
         head = f"GET /runs/{kickoff_id}/text/inputs HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {impatient.cookie}\r\n\r\n"
         client.sendall(head.encode())
         time.sleep(3)
@@ -375,13 +385,24 @@ def test_clients_that_say_nothing_shut_nobody_out_however_many(tmp_path: Path) -
     with serving(tmp_path, Crowded) as odd, ExitStack() as waiting:
         clients = []
         for number in range(100):
-            clients.append(waiting.enter_context(connected(odd)))
+            clients.append(waiting.enter_context(connected(odd.host)))
             clients[-1].sendall(HALF["half a head"])
             if number % 20 == 0:
                 assert odd.api("GET", "/inputs")[0] == 200
         assert odd.api("GET", "/inputs")[0] == 200
         assert sum(not is_hung_up(each, 0.05) for each in clients) <= 20
         assert is_hung_up(clients[0], 1)
+
+
+def test_of_clients_that_come_all_at_once_those_who_came_first_are_hung_up_on(tmp_path: Path) -> None:
+    listener = listening()
+    with ExitStack() as waiting:
+        clients = [waiting.enter_context(connected(host_of(listener))) for _ in range(60)]
+        for client in clients:
+            client.sendall(HALF["half a head"])
+        with serving(tmp_path, Crowded, listener):
+            assert all(is_hung_up(each, 5) for each in clients[:40])
+            assert not any(is_hung_up(each, 0.05) for each in clients[-18:]), "two came to log in"
 
 
 def test_a_head_beyond_bounds_is_refused(odd: Odd) -> None:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
@@ -40,9 +40,6 @@ LONGEST_BODY = 1024 * 1024
 SKEW = 300.0
 """Seconds by which the clock of who signs a call may differ from ours."""
 
-PATIENCE = 10.0
-"""Seconds in which a call must have arrived."""
-
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _THREADS = ThreadPoolExecutor(4, thread_name_prefix="crew-calls")
@@ -51,21 +48,29 @@ _THREADS = ThreadPoolExecutor(4, thread_name_prefix="crew-calls")
 calls = APIRouter()
 
 
+async def patience() -> float:
+    """Return the seconds in which a call must have arrived."""
+    return 10.0
+
+
+Patience = Annotated[float, Depends(patience)]
+
+
 @calls.post(f"{PATH.removeprefix(MOUNT)}/flows")
-async def take_from_flow(request: Request) -> Response:
+async def take_from_flow(request: Request, within: Patience) -> Response:
     """Take the question of a flow, whose webhook is set in the platform's dashboard and signs each call."""
     signature = _of_now(request)
-    body = await _body(request, None)
+    body = await _body(request, None, within)
     if not is_signed(body, *signature):
         _refuse(HTTPStatus.FORBIDDEN, "its signature is wrong", None)
     return await _delivered(None, lambda: deliver_to_who_waits(read_flow_request(body), time.time()))
 
 
 @calls.post(PATH.removeprefix(MOUNT) + "/{token}")
-async def take(token: str, request: Request) -> Response:
+async def take(token: str, request: Request, within: Patience) -> Response:
     """Take a call: see what its URL allows, read it, and put it where its task finds it."""
     claims = _allowed(token, request)
-    body = await _body(request, claims)
+    body = await _body(request, claims, within)
     return await _delivered(claims, lambda: _deliver(claims, body))
 
 
@@ -95,7 +100,7 @@ def _allowed(token: str, request: Request) -> Claims:
     return claims
 
 
-async def _body(request: Request, claims: Claims | None) -> bytes:
+async def _body(request: Request, claims: Claims | None, within: float) -> bytes:
     """Return the body of a call, if it is JSON, arrives in time and is not too long: nothing longer is read."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         _refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "its content type is not application/json", claims)
@@ -103,13 +108,13 @@ async def _body(request: Request, claims: Claims | None) -> bytes:
         _refuse_length(claims)
     body = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > LONGEST_BODY:
                     _refuse_length(claims)
     except TimeoutError:
-        _refuse(HTTPStatus.REQUEST_TIMEOUT, f"it did not arrive within {PATIENCE:g} seconds", claims)
+        _refuse(HTTPStatus.REQUEST_TIMEOUT, f"it did not arrive within {within:g} seconds", claims)
     except ClientDisconnect:
         _refuse(HTTPStatus.BAD_REQUEST, "it was cut off", claims)
     return bytes(body)
