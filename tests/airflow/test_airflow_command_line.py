@@ -23,9 +23,11 @@ from airflow_provider_crewai.provider_info import get_provider_info
 
 pytestmark = pytest.mark.slow
 
-AIRFLOW = (sys.executable, "-m", "airflow", "crewai")
-OURS = (sys.executable, *MODULE)
-EITHER = pytest.mark.parametrize("launch", [AIRFLOW, OURS], ids=["airflow", "python -m"])
+AIRFLOW = ("airflow", "crewai")
+OURS = (MODULE,)
+EITHER = pytest.mark.parametrize("program", [AIRFLOW, OURS], ids=["airflow", "python -m"])
+COLD = (sys.executable, "-m", *AIRFLOW)
+"""How a user starts it. That takes seconds, so most tests fork an Airflow that is loaded already."""
 NAMES = [verb.name for verb in VERBS]
 
 
@@ -51,45 +53,45 @@ def test_both_entrances_have_the_same_verbs_and_arguments() -> None:
 
 
 def test_the_help_of_airflow_shows_the_verbs_and_the_exit_codes() -> None:
-    verbs = call("--help", launch=AIRFLOW)
+    verbs = call("--help", launch=COLD)
     assert verbs.code == 0
     assert all(f"{verb.name} " in verbs.out and verb.help in verbs.out for verb in VERBS)
     assert EPILOG in verbs.out
 
 
 @EITHER
-def test_serve_shows_the_help_of_the_server_and_hands_it_its_arguments(launch: Sequence[str]) -> None:
-    shown = call("serve", "--help", launch=launch)
-    typed = "airflow crewai serve" if launch == AIRFLOW else "python -m airflow_provider_crewai serve"
+def test_serve_shows_the_help_of_the_server_and_hands_it_its_arguments(program: Sequence[str]) -> None:
+    shown = call("serve", "--help", program=program)
+    typed = "airflow crewai serve" if program == AIRFLOW else "python -m airflow_provider_crewai serve"
     assert (shown.code, shown.out.partition(" [-h]")[0]) == (0, f"usage: {typed}")
     assert "--slots" in shown.out
-    refused = call("serve", "--host", "192.0.2.1", str(EXAMPLE), launch=launch)
+    refused = call("serve", "--host", "192.0.2.1", str(EXAMPLE), program=program)
     assert refused.code == 2
     assert "192.0.2.1 is not a loopback address" in refused.err
 
 
 def test_a_url_needs_no_connection_within_airflow_either() -> None:
     with crew(running(), SUCCESS) as server:
-        assert call("inputs", url=server.url, launch=AIRFLOW).out == "topic\n"
+        assert call("inputs", url=server.url, program=AIRFLOW).out == "topic\n"
         arguments = ("kickoff", "--input", "topic=tides", "--wait", "--poll-interval", "0.02", "--json")
-        done = call(*arguments, url=server.url, launch=AIRFLOW)
+        done = call(*arguments, url=server.url, program=AIRFLOW)
     assert (done.code, done.json["result"]) == (0, "A brief on tides.")
 
 
 def test_an_exit_code_passes_through_airflow_and_the_hint_names_its_command() -> None:
     with crew(running()) as server:
-        assert call("status", "run-1", url=server.url, launch=AIRFLOW).code == 3
-        started = call("kickoff", "--input", "topic=x", url=server.url, launch=AIRFLOW)
+        assert call("status", "run-1", url=server.url, program=AIRFLOW).code == 3
+        started = call("kickoff", "--input", "topic=x", url=server.url, program=AIRFLOW)
     assert f"airflow crewai status run-1 --wait --url {server.url}" in started.err
 
 
 @EITHER
-def test_the_default_connection_is_used_where_nothing_is_named(launch: Sequence[str]) -> None:
+def test_the_default_connection_is_used_where_nothing_is_named(program: Sequence[str]) -> None:
     with crew() as server:
         connection = json.dumps({"conn_type": "crewai", "host": server.url, "password": TOKEN})
         variables = {"AIRFLOW_CONN_CREWAI_DEFAULT": connection, "CREWAI_TOKEN": None}
-        assert call("inputs", launch=launch, **variables).out == "topic\n"
-        failed = call("kickoff", "--input", "topc=x", launch=launch, **variables)
+        assert call("inputs", program=program, **variables).out == "topic\n"
+        failed = call("kickoff", "--input", "topc=x", program=program, **variables)
     assert failed.code == 2
     assert "connection 'crewai_default'" in failed.err
 
@@ -108,16 +110,16 @@ def test_a_connection_in_the_database_is_found_through_either() -> None:
             "--conn-password",
             TOKEN,
         ]
-        subprocess.run([*AIRFLOW[:-1], *add], check=True, capture_output=True)
-        for launch, entrance in ((AIRFLOW, "airflow crewai"), (OURS, "python -m airflow_provider_crewai")):
-            done = call("kickoff", "--input", "topic=x", "--conn-id", "kept", launch=launch, CREWAI_TOKEN=None)
+        subprocess.run([*COLD[:-1], *add], check=True, capture_output=True)
+        for program, entrance in ((AIRFLOW, "airflow crewai"), (OURS, "python -m airflow_provider_crewai")):
+            done = call("kickoff", "--input", "topic=x", "--conn-id", "kept", program=program, CREWAI_TOKEN=None)
             assert (done.code, done.out) == (0, "run-1\n")
             assert f"{entrance} status run-1 --wait --conn-id kept\n" in done.err
 
 
 @EITHER
-def test_a_connection_that_is_not_there_is_named(launch: Sequence[str]) -> None:
-    done = call("status", "run-1", "--conn-id", "nowhere", "--json", launch=launch)
+def test_a_connection_that_is_not_there_is_named(program: Sequence[str]) -> None:
+    done = call("status", "run-1", "--conn-id", "nowhere", "--json", program=program)
     assert (done.code, done.json["outcome"]) == (2, "wrong_use")
     assert "Connection 'nowhere' cannot be read" in done.err
 
@@ -129,7 +131,7 @@ def served(tmp_path: Path) -> Iterator[str]:
     if not python:
         pytest.fail("CREW_PYTHON must name a Python interpreter that has crewai: these tests run a real crew")
     arguments = ("serve", str(EXAMPLE), "--python", python, "--state", str(tmp_path))
-    started = command(*arguments, url=None, launch=AIRFLOW)
+    started = command(*arguments, url=None, launch=COLD)
     with subprocess.Popen(started, env=environment(CREWAI_SERVER_TOKEN=None), stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout
         yield one.stdout.readline().split()[-1]

@@ -52,7 +52,7 @@ ASKS: dict[str, Any] = {
 
 def without(module: str) -> list[str]:
     """Launch the command line where this module cannot be imported."""
-    code = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module({MODULE[1]!r}, run_name='__main__')"
+    code = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module({MODULE!r}, run_name='__main__')"
     return [sys.executable, "-c", code]
 
 
@@ -64,7 +64,7 @@ begun, now, since, sleep = time.time(), time.time, time.monotonic, time.sleep
 time.time = lambda: begun + (now() - begun) * {times}
 time.monotonic = lambda: since() * {times}
 time.sleep = lambda seconds: sleep(seconds / {times})
-runpy.run_module({MODULE[1]!r}, run_name='__main__')"""
+runpy.run_module({MODULE!r}, run_name='__main__')"""
     return [sys.executable, "-c", code]
 
 

@@ -18,8 +18,8 @@ from support.server import Behaviour, Scripted, Seen, answer, in_turn, says
 
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = "tok-9f2b6c1e-do-not-tell"
-MODULE = ("-m", "airflow_provider_crewai")
-LAUNCH = (sys.executable, *MODULE)
+MODULE = "airflow_provider_crewai"
+LAUNCH = (sys.executable, "-m", MODULE)
 FAST = ("--poll-interval", "0.02", "--patience", "0.1")
 
 
@@ -87,6 +87,7 @@ def command(*arguments: str, url: str | None, launch: Sequence[str] = LAUNCH) ->
 def call(
     *arguments: str,
     url: str | None = None,
+    program: Sequence[str] = (MODULE,),
     launch: Sequence[str] | None = None,
     stdin: str = "",
     answers_token: bool = False,
@@ -94,13 +95,15 @@ def call(
 ) -> Done:
     """Run a command to its end.
 
-    :param launch: how to start it. By default a Python that has loaded it already forks.
+    :param program: its module and first arguments. A Python that has loaded it already forks.
+    :param launch: how to start it in a Python of its own instead. So does a variable for Python itself.
     :param answers_token: whether what the crew answers, which nobody alters, is the token itself.
     """
-    if launch is None and not any(name.startswith("PYTHON") for name in changes):
-        code, out, err = warm.run(command(*arguments, url=url, launch=()), environment(**changes), stdin)
-    else:
-        code, out, err = _started(command(*arguments, url=url, launch=launch or LAUNCH), environment(**changes), stdin)
+    if launch is None and any(name.startswith("PYTHON") for name in changes):
+        launch = (sys.executable, "-m", *program)
+    whole = command(*arguments, url=url, launch=launch or program)
+    run = _started if launch else warm.run
+    code, out, err = run(whole, environment(**changes), stdin)
     assert TOKEN not in err + ("" if answers_token else out)
     return Done(code, out, err)
 

@@ -1,4 +1,4 @@
-"""A Python that has loaded the command line already, and forks for each command: a real process in a tenth of the time.
+"""A Python that has loaded a program already, and forks for each command: a real process in a tenth of the time.
 
 It ends when its stdin does, and so with whoever started it.
 """
@@ -6,6 +6,7 @@ It ends when its stdin does, and so with whoever started it.
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import runpy
@@ -18,22 +19,26 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-MODULE = "airflow_provider_crewai"
-LOADED = (f"{MODULE}.cli.main", f"{MODULE}.cli.acts", f"{MODULE}.client.sync")
+OURS = "airflow_provider_crewai"
+LOADED = {
+    OURS: (f"{OURS}.cli.main", f"{OURS}.cli.acts", f"{OURS}.client.sync"),
+    "airflow": ("airflow.cli.cli_parser", f"{OURS}.cli.airflow_commands", f"{OURS}.cli.acts", f"{OURS}.hooks"),
+}
+"""The programs, by their modules, and what each loads beforehand."""
 STREAMS = ("stdin", "stdout", "stderr")
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str], said: str) -> tuple[int, str, str]:
-    """Run a command to its end; return its exit code and what it wrote."""
+def run(command: Sequence[str], environment: Mapping[str, str], said: str) -> tuple[int, str, str]:
+    """Run a command to its end, a module and its arguments; return its exit code and what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in STREAMS]
         files[0].write_text(said)
-        code = _ask({"arguments": [*arguments], "environment": {**environment}, "files": [*map(str, files)]})
+        order = {"command": [*command], "environment": {**environment}, "files": [*map(str, files)]}
+        code = _ask(_started(command[0]), order)
         return code, files[1].read_text(), files[2].read_text()
 
 
-def _ask(order: Mapping[str, object]) -> int:
-    process = _started()
+def _ask(process: subprocess.Popen[str], order: Mapping[str, object]) -> int:
     assert process.stdin
     assert process.stdout
     print(json.dumps(order), file=process.stdin, flush=True)
@@ -41,9 +46,9 @@ def _ask(order: Mapping[str, object]) -> int:
 
 
 @cache
-def _started() -> subprocess.Popen[str]:
+def _started(module: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, module],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -53,11 +58,12 @@ def _started() -> subprocess.Popen[str]:
     return process
 
 
-def serve() -> None:
+def serve(module: str) -> None:
     """Read orders, and answer each with an exit code, until stdin ends."""
-    for name in LOADED:
-        __import__(name)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what is printed while loading is no answer
+    for name in LOADED[module]:
+        importlib.import_module(name)
     for order in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -65,18 +71,18 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers)
 
 
-def be(arguments: Sequence[str], environment: Mapping[str, str], files: Sequence[str]) -> NoReturn:
+def be(command: Sequence[str], environment: Mapping[str, str], files: Sequence[str]) -> NoReturn:
     """Be the command, as `python -m` would be."""
     modes = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)
-    for stream, (name, file, mode) in enumerate(zip(STREAMS, files, modes, strict=True)):
+    for stream, (file, mode) in enumerate(zip(files, modes, strict=True)):
         os.dup2(os.open(file, mode), stream)
-        setattr(sys, name, os.fdopen(stream, "r" if stream == 0 else "w", closefd=False))
+    sys.stdin = os.fdopen(0, closefd=False)  # the old one may have read ahead
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [MODULE, *arguments]
+    sys.argv = [*command]
     code = 1
     try:
-        runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -89,4 +95,4 @@ def be(arguments: Sequence[str], environment: Mapping[str, str], files: Sequence
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])
