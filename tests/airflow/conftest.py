@@ -39,7 +39,7 @@ from aop_server import EXAMPLE, Server  # noqa: E402 - see above
 from in_memory import Airflow  # noqa: E402
 from scripted_crew import ScriptedCrew  # noqa: E402
 
-COSTLY = {"pip", "database", "example_crew", "served"}
+COSTLY = {"built", "wheel", "database", "example_crew", "served"}
 """Fixtures that take seconds: one worker makes each, and has all the tests that use it."""
 
 
@@ -148,13 +148,11 @@ def default_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, A
 
 
 @pytest.fixture(scope="session")
-def pip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A fresh virtual environment with pip, and a copy of the checkout to build from; returns both folders."""
-    checkout = tmp_path_factory.mktemp("checkout")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout to build from, without git."""
+    copy = tmp_path_factory.mktemp("checkout")
     for name in ("airflow_provider_crewai", "example_dags"):
-        shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, checkout)
-    environment = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    return environment, checkout
+        shutil.copy(CHECKOUT / name, copy)
+    return copy

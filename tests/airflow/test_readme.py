@@ -109,8 +109,10 @@ def sh(block: Block, bin_folder: Path, cwd: Path, **environment: str) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_pip_install_installs_the_provider(pip: tuple[Path, Path]) -> None:
-    environment, checkout = pip
+@pytest.mark.slow
+def test_pip_install_installs_the_provider(checkout: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     # Without its dependencies, which are Airflow's half a gigabyte and tested by every environment of scripts/test.
     sh(the("sh", "pip install"), environment / "bin", checkout, PIP_NO_DEPS="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
     ask = "import importlib.metadata as m; print(*m.entry_points(group='apache_airflow_provider'))"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from building import archive, build
 
 CHECKOUT = Path(__file__).parents[2]
 PLANTED = (
@@ -56,17 +57,11 @@ def untidy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(untidy: Path, pip: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(untidy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the archives: an sdist and the wheel from the checkout itself."""
-    environment, _ = pip
-    python, folder = str(environment / "bin" / "python"), tmp_path_factory.mktemp("archives")
-    for command in (
-        [python, "-m", "pip", "install", "--quiet", "build"],
-        [python, "-m", "build", "--sdist", "--outdir", str(folder), str(untidy)],
-        [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(untidy)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path_factory.mktemp("archives")
+    for kind in ("sdist", "wheel"):
+        archive(kind, untidy, folder)
     return folder
 
 
@@ -95,27 +90,18 @@ def test_no_archive_holds_what_lay_about(built: Path, sdist: tarfile.TarFile) ->
             assert SECRET.encode() not in wheel.read(name), name
 
 
-def test_a_wheel_of_the_unpacked_sdist_is_the_same(
-    built: Path, sdist: tarfile.TarFile, pip: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_wheel_of_the_unpacked_sdist_is_the_same(built: Path, sdist: tarfile.TarFile, tmp_path: Path) -> None:
     sdist.extractall(tmp_path / "unpacked", filter="data")
     (folder,) = (tmp_path / "unpacked").iterdir()
-    command = [str(pip[0] / "bin" / "pip"), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(folder)]
-    subprocess.run(command, check=True)
-    (one,), (other,) = built.glob("*.whl"), tmp_path.glob("*.whl")
+    (one,), other = built.glob("*.whl"), archive("wheel", folder, tmp_path)
     with zipfile.ZipFile(one) as first, zipfile.ZipFile(other) as second:
         assert sorted(first.namelist()) == sorted(second.namelist())
 
 
-@pytest.mark.usefixtures("built")  # which installs the builder
-def test_a_checkout_whose_git_cannot_be_asked_is_not_packed(
-    untidy: Path, pip: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_checkout_whose_git_cannot_be_asked_is_not_packed(untidy: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(untidy, broken, ignore=shutil.ignore_patterns(".git"))
     (broken / ".git").mkdir()
-    python = str(pip[0] / "bin" / "python")
-    command = [python, "-m", "build", "--sdist", "--outdir", str(tmp_path / "out"), str(broken)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = build("sdist", broken, tmp_path / "out")
     assert done.returncode != 0
     assert "git does not say which files belong into a build" in done.stdout + done.stderr

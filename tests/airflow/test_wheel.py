@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from building import archive
 
 from airflow_provider_crewai import __version__
 
@@ -15,14 +15,8 @@ DIST_INFO = f"airflow_provider_crewai-{__version__}.dist-info"
 
 
 @pytest.fixture(scope="module")
-def wheel(pip: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    environment, checkout = pip
-    folder = tmp_path_factory.mktemp("wheels")
-    command = [str(environment / "bin" / "pip"), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), "."]
-    finished = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    (file,) = folder.glob("*.whl")
-    return zipfile.ZipFile(file)
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(archive("wheel", checkout, tmp_path_factory.mktemp("wheels")))
 
 
 def test_airflow_will_find_the_provider(wheel: zipfile.ZipFile) -> None:
@@ -51,8 +45,7 @@ def test_it_holds_what_it_needs(wheel: zipfile.ZipFile, file: str) -> None:
     assert f"airflow_provider_crewai/{file}" in wheel.namelist()
 
 
-def test_it_holds_every_module_and_every_example_dag(wheel: zipfile.ZipFile, pip: tuple[Path, Path]) -> None:
-    _, checkout = pip
+def test_it_holds_every_module_and_every_example_dag(wheel: zipfile.ZipFile, checkout: Path) -> None:
     package = checkout / "airflow_provider_crewai"
     wanted = {file.relative_to(checkout).as_posix() for file in package.rglob("*.py")}
     examples = {
