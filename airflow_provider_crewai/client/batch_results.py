@@ -27,13 +27,12 @@ def results_of(record: BatchRecord, names: Sequence[str], outcomes: Iterable[Out
     :param names: the items' names.
     :param outcomes: of all pages that count, in their order: a later one of an item is the one that counts.
     """
-    by_name: dict[str, Outcome] = {}
-    by_place: dict[int, Outcome] = {}
+    places = {name: index for index, name in enumerate(names)}
+    last: dict[int | None, Outcome] = {}
     for outcome in outcomes:
-        by_name[outcome.item] = outcome
-        if outcome.among == record.task.fingerprint:
-            by_place[outcome.index] = outcome
-    return [_result(record, index, by_place.get(index) or by_name.get(name)) for index, name in enumerate(names)]
+        in_place = outcome.among == record.task.fingerprint
+        last[outcome.index if in_place else places.get(outcome.item)] = outcome
+    return [_result(record, index, last.get(index)) for index in range(len(names))]
 
 
 def _result(record: BatchRecord, index: int, outcome: Outcome | None) -> JSONObject:
