@@ -22,7 +22,7 @@ from airflow_provider_crewai.client.batch_record import (
     pages_of,
 )
 from airflow_provider_crewai.client.batch_taking_up import TakenUp, anew, begins_anew, go_on
-from airflow_provider_crewai.client.begin import Seal, as_it_is
+from airflow_provider_crewai.client.begin import Seal, as_it_is, in_time
 from airflow_provider_crewai.client.killing import kill
 from airflow_provider_crewai.client.ledger import Claim, Rules
 from airflow_provider_crewai.client.shell import silent
@@ -36,6 +36,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewQuotaError,
     CrewRateLimited,
     CrewServerError,
+    CrewTooLate,
     CrewTransportError,
 )
 from airflow_provider_crewai.wire.model import JSON, Kickoff, Run
@@ -231,15 +232,14 @@ def _read(plan: BatchPlan, record: BatchRecord, watches: Iterable[Watch], dialec
             continue
         index = places[watch.kickoff_id]
         if step.verdict in _ENDED:
-            outcomes.append(outcome := _outcome(record, index, step, plan.judge))
-            record = record.ended(index, outcome)
+            outcomes.append(_outcome(record, index, step, plan.judge))
         elif step.verdict in _LEFT:
             record = record.left(index, _LEFT[step.verdict])
         else:
             gave_up = step
             if step.verdict is not Verdict.TIMED_OUT:
                 break
-    if record is not before:
+    if outcomes or record is not before:
         record = yield from _put_down(record, outcomes)
     return Wave(record, gave_up)
 
@@ -284,8 +284,14 @@ def _put_down(record: BatchRecord, outcomes: Sequence[Outcome]) -> flows.Flow[Ba
             )
         record = replace(record, pages=record.pages + 1)
     now = (yield flows.Pause(0)).now
-    record = replace(record, wave_at=now)
+    record = replace(_counted(record, outcomes), wave_at=now)
     yield from _keep(record)
+    return record
+
+
+def _counted(record: BatchRecord, outcomes: Iterable[Outcome]) -> BatchRecord:
+    for outcome in outcomes:
+        record = record.ended(outcome.index, outcome)
     return record
 
 
@@ -331,23 +337,24 @@ def _startable(plan: BatchPlan, record: BatchRecord, now: float) -> list[int]:
 
 
 def _start_all(plan: BatchPlan, record: BatchRecord, items: Iterable[int], say: flows.Say) -> flows.Flow[BatchRecord]:
-    outcomes: list[Outcome] = []
+    refused: list[Outcome] = []  # not counted by the record of an intent: no page has them yet
     confirmed = -math.inf
     for index in items:
         now = (yield flows.Pause(0)).now
-        if now >= plan.deadline or not plan.bears(record):
+        if now >= plan.deadline or not plan.bears(_counted(record, refused)):
             break
         if now >= confirmed + CONFIRM_EVERY:
             yield from _confirm(plan, record)
             confirmed = now
         record, error = yield from _start(plan, record, index)
+        if isinstance(error, CrewTooLate):
+            break
         if isinstance(error, CrewInputError):
-            outcomes.append(outcome := _refused(plan, record, index, error))
-            record = record.ended(index, outcome)
+            refused.append(_refused(plan, record, index, error))
         elif error is not None:
-            record = yield from _put_down(record, outcomes)
+            record = yield from _put_down(record, refused)
             return (yield from _turned_away(plan, record, error, say))
-    return (yield from _put_down(record, outcomes))
+    return (yield from _put_down(record, refused))
 
 
 def _confirm(plan: BatchPlan, record: BatchRecord) -> flows.Flow[None]:
@@ -372,6 +379,7 @@ def _start(plan: BatchPlan, record: BatchRecord, index: int) -> flows.Flow[tuple
         yield from _save(record)  # it may name a run that was started just now
         raise
     try:
+        yield from in_time(plan.deadline)
         kickoff_id = yield from flows.kickoff_awake(kickoff, plan.patience, plan.deadline)
     except CrewMayHaveStarted as error:
         return intent.left(index, Left.MAY_HAVE_STARTED), error

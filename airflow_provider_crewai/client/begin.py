@@ -117,10 +117,10 @@ def _adopt(
 def _start(
     plan: Plan, earlier: Record | None, decision: Decision, dialect: flows.Dialect, say: flows.Say
 ) -> flows.Flow[Begun]:
-    yield from _in_time(plan)
+    yield from in_time(plan.deadline)
     yield from flows.wake(plan.check, plan.patience, plan.deadline)
     yield from _look_for_the_state(plan, dialect)
-    yield from _in_time(plan)
+    yield from in_time(plan.deadline)
     say(f"Starting a new run: {decision.why}.")
     if decision.superseded:
         yield from _leave_behind(plan, decision.superseded, say)
@@ -160,7 +160,7 @@ def _look_for_the_state(plan: Plan, dialect: flows.Dialect) -> flows.Flow[None]:
 
 def _kickoff(plan: Plan, kickoff: Kickoff, earlier: Record | None, sent: float, say: flows.Say) -> flows.Flow[str]:
     try:
-        yield from _in_time(plan)
+        yield from in_time(plan.deadline)
         return (yield from flows.kickoff_awake(kickoff, plan.patience, plan.deadline))
     except CrewMayHaveStarted as error:
         if plan.listen:
@@ -204,10 +204,14 @@ def _listen(plan: Plan, sent: float, until: float) -> flows.Flow[str | None]:
         yield flows.Pause(min(LISTEN_EVERY, left))
 
 
-def _in_time(plan: Plan) -> flows.Flow[None]:
+def in_time(deadline: float) -> flows.Flow[None]:
+    """Go on before the deadline.
+
+    :raises CrewTooLate: it has passed.
+    """
     now = (yield flows.Pause(0)).now
-    if now >= plan.deadline:
-        raise CrewTooLate(f"the deadline passed at {moment(plan.deadline)}, before the kickoff could be sent")
+    if now >= deadline:
+        raise CrewTooLate(f"the deadline passed at {moment(deadline)}, before the kickoff could be sent")
 
 
 def _leave_behind(plan: Plan, kickoff_id: str, say: flows.Say) -> flows.Flow[None]:
