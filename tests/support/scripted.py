@@ -140,11 +140,16 @@ class ScriptedShell:
                 self.looks += 1
             case Renew():
                 self.renewals += 1
-            case Load():
-                return self._guarded(lambda: Stored(self.store.load()))
-            case Save(record):
-                return self._guarded(lambda: self.store.save(record))
+            case Load(page):
+                return self._guarded(lambda: Stored(self._place(page).load()))
+            case Save(record, page):
+                return self._guarded(lambda: self._place(page).save(record))
         return None
+
+    def _place(self, page: str) -> Records:
+        """Return where a page beside the record is kept. Only a batch has pages."""
+        assert not page
+        return self.store
 
     def _ask(self, request: Request) -> Answer:
         return self.server(Asked(request, self.now, self.renewals))
