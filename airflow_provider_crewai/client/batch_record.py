@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from airflow_provider_crewai.client.ledger import Record
+from airflow_provider_crewai.client.ledger import Record, stored_number
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.times import iso
@@ -211,7 +211,9 @@ class BatchRecord:
         runs: JSONObject = {str(index): _open_to_json(run) for index, run in self.open.items()}
         told: JSONObject = {"about": ABOUT, "version": VERSION, "count": count, "states": self.states, "open": runs}
         plain = {name: getattr(self, name) for name in _NUMBERS}
-        return told | plain | {"slow": self.slow and asdict(self.slow), "task": self.task.to_json()}
+        return (
+            told | plain | {"tokens": self.tokens, "slow": self.slow and asdict(self.slow), "task": self.task.to_json()}
+        )
 
     @classmethod
     def from_json(cls, stored: JSON) -> BatchRecord:
@@ -233,24 +235,26 @@ class BatchRecord:
     def _from_object(cls, stored: JSON) -> BatchRecord:
         if not isinstance(stored, dict) or stored["version"] != VERSION:
             raise ValueError(stored)
-        states = str(stored["states"])
-        Counter(map(ItemState, states))  # raises for a letter that is none
-        runs: dict[str, dict[str, str]] = stored["open"]  # type: ignore[assignment]  # a wrong type raises below
-        slow: dict[str, str] | None = stored["slow"]  # type: ignore[assignment]  # nor is this one checked here
-        numbers = {name: kind(stored[name]) for name, kind in _NUMBERS.items()}
-        return cls(
+        runs: dict[str, JSONObject] = stored["open"]  # type: ignore[assignment]  # a wrong type raises below
+        slow: JSONObject | None = stored["slow"]  # type: ignore[assignment]  # nor is this one checked here
+        record = cls(
             Record.from_json(stored["task"]),
-            states,
+            str(stored["states"]),
             {int(index): _open_from_json(run) for index, run in runs.items()},
             slow=None if slow is None else _slow_from_json(slow),
-            **numbers,
+            tokens=int(stored["tokens"]),  # type: ignore[arg-type]  # whatever was stored
+            **{name: kind(stored_number(stored[name])) for name, kind in _NUMBERS.items()},
         )
+        may_go_on = {index for index, state in enumerate(record.states) if ItemState(state) in _MAY_GO_ON}
+        if may_go_on != set(record.open):
+            raise ValueError(stored)
+        return record
 
 
+_MAY_GO_ON = (ItemState.OPEN, ItemState.LEFT)
 _NUMBERS: dict[str, type] = {
     "first_page": int,
     "pages": int,
-    "tokens": int,
     "seconds": float,
     "timed": int,
     "wave_at": float,
@@ -261,16 +265,18 @@ def _open_to_json(run: Open) -> JSONObject:
     return {**asdict(run), "left": run.left and run.left.name.lower(), "kickoff_sent_at": iso(run.at)}
 
 
-def _open_from_json(run: Mapping[str, str]) -> Open:
-    left = None if run["left"] is None else Left[run["left"].upper()]
-    kickoff_id = run["kickoff_id"]
-    return Open(str(run["item"]), float(run["at"]), None if kickoff_id is None else str(kickoff_id), left)
+def _open_from_json(run: JSONObject) -> Open:
+    left = None if run["left"] is None else Left[str(run["left"]).upper()]
+    return Open(str(run["item"]), stored_number(run["at"]), _text(run["kickoff_id"]), left)
 
 
-def _slow_from_json(slow: Mapping[str, str]) -> Slow:
-    return Slow(
-        float(slow["since"]), float(slow["until"]), int(slow["count"]), str(slow["why"]), bool(slow["is_outage"])
-    )
+def _text(stored: JSON) -> str | None:
+    return None if stored is None else str(stored)
+
+
+def _slow_from_json(slow: JSONObject) -> Slow:
+    since, until, count = (stored_number(slow[name]) for name in ("since", "until", "count"))
+    return Slow(since, until, int(count), str(slow["why"]), bool(slow["is_outage"]))
 
 
 def named(fingerprints: Iterable[str]) -> tuple[str, ...]:
@@ -314,7 +320,7 @@ def outcomes_on(page: JSON) -> list[Outcome]:
     """
     try:
         return _outcomes_on(page)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CrewLedgerError(
             "A page of this task's batch is missing or cannot be understood, so answers that were paid for are not at "
             "hand. Nothing was sent. Look for `crewai_batch.<number>` beside the record, or clear the task to run all "
@@ -325,5 +331,22 @@ def outcomes_on(page: JSON) -> list[Outcome]:
 def _outcomes_on(page: JSON) -> list[Outcome]:
     if not isinstance(page, dict) or page["version"] != VERSION:
         raise ValueError(page)
-    told: list[dict[str, str]] = page["outcomes"]  # type: ignore[assignment]  # a wrong type raises below
-    return [Outcome(**{**each, "state": ItemState[each["state"].upper()]}) for each in told]  # type: ignore[arg-type]  # nor is this checked here
+    told: list[JSONObject] = page["outcomes"]  # type: ignore[assignment]  # a wrong type raises below
+    return [_outcome_from_json(each) for each in told]
+
+
+def _outcome_from_json(told: JSONObject) -> Outcome:
+    usage: JSONObject = told["usage"]  # type: ignore[assignment]  # a wrong type raises below
+    at, seconds = (None if told[name] is None else stored_number(told[name]) for name in ("at", "seconds"))
+    return Outcome(
+        str(told["item"]),
+        int(stored_number(told["index"])),
+        str(told["among"]),
+        ItemState[str(told["state"]).upper()],
+        _text(told["kickoff_id"]),
+        at,
+        told["answer"],
+        _text(told["error"]),
+        {name: int(count) for name, count in usage.items()},  # type: ignore[arg-type]  # nor is this one checked
+        seconds,
+    )

@@ -259,7 +259,7 @@ def _outcome(record: BatchRecord, index: int, ending: Ending, judge: Judge) -> O
     answer, error = (None, run.error or run.text) if state.is_failure else judge(run)
     if error is not None and not state.is_failure:
         state = ItemState.MISMATCHED
-    took = round(ending.at - begun.at, 3) if begun.at else None
+    took = max(round(ending.at - begun.at, 3), 0.0) if begun.at else None  # another machine's clock may be behind
     return Outcome(
         begun.item,
         index,

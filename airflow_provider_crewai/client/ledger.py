@@ -191,15 +191,13 @@ class Record:
         if not isinstance(stored, dict) or stored["version"] != VERSION:
             raise ValueError(stored)
         # A wrong type raises, here and below, which is right.
-        kickoff_id, at = stored["kickoff_id"], float(stored["at"])  # type: ignore[arg-type]  # whatever was stored
-        if not 0 <= at < _END_OF_TIME:
-            raise ValueError(stored)
+        kickoff_id = stored["kickoff_id"]
         return cls(
             fingerprint=str(stored["fingerprint"]),
             crew=str(stored["crew"]),
             try_number=int(stored["try_number"]),  # type: ignore[arg-type]  # whatever was stored
             max_tries=int(stored["max_tries"]),  # type: ignore[arg-type]  # whatever was stored
-            at=at,
+            at=stored_number(stored["at"]),
             kickoff_id=None if kickoff_id is None else str(kickoff_id),
             dag_run=str(stored.get("dag_run", "")),
             cleared=bool(stored.get("cleared", False)),
@@ -209,6 +207,17 @@ class Record:
             mismatched=bool(stored.get("mismatched", False)),
             feedback=feedback if isinstance(feedback := stored.get("feedback"), dict) else None,
         )
+
+
+def stored_number(stored: JSON) -> float:
+    """Return a time or a duration that was stored, in seconds.
+
+    :raises TypeError, ValueError, OverflowError: it is none that a calendar can write.
+    """
+    number = float(stored)  # type: ignore[arg-type]  # whatever was stored
+    if not 0 <= number < _END_OF_TIME:
+        raise ValueError(stored)
+    return number
 
 
 @dataclass(frozen=True, slots=True)

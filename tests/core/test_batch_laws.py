@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.effort import LONG, examples
 from support.scripted import EPOCH
 from support.simulation import summary
 
+from airflow_provider_crewai.client.batch_messages import progress
 from airflow_provider_crewai.client.batch_record import (
     PAGE_SIZE,
     BatchRecord,
@@ -29,6 +31,7 @@ from airflow_provider_crewai.client.batch_record import (
     Left,
     Open,
     Outcome,
+    Slow,
     list_fingerprint,
     named,
     outcomes_on,
@@ -245,15 +248,82 @@ def test_pages_stay_small_and_give_back_what_was_put_on_them() -> None:
 
 # ---- what somebody has changed by hand --------------------------------------------------------------
 
-WHOLE = earlier("osl", {0: run_of(0), 2: run_of(2, None, Left.MAY_HAVE_STARTED)}, pages=1).to_json()
-HOSTILE: list[JSON] = [None, "text", -1, 10**400, math.nan, math.inf, [], [None], {}, {"0": None}, {"x": {}}, True]
+SLOW = Slow(EPOCH, EPOCH + 60, 1, "slower", is_outage=True)
+OPENED = {0: run_of(0), 2: run_of(2, None, Left.MAY_HAVE_STARTED)}
+WHOLE = replace(earlier("osl", OPENED, pages=1), slow=SLOW, seconds=2.5, timed=1, tokens=7, wave_at=EPOCH).to_json()
+PAGE = next(pages_of([outcome(0, ItemState.SUCCEEDED, answer={"a": [None]}), outcome(1, ItemState.REFUSED, None)]))
+HOSTILE: list[JSON] = [None, "", "text", "9", -1, 2.5, 10**400, 1e300, math.nan, math.inf, [], [None], {}, {"0": None},
+                       {"x": {}}, {"-1": {}}, {"a": {"b": []}}, True, "o", "o" * 9]  # fmt: skip
 
 
-def test_a_record_is_read_as_it_was_written() -> None:
+def places_in(value: JSON, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the paths of all that is in a value."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield (*path, key)
+        yield from places_in(part, (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: JSON) -> Any:
+    """Return a copy of a value that has another part."""
+    copy = json.loads(json.dumps(value))
+    inner = copy
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = new
+    return copy
+
+
+def without(value: Any, path: tuple[Any, ...]) -> Any:
+    """Return a copy of a value that lacks a part."""
+    copy = json.loads(json.dumps(value))
+    inner = copy
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return copy
+
+
+def test_a_record_and_a_page_are_read_as_they_were_written() -> None:
     assert BatchRecord.from_json(json.loads(json.dumps(WHOLE))).to_json() == WHOLE
+    assert next(pages_of(outcomes_on(json.loads(json.dumps(PAGE))))) == PAGE
+
+
+@pytest.mark.parametrize("path", list(places_in(WHOLE)), ids=str)
+def test_a_changed_record_is_refused_or_can_be_gone_on_with(path: tuple[Any, ...]) -> None:
+    for broken in [without(WHOLE, path), *(changed(WHOLE, path, new) for new in HOSTILE)]:
+        try:
+            record = BatchRecord.from_json(broken)
+        except CrewLedgerError:
+            continue
+        taken = tried_again(record, outcome(1, ItemState.SUCCEEDED))
+        assert BatchRecord.from_json(json.loads(json.dumps(taken.record.to_json(), allow_nan=False))) == taken.record
+        assert progress(record, 4, EPOCH)
+        assert len(results_of(taken.record, NAMES, [])) == len(NAMES)
 
 
 @pytest.mark.parametrize("record", HOSTILE)
 def test_what_is_no_record_is_an_error_of_ours(record: JSON) -> None:
     with pytest.raises(CrewLedgerError, match="cannot be understood"):
         BatchRecord.from_json(record)
+    with pytest.raises(CrewLedgerError, match="cannot be understood"):
+        outcomes_on(record)
+
+
+@pytest.mark.parametrize("states", ["oss", "sss", "osll", "ol", "osx", "ssl", ""])
+def test_a_record_whose_letters_and_runs_differ_is_refused(states: str) -> None:
+    with pytest.raises(CrewLedgerError, match="cannot be understood"):
+        BatchRecord.from_json(WHOLE | {"states": states})
+
+
+@pytest.mark.parametrize("path", list(places_in(PAGE)), ids=str)
+def test_a_changed_page_is_refused_or_can_be_gone_on_with(path: tuple[Any, ...]) -> None:
+    record = earlier("sss", pages=1)
+    for broken in [without(PAGE, path), *(changed(PAGE, path, new) for new in HOSTILE)]:
+        try:
+            outcomes = outcomes_on(broken)
+        except CrewLedgerError:
+            continue
+        assert json.dumps(list(pages_of(outcomes)))
+        assert tried_again(record, *outcomes).record.to_json()
+        assert len(results_of(record, NAMES, outcomes)) == len(NAMES)

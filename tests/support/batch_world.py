@@ -65,6 +65,8 @@ SIZE = 50
 UNREACHABLE_TIMEOUT = 900.0
 PATIENCE = 20.0
 POLL_INTERVAL = 2.0
+TOKENS = (0, 100, 100_000, -5, 10**14)
+"""What runs say that they took; nobody checks it."""
 
 LIMITS: dict[str, Response] = {
     "429 for a minute": Response(429, {"retry-after": "60"}, b'{"detail":"slower"}'),
@@ -444,7 +446,11 @@ class BatchWorld:
             return LOST if act == "reset" else ANSWERS[act]
         if run.fate == "too large" and run.word == "SUCCESS":
             return CrewAnswerTooLarge("too large")
-        body: JSONObject = {"state": run.word, "status": "said", "usage_metrics": {"total_tokens": 100}}
+        body: JSONObject = {
+            "state": run.word,
+            "status": "said",
+            "usage_metrics": {"total_tokens": self.dice.choice(TOKENS)},
+        }
         return Response(200, {}, json.dumps(body | ({"result": run.answer} if run.word == "SUCCESS" else {})).encode())
 
     def _stop(self, run: ItemRun) -> Response | CrewError:
@@ -543,6 +549,7 @@ class BatchWorld:
             self.law(outcome.item in self.refused, f"an item was not refused: {outcome}")
             return
         run = self.runs[str(outcome.kickoff_id)]
+        self.law(outcome.seconds is not None and outcome.seconds >= 0, f"a run took less than no time: {outcome}")
         self.law(run.inputs == outcome.item, f"an outcome is of another item: {outcome}")
         word = {"succeeded": "SUCCESS", "mismatched": "SUCCESS", "failed": "FAILED", "stopped": "REVOKED"}
         state = outcome.state.name.lower()
@@ -742,6 +749,7 @@ def _waits(shell: BatchShell, world: BatchWorld, record: BatchRecord, number: in
     world.counts["slept" if wakes > shell.now else "did not sleep"] += 1
     woken = _through_silence(world, max(wakes, shell.now + POLL_INTERVAL))
     shell.now = max(shell.now, min(woken, world.deadline))
+    shell.now -= world.dice.choice((0.0, 0.0, 0.0, 3.0))  # the clocks of two machines differ
     blinded = world.plan.blinded == number or woken >= wakes + UNREACHABLE_TIMEOUT
     for at, kickoff_id in seen:
         if at <= shell.now or blinded or shell.now >= world.deadline:
