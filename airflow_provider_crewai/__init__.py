@@ -5,7 +5,8 @@ Who answers which question
 What authors of Dags import:
 
     hooks                         talks to one crew, over an Airflow connection
-    operators                     starts a run, exactly once, and waits for its answer; gives a run a person's feedback
+    operators                     starts a run, or one for each item of a list, exactly once, and waits for its answer;
+                                  gives a run a person's feedback
     decorators                    `@task.crew`: starts a run with the inputs that a function returns
     sensors                       waits for a run that something else started
     triggers                      waits for a run without a worker slot
@@ -13,7 +14,7 @@ What authors of Dags import:
     retries                       decides after a failed try whether the task is tried again (an author may choose it)
 
 `awaiting` is what the operator and the sensor share, `starting` what the operators that start runs share, and
-`polling` what all of them do. `resuming` has the operator that gives feedback.
+`polling` what all of them do. `resuming` has the operator that gives feedback, `batches` the one of many runs.
 `provider_info` is what Airflow reads about this package.
 
 `in_airflow` knows Airflow, and no author of a Dag imports it:
@@ -30,6 +31,7 @@ What authors of Dags import:
     dag_arguments                 which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
     batch_store                   where is the record of a batch kept?
+    batch_endings                 how does a batch end, and what does its task leave behind?
     traces                        what does a task leave behind about its run?
     signed_urls                   which URL of this Airflow may a deployment call, and about which run?
     own_webhooks                  which webhooks of a run lead to this Airflow?

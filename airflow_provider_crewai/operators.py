@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.awaiting import AwaitsRun
+from airflow_provider_crewai.batches import CrewBatchOperator
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Record
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
-__all__ = ["CrewKickoffOperator", "CrewResumeOperator"]
+__all__ = ["CrewBatchOperator", "CrewKickoffOperator", "CrewResumeOperator"]
 
 LAST_WORDS = 2.0
 """Seconds for which a killed task waits until its log says what became of its run."""

@@ -53,7 +53,7 @@ class CrewStatusSensor(AwaitsRun, BaseSensorOperator):
     template_fields: Sequence[str] = ("kickoff_id", "crewai_conn_id", "result_path")
     ui_color = "#ffe0d6"
     knows_the_start: ClassVar[bool] = False
-    without_a_run: ClassVar[str] = "There is no run to wait for"
+    without_a_run: str = "There is no run to wait for"
 
     def __init__(self, *, kickoff_id: str, **kwargs: Any) -> None:
         # Checked before Airflow makes a timedelta of it, whose error would not name the argument.

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from airflow_provider_crewai.client.batch_record import BatchRecord, ItemState
 from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import OnClear
+from airflow_provider_crewai.client.messages import fill
+from airflow_provider_crewai.client.watch import Ending, Verdict
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.times import duration, iso, moment
 from airflow_provider_crewai.wire.words import line
@@ -19,12 +21,17 @@ def progress(record: BatchRecord, slots: int, now: float) -> str:
     """Return where a batch is, in one line."""
     count, total = record.count, len(record.states)
     done = total - count[ItemState.WAITS] - count[ItemState.OPEN]
-    parts = [f"{done} of {total} items are done", f"{len(record.watched)} runs go on"]
-    parts += [f"{record.failures} have no answer"] if record.failures else []
+    parts = [f"{done} of {counted(total, 'item')} done", f"{counted(len(record.watched), 'run')} at work"]
+    parts += [f"{record.failures} without an answer"] if record.failures else []
     parts += [f"{record.tokens:,} tokens"] if record.tokens else []
     if (end := expected_end(record, slots, now)) is not None and done < total:
         parts.append(f"the end is expected at {moment(end)}")
-    return f"Batch {record.batch_id}: {', '.join(parts)}."
+    return f"{record.batch_id}: {', '.join(parts)}."
+
+
+def counted(number: int, what: str) -> str:
+    """Return so many of something, in words: `1 run`, `3 runs`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def expected_end(record: BatchRecord, slots: int, now: float) -> float | None:
@@ -42,10 +49,23 @@ def slowed(record: BatchRecord, now: float) -> str | None:
     """Return why no kickoff is sent now, or None."""
     if record.slow is None or now >= record.slow.until or not record.waiting:
         return None
-    return (
-        f"{len(record.waiting)} items wait: the deployment takes no kickoffs, since {moment(record.slow.since)} "
-        f"({record.slow.why}). The next is sent at {moment(record.slow.until)}."
-    )
+    waiting, since = counted(len(record.waiting), "item"), moment(record.slow.since)
+    why = f"since {since} the deployment takes no kickoff ({record.slow.why})"
+    return f"{waiting} not started: {why}. The next is sent at {moment(record.slow.until)}."
+
+
+def gave_up(record: BatchRecord, ending: Ending) -> str:
+    """Return why a task waits no longer for any run of its batch, without a full stop."""
+    left = f", and {counted(len(record.waiting), 'item')} not started" if record.waiting else ""
+    return f"{_GAVE_UP[ending.verdict]}: {counted(len(record.watched), 'run')} may go on{left}"
+
+
+_GAVE_UP = {
+    Verdict.TIMED_OUT: "The time is up",
+    Verdict.UNREACHABLE: "The deployment has not answered for too long",
+    Verdict.AUTH_LOST: "The token is refused",
+    Verdict.UNWATCHABLE: "The connection is wrong, or does not lead to the crew",
+}
 
 
 def failed(
@@ -57,7 +77,7 @@ def failed(
     :param after: what a retry and a clear will do.
     :param look: where to look, a line each.
     """
-    return (why, *_items(results), _cost(record), after, *look)
+    return (*fill(why), *_items(results), *fill(_cost(record), after), *look)
 
 
 def _items(results: Sequence[JSONObject]) -> Iterator[str]:
@@ -67,7 +87,7 @@ def _items(results: Sequence[JSONObject]) -> Iterator[str]:
         said = f": {line(str(result['error']))}" if result["error"] else ""
         yield f"Item {index}{run} {_WORDS.get(str(result['state']), str(result['state']))}{said}"
     if len(bad) > SHOWN:
-        yield f"{len(bad) - SHOWN} more have no answer. The task's XCom crew_batch names them."
+        yield f"{counted(len(bad) - SHOWN, 'more item')} without an answer: the task's XCom crew_batch names them."
 
 
 def _has_no_answer(result: JSONObject) -> bool:
@@ -89,8 +109,8 @@ def _cost(record: BatchRecord) -> str:
     tokens = f" The runs that have ended took {record.tokens:,} tokens." if record.tokens else ""
     going, unknown = len(record.watched), len(record.open) - len(record.watched)
     if going:
-        return f"{going} runs go on, and still cost money.{tokens}"
-    return f"{unknown} runs may go on, and cost money.{tokens}" if unknown else f"No run goes on.{tokens}"
+        return f"Still at work, and still costing money: {counted(going, 'run')}.{tokens}"
+    return f"{counted(unknown, 'run')} may go on, and cost money.{tokens}" if unknown else f"No run goes on.{tokens}"
 
 
 def retry_text(record: BatchRecord, *, retried: bool, durable: bool, on_clear: OnClear, on_kill: OnKill) -> str:
@@ -101,13 +121,14 @@ def retry_text(record: BatchRecord, *, retried: bool, durable: bool, on_clear: O
     """
     if not durable:
         return "Recovery is off, so a retry or a clear starts all items again, and pays for all of them."
-    done = record.count[ItemState.SUCCEEDED]
-    keeps = f"keeps the {done} answers, takes up the runs that go on, and starts only the items that have none"
+    kept = counted(record.count[ItemState.SUCCEEDED], "answer")
+    runs = ", takes up the runs that go on" if record.open else ""
+    keeps = f"keeps the {kept}{runs}, and starts only the items that have none"
     if on_clear == "reattach":
         return f"A retry or a clear {keeps}." if retried else f"A retry does not help. A clear {keeps}."
-    clears = "a clear stops the runs that go on and starts" if on_kill == "stop" else "a clear starts"
+    clears = "a clear stops the runs that go on and starts" if record.open and on_kill == "stop" else "a clear starts"
     begin = f"A retry {keeps}" if retried else "The task is not retried, because a retry would not help"
-    return f"{begin}; {clears} all {len(record.states)} items again."
+    return f"{begin}; {clears} all {counted(len(record.states), 'item')} again."
 
 
 def summary(
@@ -143,5 +164,4 @@ def _in_short(result: JSONObject) -> JSONObject:
 
 def back(ended: int, seconds: float) -> str:
     """Return why the task has come back from its trigger."""
-    runs = f"{ended} runs have ended" if ended != 1 else "1 run has ended"
-    return f"Back from the triggerer after {duration(seconds)}: {runs}."
+    return f"Back from the triggerer after {duration(seconds)}: {counted(ended, 'run')} ended."

@@ -51,7 +51,7 @@ def anew(earlier: BatchRecord | None, claim: Claim, size: int, batch_id: str, no
     first = earlier.pages if earlier else 0
     task = Record.intent(claim, now).submitted(batch_id)
     record = BatchRecord(task, ItemState.WAITS * size, first_page=first, pages=first)
-    return TakenUp(record, f"Starting all {size} items: {why}.", tuple(earlier.open.values()) if earlier else ())
+    return TakenUp(record, f"Starting a batch of {size}: {why}.", tuple(earlier.open.values()) if earlier else ())
 
 
 def go_on(
@@ -97,14 +97,10 @@ def _with_a_run(run: Open, rules: Rules) -> tuple[ItemState, Open | None]:
 
 
 def _what_goes_on(record: BatchRecord) -> str:
-    done, runs, waiting = record.count[ItemState.SUCCEEDED], len(record.watched), len(record.waiting)
-    unknown = record.count[ItemState.LEFT]
-    lost = (
-        f" {unknown} may have started before, and nobody knows their runs; they are not started again."
-        if unknown
-        else ""
-    )
+    count = record.count
+    unknown = count[ItemState.LEFT]
+    lost = f" {unknown} may have been started before, by nobody knows which run: not started again." if unknown else ""
     return (
-        f"Going on with batch {record.batch_id}: {done} of {len(record.states)} items are done, {runs} runs are taken "
-        f"up, {waiting} items start now.{lost}"
+        f"Going on with {record.batch_id}, {len(record.states)} items: {count[ItemState.SUCCEEDED]} done, "
+        f"{len(record.watched)} runs taken up, {len(record.waiting)} to start.{lost}"
     )

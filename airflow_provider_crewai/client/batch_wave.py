@@ -55,6 +55,10 @@ Judge = Callable[[Run], tuple[JSON, str | None]]
 """Returns a run's answer as the next task gets it, and why it is not what the task expects, or None."""
 
 
+def _nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
     """What a batch is to do.
@@ -70,6 +74,8 @@ class BatchPlan:
     :param check: gets the inputs that the crew lists before runs are started; raises to refuse them.
     :param confirm: called before kickoffs, at most every `CONFIRM_EVERY` seconds; raises if nobody wants them any more.
     :param seal: see `begin.Plan`.
+    :param begun: called with the record that names one more run.
+    :param over: called with a run's ending, and the seconds since its kickoff, or None if that is not known.
     :param patience: seconds for which we try one call.
     :param deadline: epoch second at which the task stops waiting. No kickoff is sent after it.
     """
@@ -87,6 +93,8 @@ class BatchPlan:
     check: flows.Check | None = None
     confirm: Callable[[], None] | None = None
     seal: Seal = as_it_is
+    begun: Callable[[BatchRecord], None] = _nothing
+    over: Callable[[Ending, float | None], None] = _nothing
     patience: float = defaults.CALL_PATIENCE
     deadline: float = math.inf
 
@@ -232,7 +240,8 @@ def _read(plan: BatchPlan, record: BatchRecord, watches: Iterable[Watch], dialec
             continue
         index = places[watch.kickoff_id]
         if step.verdict in _ENDED:
-            outcomes.append(_outcome(record, index, step, plan.judge))
+            outcomes.append(outcome := _outcome(record, index, step, plan.judge))
+            plan.over(step, outcome.seconds)
         elif step.verdict in _LEFT:
             record = record.left(index, _LEFT[step.verdict])
         else:
@@ -299,7 +308,7 @@ def _end_early(plan: BatchPlan, record: BatchRecord, dialect: flows.Dialect, say
     """Stop the other runs, or leave them: too many have failed."""
     runs = {index: str(run.kickoff_id) for index, run in record.watched.items()}
     if not plan.stop_replaced:
-        say(f"{len(runs)} runs go on, because on_kill is 'leave': {listing(runs.values())}.")
+        say(f"These runs go on, because on_kill is 'leave': {listing(runs.values())}.")
         return record
     for index, kickoff_id in runs.items():
         left = plan.deadline - (yield flows.Pause(0)).now
@@ -323,7 +332,7 @@ def _refill(plan: BatchPlan, record: BatchRecord, say: flows.Say) -> flows.Flow[
             yield from flows.wake(plan.check, plan.patience, plan.deadline)
         except CrewError as error:
             return (yield from _turned_away(plan, record, error, say))
-        say(f"Starting {len(items)} runs; {len(record.watched)} go on.")
+        say(f"Starting runs: {len(items)}. At work: {len(record.watched)}.")
         record = yield from _start_all(plan, record, items, say)
     return record
 
@@ -386,7 +395,8 @@ def _start(plan: BatchPlan, record: BatchRecord, index: int) -> flows.Flow[tuple
     except CrewError as error:
         yield from _save(withdrawn := intent.withdrawn(index))
         return withdrawn, error
-    return intent.submitted(index, kickoff_id), None
+    plan.begun(started := intent.submitted(index, kickoff_id))
+    return started, None
 
 
 def _refused(plan: BatchPlan, record: BatchRecord, index: int, error: CrewInputError) -> Outcome:

@@ -112,7 +112,7 @@ def waiting(run: Run, *, now: float, started_at: float | None, after: str, look:
     :param look: where to look, a line each.
     """
     cost = _counted("It goes on and costs", run, started_at, now, otherwise=" money")
-    return (*_fill(f"Run {run.kickoff_id} is {progress(run)}.", cost, after), *look)
+    return (*fill(f"Run {run.kickoff_id} is {progress(run)}.", cost, after), *look)
 
 
 # ---- at the end of the waiting ---------------------------------------------------------------------
@@ -129,8 +129,8 @@ def said(
     :param whole: whether the crew's own words are not cut.
     """
     words = [f"The crew says: {ending.run.error}"] if whole and ending.run and ending.run.error else None
-    told = [*_fill(_what(ending)), *(words or _fill(*_details(ending)))]
-    return (*told, *_fill(_cost(ending, started_at), after), *look)
+    told = [*fill(_what(ending)), *(words or fill(*_details(ending)))]
+    return (*told, *fill(_cost(ending, started_at), after), *look)
 
 
 def unusable(
@@ -141,7 +141,7 @@ def unusable(
     :param error: says what is wrong with the answer.
     """
     what = f"Run {ending.kickoff_id} succeeded, but {error}"
-    return (*_fill(what, _cost(ending, started_at), after), *look)
+    return (*fill(what, _cost(ending, started_at), after), *look)
 
 
 def error_of(ending: Ending, *, where: str, lines: tuple[str, ...] = ()) -> CrewRunError:
@@ -325,7 +325,7 @@ def no_run(
     """
     tells = isinstance(error, CrewMayHaveStarted | CrewLedgerError | CrewChangedInputs)
     what = advice(error) if tells else f"{otherwise}: {advice(error)}"
-    return (*_fill(what, *_left_behind(error, earlier), after), *look)
+    return (*fill(what, *_left_behind(error, earlier), after), *look)
 
 
 def no_run_in_short(error: CrewError, otherwise: str) -> str:
@@ -377,7 +377,7 @@ def no_feedback(error: CrewError, kickoff_id: str | None, conn_id: str, *, retri
     else:
         after = "The task is not retried. A clear looks at the run anew, and answers what it asks then."
     look = () if kickoff_id is None else look_at(None, kickoff_id, conn_id, fetch=False)
-    return (*_fill(what, after), *look)
+    return (*fill(what, after), *look)
 
 
 def look_at_crew(error: CrewError, url: str | None, crew: str | None, conn_id: str) -> tuple[str, ...]:
@@ -509,7 +509,8 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _fill(*texts: str) -> list[str]:
+def fill(*texts: str) -> list[str]:
+    """Return the texts as lines of at most `WIDTH` characters."""
     """Return texts in lines of at most `WIDTH` characters, each from a new line on."""
     return [piece for text in texts for piece in _filled(text)]
 

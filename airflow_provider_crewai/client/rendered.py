@@ -135,6 +135,19 @@ def as_inputs(value: object, name: str = "inputs") -> JSONObject:
     return read
 
 
+def as_items(value: object, name: str = "inputs") -> list[JSONObject]:
+    """Return the inputs of a batch: a list of JSON objects. A text is read as JSON; nothing is refused.
+
+    :raises CrewConfigError: they are nothing, not a list, or one of them is not an object; names which.
+    """
+    if is_nothing(value):
+        raise _refused(name, f"rendered to {value!r}: the task or template that should give the list gave nothing")
+    read = _parsed(value, name) if isinstance(value, str) else as_json(value, name)
+    if not isinstance(read, list):
+        raise _refused(name, f"is {_kind(read)}, not a list of objects: give one object for each run")
+    return [as_inputs(item, f"{name}[{index}]") for index, item in enumerate(read)]
+
+
 def written_texts(value: object) -> frozenset[str]:
     """Return the texts that the Dag's author wrote, before rendering."""
     if isinstance(value, str):

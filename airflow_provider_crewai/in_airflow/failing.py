@@ -25,6 +25,7 @@ FREE_OR_NEVER = (
     errors.CrewAnswerNotFetched,
     errors.CrewAnswerNotStored,
     errors.CrewNothingAsked,
+    errors.CrewBatchFailed,
 )
 """Errors while waiting that somebody may fix between two tries: retried only if the retry finds this run and costs
 nothing, never for a second run."""

@@ -32,7 +32,7 @@ class LeavesTraces(BaseOperator):
     knows_the_start: ClassVar[bool] = True
     """Whether `Wait.started_at` is when the run was kicked off, so that messages can say its age."""
 
-    without_a_run: ClassVar[str] = "The crew was not started"
+    without_a_run: str = "The crew was not started"
     """What an error says of a task that has no run to wait for."""
 
     _ended: tuple[JSONObject, str | None] | None = None

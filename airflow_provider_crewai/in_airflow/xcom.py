@@ -42,13 +42,21 @@ CREW_RUN = "crew_run"
 CREW_ANSWER = "crew_answer"
 """The XCom that holds the answer of a task that fails although its run succeeded: the answer is paid for."""
 
+CREW_BATCH = "crew_batch"
+"""The XCom that says where a batch is, and which of its items have no answer; see `client.batch_messages`."""
+
+CREW_BATCH_ID = "crew_batch_id"
+"""The XCom that says which batch the present try works on."""
+
 CREW_QUESTION = "crew_question"
 """The XCom in which a deployment's calls bring what the run asks; see `mailbox`."""
 
 CALLS_HOME = "crewai_call_home"
 """The XCom of the calls that name a run, and their key in the task state store."""
 
-RESERVED_KEYS = frozenset({"return_value", KICKOFF_ID, CREW_RUN, CREW_ANSWER, CREW_QUESTION, CALLS_HOME})
+RESERVED_KEYS = frozenset(
+    {"return_value", KICKOFF_ID, CREW_RUN, CREW_ANSWER, CREW_BATCH, CREW_BATCH_ID, CREW_QUESTION, CALLS_HOME}
+)
 """XComs that the task itself pushes, or the api-server for it."""
 
 KEY_LENGTH = 250
@@ -63,7 +71,7 @@ def hand_over(task: Any, answer: JSON, kickoff_id: str) -> JSON:
 
     :raises CrewAnswerNotStored: the answer is too large for XCom and could not be written to `result_path`.
     """
-    returned = _in_a_file(task, answer, kickoff_id) or _as_it_can_be(task, answer)
+    returned = _in_a_file(task, answer, kickoff_id) or as_it_can_be(task, answer)
     if getattr(task, "multiple_outputs", False) and not _is_in_parts(returned):
         task.log.warning("The crew's answer does not fit multiple_outputs, so it is returned whole.")
         task.multiple_outputs = False
@@ -73,12 +81,12 @@ def hand_over(task: Any, answer: JSON, kickoff_id: str) -> JSON:
 def save(task: Any, answer: JSON, kickoff_id: str) -> JSON:
     """Return the XCom that saves the answer of a task that fails: the answer itself, where it cannot go to a file."""
     try:
-        return _in_a_file(task, answer, kickoff_id) or _as_it_can_be(task, answer)
+        return _in_a_file(task, answer, kickoff_id) or as_it_can_be(task, answer)
     except CrewAnswerNotStored:
-        return _as_it_can_be(task, answer)
+        return as_it_can_be(task, answer)
 
 
-def _as_it_can_be(task: Any, answer: JSON) -> JSON:
+def as_it_can_be(task: Any, answer: JSON) -> JSON:
     """Return the answer, or its text if Airflow cannot keep the answer as JSON."""
     if why := _why_text(answer):
         task.log.warning("The crew's answer is returned as a text, because it %s. Read it with json.loads().", why)

@@ -30,6 +30,7 @@ CrewError
     CrewAnswerNotFetched        we saw it end, but could not fetch its answer
     CrewAnswerMismatch          it succeeded, but its answer is not what the author expects
     CrewAnswerNotStored         it succeeded, but its answer could not be written to where the author wants it
+    CrewBatchFailed             more items of a batch have no answer than its author allows
     CrewMayHaveStarted          we lost the answer to a kickoff, or its record
     CrewNothingAsked            it does not ask what a person's feedback is about
     CrewFeedbackInDoubt         we sent a person's feedback, and cannot see whether it arrived
@@ -205,6 +206,13 @@ class CrewAnswerMismatch(CrewRunError):
 
 class CrewAnswerNotStored(CrewRunError):
     """The run succeeded, but its answer could not be written to the task's `result_path`. The run is over."""
+
+
+class CrewBatchFailed(CrewRunError):
+    """More items of a batch have no answer than its author allows. The others' answers are kept for a retry.
+
+    Its attribute `retry_helps` says whether a retry starts or reads at least one of them again, and no other.
+    """
 
 
 class CrewMayHaveStarted(CrewRunError):
