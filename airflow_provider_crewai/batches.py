@@ -223,7 +223,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         limit = self._deadline(context)
         deadline = math.inf if limit is None else limit
         items = as_items(self.inputs)
-        kickoffs = [_of_item(self._kickoff(item, context), index) for index, item in enumerate(items)]
+        kickoffs = _of_items(self._kickoff({}, context), items)
         self.check_answer_options()
         crew = client.connect(deadline)
         names = named(fingerprint(crew, kickoff_request(kickoff)) for kickoff in kickoffs)
@@ -390,11 +390,13 @@ def _connected(kickoff: Kickoff, _sent: float) -> Kickoff:
     return connected(kickoff)
 
 
-def _of_item(kickoff: Kickoff, index: int) -> Kickoff:
-    """Return a kickoff that says which item it is for."""
-    meta = kickoff.meta or {}
-    airflow = meta.get("airflow")
-    return replace(kickoff, meta={**meta, "airflow": {**(airflow if isinstance(airflow, dict) else {}), "item": index}})
+def _of_items(kickoff: Kickoff, items: Iterable[JSONObject]) -> list[Kickoff]:
+    """Return a kickoff for each item. Its `meta` says which item it is for."""
+    meta: Any = kickoff.meta
+    return [
+        replace(kickoff, inputs=item, meta={**meta, "airflow": {**meta["airflow"], "item": index}})
+        for index, item in enumerate(items)
+    ]
 
 
 def _check(task_id: str, max_concurrency: object, on_item_failure: object, allow_failures: object) -> None:
