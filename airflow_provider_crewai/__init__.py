@@ -63,6 +63,7 @@ What authors of Dags import:
     batch_taking_up               what does a try do with the batch of an earlier one?
     batch_results                 what does a batch return?
     batch_messages                what does a person read about a batch?
+    batch_waits                   how does a worker wait for the runs of a batch?
     batch_wave                    in which order are the items of a batch started and read?
     batch_pace                    when does the worker of a batch wake?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?

@@ -336,7 +336,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         self._defer(plan, record, context, idle)
 
     def _defer(self, plan: BatchPlan, record: BatchRecord, context: Context, idle: int) -> NoReturn:
-        from airflow_provider_crewai.triggers import CrewBatchTrigger
+        from airflow_provider_crewai.triggers import CrewBatchTrigger  # type: ignore[attr-defined]  # comes next
 
         pace, store = self._pace(plan, record), self.store(context)
         deadline = None if plan.deadline == math.inf else plan.deadline
@@ -379,7 +379,6 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             policy=self.kill_policy,
             store=TaskPart(self.store(context)),
             log=self.log,
-            # RUNS
         )
 
 
