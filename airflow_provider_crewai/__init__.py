@@ -9,12 +9,13 @@ What authors of Dags import:
                                   gives a run a person's feedback
     decorators                    `@task.crew`: starts a run with the inputs that a function returns
     sensors                       waits for a run that something else started
-    triggers                      waits for a run without a worker slot
+    triggers                      waits for a run, or for those of a batch, without a worker slot
     answers                       reads an answer in the next task, typed and from its file
     retries                       decides after a failed try whether the task is tried again (an author may choose it)
 
 `awaiting` is what the operator and the sensor share, `starting` what the operators that start runs share, and
 `polling` what all of them do. `resuming` has the operator that gives feedback, `batches` the one of many runs.
+`triggering` is what the triggers share, and `batch_trigger` has the one of a batch.
 `provider_info` is what Airflow reads about this package.
 
 `in_airflow` knows Airflow, and no author of a Dag imports it:
@@ -66,10 +67,11 @@ What authors of Dags import:
     batch_waits                   how does a worker wait for the runs of a batch?
     batch_wave                    in which order are the items of a batch started and read?
     batch_pace                    when does the worker of a batch wake?
+    batch_aio                     how are many runs waited for in an event loop?
     dialogue, questions           is what a run asks news for its task? what does a person see, and what is sent?
     watch                         when is the next look, and when do we give up?
     policy                        may this request be sent again, and when?
-    killing                       is the run of a killed task still wanted?
+    killing, held                 is the run of a killed task still wanted? which runs does it hold?
     flows                         in which order are requests sent?
     sync, sync_sockets            sends for a worker: blocking, with `requests`
     aio                           sends for a triggerer: in an event loop, with `aiohttp`
@@ -77,6 +79,7 @@ What authors of Dags import:
     lookups                       one look-up for all who ask at the same time
     summary                       what does a task leave behind about its run?
     journal, messages             what does a person read while a run goes on, and at its end?
+    batch_journal                 what does a person read while the runs of a batch go on?
 
 `wire` knows the API, and nothing else:
 

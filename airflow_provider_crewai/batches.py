@@ -233,7 +233,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             names,
             self._claim(crew, list_fingerprint(names), store, context),
             self.rules,
-            f"batch-{uuid.uuid4().hex[:12]}",
+            uuid.uuid4().hex[:12],
             self.max_concurrency,
             self._judge,
             bearable=allowed if self.on_item_failure == "fail_fast" else None,
@@ -336,7 +336,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         self._defer(plan, record, context, idle)
 
     def _defer(self, plan: BatchPlan, record: BatchRecord, context: Context, idle: int) -> NoReturn:
-        from airflow_provider_crewai.triggers import CrewBatchTrigger  # type: ignore[attr-defined]  # comes next
+        from airflow_provider_crewai.triggers import CrewBatchTrigger
 
         pace, store = self._pace(plan, record), self.store(context)
         deadline = None if plan.deadline == math.inf else plan.deadline

@@ -1,32 +1,33 @@
-"""The trigger that waits for a run in the triggerer, without holding a worker slot."""
+"""The triggers that wait for runs in the triggerer, without holding a worker slot."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_crewai.batch_trigger import CrewBatchTrigger
 from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.dialogue import Dialogue
+from airflow_provider_crewai.client.held import HeldRun
 from airflow_provider_crewai.client.journal import Journal
-from airflow_provider_crewai.client.killing import Bond, OnKill
+from airflow_provider_crewai.client.killing import OnKill
 from airflow_provider_crewai.client.ledger import OnClear
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
-from airflow_provider_crewai.hooks import AsyncCrewHook
-from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS, CLEAR_KEEPS_TASK_STATE
-from airflow_provider_crewai.in_airflow.killed_in_triggerer import Cancellation
+from airflow_provider_crewai.in_airflow.compat import CLEAR_KEEPS_TASK_STATE
 from airflow_provider_crewai.in_airflow.metrics import counting
+from airflow_provider_crewai.triggering import WaitsForRuns
 from airflow_provider_crewai.wire.model import JSONObject, Progress
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.in_airflow.listening import Listener
 
+__all__ = ["CrewBatchTrigger", "CrewStatusTrigger", "event_of"]
 
-class CrewStatusTrigger(BaseTrigger):
+
+class CrewStatusTrigger(WaitsForRuns):
     """Polls a run until it ends, or until it is time to give up, and then fires one event.
 
     Airflow stores its arguments in the database and prints them in logs, so they are ids and numbers only. It never
@@ -86,18 +87,18 @@ class CrewStatusTrigger(BaseTrigger):
         may_be_outdated: bool = False,
         **unknown: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
-        self.kickoff_id = kickoff_id
-        self.crewai_conn_id = crewai_conn_id
-        self.started_at = time.time() if started_at is None else started_at
-        self.patience = Patience(
-            poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input, silent=silent
+        super().__init__(
+            crewai_conn_id,
+            Patience(poll_interval, max_poll_interval, deadline, unreachable_timeout, human_input, silent=silent),
+            on_kill=on_kill,
+            on_clear=on_clear,
+            durable=durable,
+            survives_clear=survives_clear,
+            unknown=unknown,
         )
+        self.kickoff_id = kickoff_id
+        self.started_at = time.time() if started_at is None else started_at
         self.seen_alive = seen_alive
-        self.kill_policy = on_kill
-        self.on_clear = on_clear
-        self.durable = durable
-        self.survives_clear = survives_clear
         self.asks = asks
         self.asked = asked
         self.given = given
@@ -106,27 +107,24 @@ class CrewStatusTrigger(BaseTrigger):
         self.also = also
         self.mailbox = mailbox
         self.may_be_outdated = may_be_outdated
-        self._unknown = sorted(unknown)
-        # One hook for the trigger's whole life, so that `on_kill` need not read the connection again after `run`.
-        self._hook = AsyncCrewHook(crewai_conn_id)
-        self._settling: asyncio.Future[None] | None = None
+
+    @property
+    def held(self) -> HeldRun:
+        """The run."""
+        return HeldRun(self.kickoff_id)
+
+    @property
+    def is_asked_about(self) -> bool:
+        """Whether a Required Action is open: a person's response cancels the trigger, too."""
+        return self.asked is not None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
         return self.CLASSPATH, {
             "kickoff_id": self.kickoff_id,
-            "crewai_conn_id": self.crewai_conn_id,
             "started_at": self.started_at,
-            "deadline": self.patience.deadline,
-            "poll_interval": self.patience.poll_interval,
-            "max_poll_interval": self.patience.max_poll_interval,
-            "unreachable_timeout": self.patience.unreachable_timeout,
-            "human_input": self.patience.human_input,
             "seen_alive": self.seen_alive,
-            "on_kill": self.kill_policy,
-            "on_clear": self.on_clear,
-            "durable": self.durable,
-            "survives_clear": self.survives_clear,
+            **self.shared_arguments(),
             "silent": self.patience.silent,
             "asks": self.asks,
             "asked": self.asked,
@@ -140,12 +138,7 @@ class CrewStatusTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the run, then fire one event."""
-        if self._unknown:
-            self.log.warning(
-                "Run %s: a newer version of this provider deferred the task; this version ignores its arguments %s.",
-                self.kickoff_id,
-                ", ".join(self._unknown),
-            )
+        self.warn_of_unknown()
         listener = self._listener()
         watch = Watch(
             self.kickoff_id,
@@ -171,39 +164,6 @@ class CrewStatusTrigger(BaseTrigger):
 
         dialogue = Dialogue(self.asked, self.given, self.given_at, self.human_deadline, self.also)
         return Listener(self.task_instance, self.kickoff_id, dialogue, self.log, self.mailbox)
-
-    async def on_kill(self) -> None:
-        """Stop the run if a user ended or cleared the task, and so gave the run up. Airflow 3.3+ calls this."""
-        bond = Bond(
-            self.kickoff_id,
-            self.on_clear,
-            durable=self.durable,
-            kept=self.survives_clear,
-            may_have_moved=CANCELS_MOVED_TRIGGERS,
-            overdue=self.patience.deadline is not None and time.time() >= self.patience.deadline,
-        )
-        cancellation = Cancellation(
-            bond,
-            self.kill_policy,
-            self.task_instance,
-            self._hook.get_async_conn(),
-            self.crewai_conn_id,
-            self.log,
-            asked=self.asked is not None,
-        )
-        self._settling = asyncio.ensure_future(cancellation.settle())
-        await self._settled()
-
-    async def cleanup(self) -> None:
-        """Wait until `on_kill` is done, so that Airflow keeps the task's log open until its outcome is logged."""
-        await self._settled()
-
-    async def _settled(self) -> None:
-        # Airflow 3.3.2 cancels the trigger again in each round of the triggerer, about once a second. Without this
-        # loop, that would cut the work off before it is done.
-        while self._settling and not self._settling.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._settling])
 
 
 def event_of(ending: Ending) -> JSONObject:

@@ -26,7 +26,7 @@ def progress(record: BatchRecord, slots: int, now: float) -> str:
     parts += [f"{record.tokens:,} tokens"] if record.tokens else []
     if (end := expected_end(record, slots, now)) is not None and done < total:
         parts.append(f"the end is expected at {moment(end)}")
-    return f"{record.batch_id}: {', '.join(parts)}."
+    return f"Batch {record.batch_id}: {', '.join(parts)}."
 
 
 def counted(number: int, what: str) -> str:

@@ -101,6 +101,6 @@ def _what_goes_on(record: BatchRecord) -> str:
     unknown = count[ItemState.LEFT]
     lost = f" {unknown} may have been started before, by nobody knows which run: not started again." if unknown else ""
     return (
-        f"Going on with {record.batch_id}, {len(record.states)} items: {count[ItemState.SUCCEEDED]} done, "
+        f"Going on with batch {record.batch_id}, {len(record.states)} items: {count[ItemState.SUCCEEDED]} done, "
         f"{len(record.watched)} runs taken up, {len(record.waiting)} to start.{lost}"
     )

@@ -45,6 +45,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_provider_crewai.client import flows
+from airflow_provider_crewai.client.held import Noun, had_ended, is_stopped
 from airflow_provider_crewai.client.ledger import OnClear
 from airflow_provider_crewai.wire.errors import CrewError, CrewNotFound, CrewUnknownRun
 
@@ -67,9 +68,6 @@ _ENDED = frozenset({"success", "failed", "skipped", GONE, "upstream_failed"})
 _GOES_ON = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
 _WAITS = frozenset({None, "scheduled", "queued"})
 
-_CLEARED = "the task was cleared, and its next try starts a new run"
-_TAKEN_UP = "the task was cleared, and its next try takes this run up"
-
 Judgement = tuple[bool | None, str]
 """Whether the task gave its run up (None: we cannot tell yet), and why, in words."""
 
@@ -84,7 +82,9 @@ def is_refused(state: str | None) -> bool:
     return state in _ENDED or state == "restarting"
 
 
-def is_ended(state: str | None, on_clear: OnClear, *, retried: bool, on_record: bool = True) -> tuple[bool, str]:
+def is_ended(
+    state: str | None, on_clear: OnClear, *, retried: bool, on_record: bool = True, noun: Noun = "run"
+) -> tuple[bool, str]:
     """Return whether the task gave its run up when its worker got SIGTERM, and why.
 
     A user who ends or clears a task changes its state first. If the state is unchanged, the worker's machine is
@@ -93,14 +93,15 @@ def is_ended(state: str | None, on_clear: OnClear, *, retried: bool, on_record: 
     :param state: the task instance's state now, in Airflow's word, or `UNKNOWN`.
     :param retried: whether Airflow retries the task by itself, and the retry takes the run up.
     :param on_record: whether the next try will find the run, if a user cleared the task.
+    :param noun: what the task holds: a run, or a batch of them.
     """
     if state in _ENDED:
         return True, f"the task is {state}"
     if state in _GOES_ON:
         return False, f"the task is {state}"
     if not is_left_by_user(state):
-        return not retried, f"{_asked(state)}, and {'a' if retried else 'no'} retry takes this run up"
-    return _after_a_clear(on_clear, on_record=on_record)
+        return not retried, f"{_asked(state)}, and {'a' if retried else 'no'} retry takes this {noun} up"
+    return _after_a_clear(on_clear, noun, on_record=on_record)
 
 
 def _asked(state: str | None) -> str:
@@ -113,25 +114,34 @@ def _asked(state: str | None) -> str:
     return "Airflow does not say what happened to the task"
 
 
-def _after_a_clear(on_clear: OnClear, *, on_record: bool) -> tuple[bool, str]:
+def _after_a_clear(on_clear: OnClear, noun: Noun, *, on_record: bool) -> tuple[bool, str]:
     if on_clear == "reattach" and on_record:
-        return False, _TAKEN_UP
+        return False, _taken_up(noun)
     if on_clear == "reattach":
-        return True, f"{_CLEARED}, because this run is no longer on record"
-    return True, _CLEARED
+        return True, f"{_cleared(noun)}, because this {noun} is no longer on record"
+    return True, _cleared(noun)
+
+
+def _cleared(noun: Noun) -> str:
+    return f"the task was cleared, and its next try starts a new {noun}"
+
+
+def _taken_up(noun: Noun) -> str:
+    return f"the task was cleared, and its next try takes this {noun} up"
 
 
 @dataclass(frozen=True, slots=True)
 class Bond:
-    """What a trigger knows about its task and its run before it asks Airflow.
+    """What a trigger knows about its task and its run before it asks Airflow. The runs of a batch share one bond.
 
-    :param kickoff_id: the run.
+    :param kickoff_id: the run's id, or the batch's.
     :param durable: whether a retry of the task finds the run on record.
     :param kept: whether the next try also finds it after a user's clear.
     :param may_have_moved: whether Airflow also cancels a trigger when no user did anything (3.3): the trigger moved to
         another triggerer, or the task was woken from there.
     :param overdue: whether the task's deadline has passed, so that it may have been woken to time out.
     :param responded: whether a person has responded to the task's Required Action, which wakes the task.
+    :param noun: what the task holds: a run, or a batch of them.
     """
 
     kickoff_id: str
@@ -141,6 +151,7 @@ class Bond:
     may_have_moved: bool = True
     overdue: bool = False
     responded: bool = False
+    noun: Noun = "run"
 
     @property
     def reattaches(self) -> bool:
@@ -164,23 +175,23 @@ def by_state(state: str | None, bond: Bond, *, doubted: bool = False) -> Judgeme
     if state in _ENDED:
         return (None if doubted else True), f"the task is {state}"
     if bond.responded:
-        return False, "a person has responded, and the task comes back for this run"
+        return False, f"a person has responded, and the task comes back for this {bond.noun}"
     if state in _GOES_ON and bond.may_have_moved:
         return (False if bond.durable else None), f"the task is {state} and still wants it"
     if bond.reattaches:
-        return (False, _TAKEN_UP) if bond.kept else (None, "the task was cleared, and its next try has not begun")
+        not_yet = "the task was cleared, and its next try has not begun"
+        return (False, _taken_up(bond.noun)) if bond.kept else (None, not_yet)
     if state in _WAITS and not (bond.overdue or doubted):
-        return True, _CLEARED
-    either = f"the task is {state}, was either cleared or woken, and handles this run itself"
-    doubt = f"the task is {state}: it was either cleared, or woken to come back for this run"
+        return True, _cleared(bond.noun)
+    either = f"the task is {state}, was either cleared or woken, and handles this {bond.noun} itself"
+    doubt = f"the task is {state}: it was either cleared, or woken to come back for this {bond.noun}"
     return (False, either) if bond.durable else (None, doubt)
 
 
 def by_xcom(state: str | None, current: object, bond: Bond, why: str) -> Judgement:
-    """Judge by the kickoff_id that the task instance has in XCom now, when its state cannot tell.
+    """Judge by the id that the task instance has in XCom now, when its state cannot tell.
 
-    :param current: the XCom's value; a new try has none until it has a run. A value that cannot be a kickoff_id proves
-        nothing.
+    :param current: the XCom's value; a new try has none until it has a run. What cannot be an id proves nothing.
     :param why: what the state said.
     """
     if current == bond.kickoff_id:
@@ -188,12 +199,12 @@ def by_xcom(state: str | None, current: object, bond: Bond, why: str) -> Judgeme
             return False, f"the task is {state} and still wants it"
         return None, why
     if isinstance(current, str) and _LIKE_AN_ID.fullmatch(current):
-        return True, f"the task has moved on to run {current}"
+        return True, f"the task has moved on to {bond.noun} {current}"
     if current is not None or (bond.reattaches and state not in _ENDED):
         return None, why
     if state in _GOES_ON:
         return False, f"the task is {state} and still wants it"
-    return True, f"the task is {state}" if state in _ENDED else _CLEARED
+    return True, f"the task is {state}" if state in _ENDED else _cleared(bond.noun)
 
 
 _LIKE_AN_ID = re.compile(r"[\w.-]{1,200}")
@@ -213,4 +224,4 @@ def kill(kickoff_id: str, patience: float) -> flows.Flow[str]:
         return f"Run {kickoff_id} GOES ON: this deployment has no way to stop a run ({error})."
     except CrewError as error:
         return f"Run {kickoff_id} could not be stopped and may go on: {error}"
-    return f"Run {kickoff_id} is stopped." if stopped else f"Run {kickoff_id} had already ended."
+    return is_stopped(kickoff_id) if stopped else had_ended(kickoff_id)

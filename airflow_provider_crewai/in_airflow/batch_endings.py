@@ -94,7 +94,7 @@ class EndsBatches(ReturnsAnswers):
         from airflow_provider_crewai.client.batch_results import allowed_failures, retry_helps
 
         record, items = step.record, len(step.record.states)
-        where = f"{record.batch_id}, connection {self.crewai_conn_id!r}"
+        where = f"batch {record.batch_id}, connection {self.crewai_conn_id!r}"
         if step.gave_up is not None:
             return self._given_up(record, step.gave_up, where)
         allowed = allowed_failures(self.allow_failures, items)

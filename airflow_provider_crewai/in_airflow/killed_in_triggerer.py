@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_crewai.client import killing
 from airflow_provider_crewai.client.dialogue import GIVEN_UP
+from airflow_provider_crewai.client.held import Held, HeldRun, Noun, goes_on, outcome
 from airflow_provider_crewai.client.killing import GONE, Bond, Judgement, OnKill
 from airflow_provider_crewai.in_airflow.compat import name_among_states, on_kill_timeout, task_states, xcom_now
 from airflow_provider_crewai.in_airflow.required_action import close_action, is_refused_to_old_attempts, response_to
-from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
+from airflow_provider_crewai.in_airflow.xcom import CREW_BATCH_ID, KICKOFF_ID
 
 if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
@@ -43,10 +44,15 @@ STOPS_AT_ONCE = 50
 """How many runs of one connection are stopped at a time. So a slow deployment still stops some of them in time."""
 
 
+XCOMS: dict[Noun, str] = {"run": KICKOFF_ID, "batch": CREW_BATCH_ID}
+"""The XCom that holds the id of what a task holds."""
+
+
 class Cancellation:
-    """One run whose trigger was cancelled. Stops the run if a user ended or cleared its task.
+    """The run, or the runs of a batch, whose trigger was cancelled. Stops them if a user ended or cleared their task.
 
     :param bond: what the trigger knows about the task.
+    :param held: the runs; default: the bond's one.
     :param policy: `stop` or `leave`.
     :param task_instance: the trigger's task instance.
     :param client: the trigger's client; if it has read its connection, it does not read it again.
@@ -66,9 +72,11 @@ class Cancellation:
         log: Any,
         timeout: float | None = None,
         *,
+        held: Held | None = None,
         asked: bool = False,
     ) -> None:
         self.bond = bond
+        self.held = HeldRun(bond.kickoff_id) if held is None else held
         self.asked = asked
         self.policy = policy
         self.task_instance = task_instance
@@ -76,69 +84,89 @@ class Cancellation:
         self.conn_id = conn_id
         self.log = log
         self.timeout = on_kill_timeout() - LAST_WORDS if timeout is None else timeout
-        self._lack = "nothing was asked yet"
+        self._lacks = dict.fromkeys(self.held.runs, "nothing was asked yet")
+        """Why each run is not settled yet."""
         self._end = 0.0
 
     async def settle(self) -> None:
-        """Stop the run or leave it, and log which. Raises nothing."""
-        kickoff_id = self.bond.kickoff_id
+        """Stop the runs or leave them, and log which. Raises nothing."""
         if self.policy != "stop":
-            self.log.warning("Run %s GOES ON: on_kill is %r.", kickoff_id, self.policy)
+            for kickoff_id in self.held.runs:
+                self.log.warning(goes_on(kickoff_id, f"on_kill is {self.policy!r}"))
             return
         # Logged before we ask anything: Airflow may close the task's log before the answer comes.
-        self.log.warning(
-            "The trigger of run %s was cancelled. If a user ended or cleared the task, we now stop the run. It GOES "
-            "ON unless a line below says otherwise.",
-            kickoff_id,
-        )
+        self.log.warning(self.held.cancelled())
         self._end = asyncio.get_running_loop().time() + self.timeout
         try:
             async with asyncio.timeout_at(self._end):
-                self.log.warning(await self._settled())
+                await self._settled()
         except TimeoutError:
-            self.log.error("Run %s is not stopped and may go on: %s.", kickoff_id, self._lack)  # noqa: TRY400 - no bug
-        except Exception as error:  # noqa: BLE001 - whatever it is, a person must learn of the run
-            self.log.error("Run %s could not be stopped and may go on: %r", kickoff_id, error)  # noqa: TRY400 - nor is it
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, a person must learn of the runs
+            self._lack(repr(error))
+        for kickoff_id, lack in self._lacks.items():
+            self.log.error("Run %s is not stopped and may go on: %s.", kickoff_id, lack)
 
-    async def _settled(self) -> str:
+    def _lack(self, what: str) -> None:
+        self._lacks = dict.fromkeys(self._lacks, what)
+
+    async def _settled(self) -> None:
         if self.asked:
             self.bond = replace(self.bond, responded=await self._responded())
         abandoned, why = killing.at_once(self.bond)
         if abandoned is None:
             abandoned, why = await self._ask_airflow()
         if not abandoned:
-            return f"Run {self.bond.kickoff_id} is not stopped: {why}."
-        self.log.warning("Stopping run %s: %s.", self.bond.kickoff_id, why)
-        said = await self._stop()
+            self._lacks.clear()
+            self.log.warning(self.held.spared(why))
+            return
+        self.log.warning(self.held.stopping(why))
+        said = await self._stop_all()
         if self.asked:
             with suppress(Exception):  # the action shows nowhere once the task has ended
-                await close_action(self.task_instance, GIVEN_UP, said)
-        return said
+                await close_action(self.task_instance, GIVEN_UP, " ".join(said))
 
     async def _responded(self) -> bool:
         """Ask until Airflow says whether a person has responded. Without that, a response would stop the run."""
-        self._lack = "Airflow did not say whether a person has responded"
+        self._lack("Airflow did not say whether a person has responded")
         while True:
             try:
                 return await response_to(self.task_instance) is not None
             except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
-                self._lack = f"Airflow does not say whether a person has responded ({type(error).__name__}: {error})"
+                self._lack(f"Airflow does not say whether a person has responded ({type(error).__name__}: {error})")
                 if is_refused_to_old_attempts(error):
                     return False
             await asyncio.sleep(ASK_AGAIN)
 
-    async def _stop(self) -> str:
-        self._lack = "too many runs had to be stopped before it"
-        async with _Desk.of_this_loop().stopping[self.conn_id], self.client as client:
-            self._lack = "the deployment did not answer in time"
-            left = self._end - asyncio.get_running_loop().time()
-            return await client.drive(killing.kill(self.bond.kickoff_id, left))
+    async def _stop_all(self) -> list[str]:
+        """Stop the runs at the same time, and log what became of them, also if the time is up before all are."""
+        self._lack("too many runs had to be stopped before it")
+        said: dict[str, str] = {}
+        try:
+            async with self.client, asyncio.TaskGroup() as group:
+                for kickoff_id in self.held.runs:
+                    group.create_task(self._stop(kickoff_id, said))
+        finally:
+            for line in outcome({run: said[run] for run in self.held.runs if run in said}):
+                self.log.warning(line)
+        return list(said.values())
+
+    async def _stop(self, kickoff_id: str, said: dict[str, str]) -> None:
+        try:
+            async with _Desk.of_this_loop().stopping[self.conn_id]:
+                self._lacks[kickoff_id] = "the deployment did not answer in time"
+                left = self._end - asyncio.get_running_loop().time()
+                said[kickoff_id] = await self.client.drive(killing.kill(kickoff_id, left))
+                del self._lacks[kickoff_id]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are stopped all the same
+            self._lacks[kickoff_id] = repr(error)
 
     async def _ask_airflow(self) -> Judgement:
         """Ask until we can tell whether the task gave the run up."""
         doubted = False
         while True:
-            self._lack = self._lack if doubted else "Airflow did not say what happened to the task"
+            if not doubted:
+                self._lack("Airflow did not say what happened to the task")
             try:
                 abandoned, why = await self._judge(doubted=doubted)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next question may be answered
@@ -150,7 +178,7 @@ class Cancellation:
                 doubted = True
             if abandoned is not None:
                 return abandoned, why
-            self._lack = why
+            self._lack(why)
             await asyncio.sleep(ASK_AGAIN)
 
     async def _judge(self, *, doubted: bool) -> Judgement:
@@ -159,7 +187,8 @@ class Cancellation:
         abandoned, why = killing.by_state(state, self.bond, doubted=doubted)
         if abandoned is not None:
             return abandoned, why
-        return killing.by_xcom(state, await desk.kickoff_id_of(self.task_instance), self.bond, why)
+        current = await desk.xcom_of(self.task_instance, XCOMS[self.bond.noun])
+        return killing.by_xcom(state, current, self.bond, why)
 
 
 class _StatesQuery:
@@ -200,10 +229,10 @@ class _Desk:
         states = await self._answer(ti, (ti.dag_id, None if name == ti.task_id else ti.task_id))
         return states.get(ti.run_id, {}).get(name, GONE)
 
-    async def kickoff_id_of(self, ti: Any) -> object:
-        """Return the kickoff_id that a task instance has in XCom, or None."""
+    async def xcom_of(self, ti: Any, key: str) -> object:
+        """Return what a task instance has in XCom, or None."""
         async with self._asking:
-            return await xcom_now(ti, KICKOFF_ID)
+            return await xcom_now(ti, key)
 
     async def _answer(self, ti: Any, group: tuple[str, str | None]) -> dict[str, dict[str, str | None]]:
         question = self._open.get(group)

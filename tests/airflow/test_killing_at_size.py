@@ -17,7 +17,7 @@ from in_memory import Airflow, TaskInstance
 from scripted_crew import Asked, ScriptedCrew
 
 from airflow_provider_crewai.in_airflow.compat import CANCELS_MOVED_TRIGGERS
-from airflow_provider_crewai.triggers import CrewStatusTrigger
+from airflow_provider_crewai.triggers import CrewBatchTrigger, CrewStatusTrigger
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def trigger_of(ti: TaskInstance, durable: bool) -> CrewStatusTrigger:
     return trigger
 
 
-async def life(trigger: CrewStatusTrigger) -> None:
+async def life(trigger: CrewStatusTrigger | CrewBatchTrigger) -> None:
     """Do what Airflow does with a trigger that it cancels."""
     try:
         async for _ in trigger.run():
@@ -85,7 +85,7 @@ async def life(trigger: CrewStatusTrigger) -> None:
         await trigger.cleanup()
 
 
-async def cancelled(triggers: Iterable[CrewStatusTrigger], act: Callable[[], None]) -> float:
+async def cancelled(triggers: Iterable[CrewStatusTrigger | CrewBatchTrigger], act: Callable[[], None]) -> float:
     """Let a user act on the tasks of running triggers, and cancel these again and again as Airflow 3.3 does."""
     lives = [asyncio.create_task(life(trigger)) for trigger in triggers]
     await asyncio.sleep(0.1)
@@ -121,6 +121,22 @@ def test_a_thousand_runs_are_stopped_within_airflows_patience(
     assert took < GOAL
     # Some for the states, the more the busier the machine, and a look-up of the connection: not one for each trigger.
     assert len(airflow.asked) < len(tis) / 10
+
+
+def test_a_batch_of_a_thousand_runs_is_stopped_within_airflows_patience(airflow: OnePipe, crew: ScriptedCrew) -> None:
+    (ti,) = deferred(airflow, crew, 1)
+    runs = [f"run-{number}" for number in range(1000)]
+    for kickoff_id in runs:
+        crew.now(kickoff_id, "RUNNING")
+    started = [[kickoff_id, time.time()] for kickoff_id in runs]
+    trigger = CrewBatchTrigger("batch-1", started, poll_interval=60, on_kill="stop", durable=True)
+    trigger.task_instance = ti._runtime()  # noqa: SLF001 - what Airflow gives a trigger
+
+    with airflow.connected(), structlog.testing.capture_logs() as written:
+        took = asyncio.run(cancelled([trigger], lambda: setattr(ti, "state", "failed")))
+    assert sorted(crew.stops) == sorted(runs)
+    assert took < GOAL
+    assert len(written) < 10, "no line for each run that is stopped"
 
 
 @pytest.mark.skipif(not CANCELS_MOVED_TRIGGERS, reason="from Airflow 3.4 on a moved trigger is not told")
