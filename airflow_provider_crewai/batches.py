@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
@@ -14,7 +14,7 @@ from airflow_provider_crewai.client.killing import is_refused
 from airflow_provider_crewai.client.rendered import is_nothing
 from airflow_provider_crewai.in_airflow.batch_endings import EndsBatches
 from airflow_provider_crewai.in_airflow.compat import TRIGGER_FAILED, Context
-from airflow_provider_crewai.in_airflow.dag_arguments import check_fields
+from airflow_provider_crewai.in_airflow.dag_arguments import Check, check_fields, check_items
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, claim_of
@@ -77,6 +77,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         "result_path",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
+    own_checks: ClassVar[Mapping[str, Check]] = {"inputs": check_items}
     ui_color = "#ffe0d6"
     # Read by Airflow's registry of providers, which shows that retries take up what earlier tries began.
     __supports_durable_execution: ClassVar[bool] = True
@@ -98,6 +99,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         self.allow_failures = allow_failures
         _check(self.task_id, max_concurrency, on_item_failure, allow_failures)
         if self.is_written_out:
+            check_items(self.task_id, "inputs", inputs)
             check_fields(self.task_id, vars(self), self.template_fields)
         self._working: tuple[CrewClient, Context] | None = None
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from inspect import unwrap
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from airflow_provider_crewai.client.rendered import as_inputs, is_nothing
+from airflow_provider_crewai.client.rendered import as_inputs, as_items, is_nothing
 from airflow_provider_crewai.in_airflow.answer_files import check_size
 from airflow_provider_crewai.in_airflow.compat import BaseOperator
 from airflow_provider_crewai.in_airflow.config import UNSET
@@ -70,6 +70,21 @@ def check_inputs(task_id: str, name: str, value: object) -> None:
             as_inputs(value, name)
 
 
+def check_items(task_id: str, name: str, value: object) -> None:
+    """Refuse the inputs of a batch that can never be a list of JSON objects. What comes from elsewhere may become one.
+
+    :raises ValueError: they cannot; the message names the task and the argument.
+    """
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_inputs(task_id, f"{name}[{index}]", item)
+        return
+    is_wrong_text = isinstance(value, str) and not _TEMPLATE.search(value) and not is_nothing(value)
+    if is_wrong_text or isinstance(value, Mapping | int | float):
+        with _Naming(task_id):
+            as_items(value, name)
+
+
 def check_flag(task_id: str, name: str, value: object) -> None:
     """Refuse what is neither True nor False, such as the text "false", which Python takes for True.
 
@@ -79,7 +94,10 @@ def check_flag(task_id: str, name: str, value: object) -> None:
         raise ValueError(f"Task {task_id!r}: {name} is {value!r}; set it to True or False.")  # noqa: TRY004 - as all others
 
 
-_CHECKS: dict[str, Callable[[str, str, Any], None]] = {
+Check = Callable[[str, str, Any], None]
+"""Gets the task's id, the argument's name and its value; raises ValueError."""
+
+_CHECKS: dict[str, Check] = {
     "inputs": check_inputs,
     "poll_interval": check_interval,
     "max_poll_interval": check_interval,
@@ -92,14 +110,16 @@ _CHECKS: dict[str, Callable[[str, str, Any], None]] = {
 }
 
 
-def check_values(task_id: str, values: Mapping[str, Any]) -> None:
+def check_values(task_id: str, values: Mapping[str, Any], own: Mapping[str, Check] | None = None) -> None:
     """Refuse arguments of a kind that they cannot have, such as a number that is written as a text.
 
+    :param own: the checks of arguments that mean something else in this operator than in the others.
     :raises ValueError: there is one; the message names the task and the argument.
     """
-    for name in _CHECKS.keys() & values.keys():
+    checks = _CHECKS | dict(own or {})
+    for name in checks.keys() & values.keys():
         if values[name] is not UNSET:
-            _CHECKS[name](task_id, name, values[name])
+            checks[name](task_id, name, values[name])
 
 
 class _Naming:
@@ -135,12 +155,13 @@ def _checked_kind(kind: Any) -> Any:
         def _expand(self, expand_input: Any, **how: Any) -> Any:
             self._expand_called = True  # type: ignore[misc]  # Airflow's slot; without it Airflow warns that nobody expanded
             task_id = self.kwargs["task_id"]
-            check_values(task_id, self.kwargs)
+            own = self.operator_class.own_checks
+            check_values(task_id, self.kwargs, own)
             for values in (self.kwargs, *_by_name(expand_input.value)):
                 check_fields(task_id, values, self.operator_class.template_fields)
             for values in _one_by_one(expand_input.value):
                 check_names(self.operator_class, task_id, values)
-                check_values(task_id, values)
+                check_values(task_id, values, own)
             return super()._expand(expand_input, **how)
 
     return CheckedPartial
@@ -166,6 +187,9 @@ def _plain_items(mapped: Any) -> list[Mapping[str, Any]]:
 
 class ChecksArguments(BaseOperator):
     """Base of the tasks whose wrong arguments are refused when the Dag is parsed, mapped or not."""
+
+    own_checks: ClassVar[Mapping[str, Check]] = {}
+    """The checks of arguments that mean something else in this operator than in the others."""
 
     is_written_out: bool = True
     """Whether the arguments are what the Dag's author wrote."""

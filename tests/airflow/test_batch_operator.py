@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.execution_time import comms
 from crew_tasks import FAST, worker_dies_at
-from in_memory import Airflow, Killed, TaskInstance
+from in_memory import LOGICAL_DATE, Airflow, Killed, TaskInstance
 from scripted_crew import LOST, Answer, Asked, ScriptedCrew, error, failure, success
 
 from airflow_provider_crewai.operators import CrewBatchOperator
@@ -92,7 +93,9 @@ def test_no_items_give_no_results_and_cost_nothing(airflow: Airflow, crew: Scrip
 def test_inputs_that_are_no_list_of_objects_are_refused_before_money_is_spent(
     airflow: Airflow, crew: ScriptedCrew, inputs: Any, said: str
 ) -> None:
-    outcome = airflow.task(batch(inputs=inputs)).finish()
+    given_by_another_task = batch()
+    given_by_another_task.inputs = inputs
+    outcome = airflow.task(given_by_another_task).finish()
     assert outcome.state == "failed"
     assert re.search(said, outcome.told), outcome.told
     assert not crew.asked
@@ -342,3 +345,23 @@ def test_a_trigger_that_failed_does_not_fail_the_batch(airflow: Airflow, crew: S
     ti.resume_failed()
     assert ti.finish_from_here().state == "success"
     assert len(crew.kickoffs) == 5
+
+
+# ---- many batches -----------------------------------------------------------------------------------
+
+
+def test_a_batch_can_be_mapped(airflow: Airflow, crew: ScriptedCrew) -> None:
+    with DAG("regions", schedule=None, start_date=LOGICAL_DATE):
+        mapped = CrewBatchOperator.partial(task_id="briefs", **FAST).expand(inputs=[TOPICS[:2], TOPICS[2:]])
+    instances = [airflow.task(mapped, map_index=index) for index in range(2)]
+    assert [ti.finish().state for ti in instances] == ["success"] * 2
+    assert [len(ti.answer) for ti in instances] == [2, 3]
+    assert topics(crew) == [item["topic"] for item in TOPICS]
+
+
+@pytest.mark.parametrize("inputs", [{"topic": "tides"}, [TOPICS[0], 7], [["tides"]], 5, "no list"])
+def test_inputs_that_can_never_be_a_list_of_objects_are_refused_when_the_dag_is_parsed(inputs: Any) -> None:
+    with pytest.raises(ValueError, match="Task 'briefs': inputs"):
+        batch(inputs=inputs)
+    with DAG("regions", schedule=None, start_date=LOGICAL_DATE), pytest.raises(ValueError, match="inputs"):
+        CrewBatchOperator.partial(task_id="briefs").expand(inputs=[inputs])
