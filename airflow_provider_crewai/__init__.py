@@ -7,7 +7,7 @@ What authors of Dags import:
     hooks                         talks to one crew, over an Airflow connection
     operators                     starts a run, or one for each item of a list, exactly once, and waits for its answer;
                                   gives a run a person's feedback
-    decorators                    `@task.crew`: starts a run with the inputs that a function returns
+    decorators                    `@task.crew`, `@task.crew_batch`: starts runs with the inputs that a function returns
     sensors                       waits for a run that something else started
     triggers                      waits for a run, or for those of a batch, without a worker slot
     answers                       reads an answer in the next task, typed and from its file

@@ -38,5 +38,8 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
         "extra-links": [f"{package}.in_airflow.link.CrewRunLink"],
         "plugins": [{"name": "crewai", "plugin-class": f"{package}.in_airflow.api_server.plugin.CrewRunPages"}],
-        "task-decorators": [{"name": "crew", "class-name": f"{package}.decorators.crew_task"}],
+        "task-decorators": [
+            {"name": "crew", "class-name": f"{package}.decorators.crew_task"},
+            {"name": "crew_batch", "class-name": f"{package}.decorators.crew_batch_task"},
+        ],
     }

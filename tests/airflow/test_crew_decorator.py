@@ -1,4 +1,4 @@
-"""`@task.crew`: the function's inputs reach the crew, and the task is one that runs a crew in all else."""
+"""`@task.crew`, `@task.crew_batch`: the function's inputs reach the crew, and the task is one that runs a crew in all else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crew_tasks import FAST, worker_dies_at
 from in_memory import Airflow
 from scripted_crew import INPUTS, ScriptedCrew, success
 
-from airflow_provider_crewai.decorators import crew_task
+from airflow_provider_crewai.decorators import crew_batch_task, crew_task
 from airflow_provider_crewai.wire.model import Kickoff
 
 OTHER = {**INPUTS, "topic": "Tides"}
@@ -117,3 +117,72 @@ def test_it_can_be_expanded_and_overridden() -> None:
 
 def test_airflow_knows_it_as_task_crew(airflow: Airflow) -> None:
     assert task.crew is crew_task  # type: ignore[attr-defined]  # Airflow's types know no provider's
+
+
+# ---- @task.crew_batch -------------------------------------------------------------------------------
+
+
+def listed(*topics: str) -> list[dict[str, Any]]:
+    return [{**INPUTS, "topic": topic} for topic in topics]
+
+
+def batched(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Make the task of a function that returns a list, in a Dag of its own."""
+    with DAG("tides", schedule=None, start_date=BEGINNING):
+        made = crew_batch_task(**{"task_id": "briefs", "max_concurrency": 2, **FAST, **options})(function)
+        return made(*arguments).operator
+
+
+def topics(crew: ScriptedCrew) -> list[str]:
+    return [kickoff["inputs"]["topic"] for kickoff in crew.kickoffs]
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_the_crew_is_run_for_each_item_of_the_list_from_one_call(
+    airflow: Airflow, crew: ScriptedCrew, deferrable: bool
+) -> None:
+    calls: list[str] = []
+
+    def fewer_each_time(*given: str) -> list[dict[str, Any]]:
+        calls.extend(given)
+        return listed(*given)[: len(given) - len(calls) // len(given) + 1]
+
+    crew.story("RUNNING", success("An answer."))
+    ti = airflow.task(batched(fewer_each_time, "tides", "winds", "stars", deferrable=deferrable))
+    assert ti.finish().state == "success"
+    assert topics(crew) == ["tides", "winds", "stars"]
+    assert [result["answer"] for result in ti.answer] == ["An answer."] * 3
+    assert calls == ["tides", "winds", "stars"]
+
+
+def test_a_retry_calls_the_function_again_and_keeps_what_is_done(airflow: Airflow, crew: ScriptedCrew) -> None:
+    crew.story(success())
+    lists = [listed("tides", "winds"), listed("winds", "stars")]
+    ti = airflow.task(batched(lambda: lists.pop(0), retries=1))
+    airflow.before = worker_dies_at("SetXCom", 4)  # its last, after both runs
+    assert ti.run().state == "up_for_retry"
+    airflow.before = None
+    assert ti.finish().state == "success"
+    assert topics(crew) == ["tides", "winds", "stars"]
+
+
+@pytest.mark.parametrize("returned", [None, {"topic": "Tides"}, [1]])
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_what_is_no_list_of_inputs_is_refused(
+    airflow: Airflow, crew: ScriptedCrew, returned: Any, deferrable: bool
+) -> None:
+    outcome = airflow.task(batched(lambda: returned, deferrable=deferrable)).run()
+    assert outcome.state == "failed"
+    assert "inputs" in outcome.told
+    assert crew.kickoffs == []
+
+
+def test_arguments_of_a_batch_are_checked_when_the_dag_is_parsed() -> None:
+    with pytest.raises(TypeError, match=r"@task.crew_batch takes no inputs: listed\(\) returns them"):
+        batched(listed, inputs=[])
+    with pytest.raises(TypeError, match="Did you mean max_concurrency"):
+        batched(listed, max_concurency=3)
+
+
+def test_airflow_knows_it_as_task_crew_batch(airflow: Airflow) -> None:
+    assert task.crew_batch is crew_batch_task  # type: ignore[attr-defined]  # Airflow's types know no provider's

@@ -37,7 +37,7 @@ FLOORS: dict[str, tuple[str, str]] = {
     "resuming": ("wire client in_airflow hooks", ""),
     "batches": ("wire client in_airflow starting triggers", ""),
     "operators": ("wire client in_airflow awaiting starting resuming batches", ""),
-    "decorators": ("wire in_airflow operators", "airflow"),
+    "decorators": ("wire client in_airflow operators", "airflow"),
     "in_airflow/api_server": ("wire client run_page hooks in_airflow", "airflow fastapi starlette httpx sqlalchemy"),
     "cli": ("__init__ wire client server hooks in_airflow", "airflow"),
     "__main__": ("cli", ""),

@@ -9,7 +9,13 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow_provider_crewai.in_airflow.compat import HAS_RUN_PAGES, HAS_TABS_OF_OWN
 from airflow_provider_crewai.in_airflow.link import MOUNT
 
-OPERATORS = ["CrewKickoffOperator", "CrewDecoratedOperator", "CrewStatusSensor"]
+OPERATORS = [
+    "CrewKickoffOperator",
+    "CrewDecoratedOperator",
+    "CrewStatusSensor",
+    "CrewBatchOperator",
+    "CrewBatchDecoratedOperator",
+]
 """The tasks that have the tab."""
 
 
