@@ -14,7 +14,7 @@ import pytest
 from aop_server import INPUTS, Server
 from crew_tasks import brief
 from in_memory import Airflow
-from scripted_crew import ScriptedCrew, failure, success
+from scripted_crew import Asked, ScriptedCrew, failure, success
 
 from airflow_provider_crewai.wire import errors
 
@@ -31,6 +31,8 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "crewai_yesterdays_flow": ("1",),
 }
 """What the crew of an example Dag answers, where its next task needs more than some text."""
+CONF = {"crewai_batch": {"rows": 6}}
+"""With fewer runs than in real life, where an example Dag starts many."""
 Connect = Callable[[dict[str, Any]], None]
 
 
@@ -90,8 +92,27 @@ def test_every_example_dag_succeeds(
     monkeypatch.setenv("AIRFLOW_VAR_CREWAI_ANSWERS", f"file://{tmp_path}")
     crew.story(success(*ANSWERS.get(file.stem, ("A brief.",))))
     dag = deploy(file.name, file.read_text())
-    assert str(dag.test().state) == "success"
+    assert str(dag.test(run_conf=CONF.get(file.stem)).state) == "success"
     assert crew.kickoffs
+
+
+def test_the_example_of_a_batch_joins_each_answer_to_its_row(
+    crew: ScriptedCrew, default_connection: Connect, deploy: Callable[[str, str], Any]
+) -> None:
+    default_connection(crew.connection)
+
+    def script(asked: Asked) -> None:
+        crew.story(failure("no tides") if asked.body["inputs"]["topic"].endswith(" 7") else success("A brief."))
+
+    crew.always("/kickoff", script)
+    (file,) = [file for file in EXAMPLE_DAGS if file.stem == "crewai_batch"]
+    run = deploy(
+        "batch.py", file.read_text().replace("def crewai_batch", "def batch").replace("crewai_batch()", "batch()")
+    )
+    run = run.test(run_conf={"rows": 20})
+    (ti,) = [ti for ti in run.get_task_instances() if ti.task_id == "write_back"]
+    assert ti.xcom_pull(task_ids="write_back") == 19
+    assert len(crew.kickoffs) == 20
 
 
 def test_yesterdays_flow_is_gone_on_with_and_a_lost_state_is_told(

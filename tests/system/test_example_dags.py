@@ -3,7 +3,7 @@
 from airflow_api import DagRun, Json
 from airflow_home import PrivateAirflow
 
-CREW_OPERATORS = ("CrewKickoffOperator", "CrewStatusSensor", "@task.crew")
+CREW_OPERATORS = ("CrewKickoffOperator", "CrewStatusSensor", "CrewBatchOperator", "@task.crew")
 
 
 def crew_tasks(run: DagRun) -> list[Json]:
@@ -23,7 +23,7 @@ def test_it_succeeds_at_the_first_try(run: DagRun) -> None:
 
 def test_the_kickoff_id_and_the_answer_are_in_xcom(run: DagRun) -> None:
     xcoms = [run.xcoms(task["task_id"], task["map_index"]) for task in crew_tasks(run)]
-    assert any(each.get("kickoff_id") for each in xcoms)
+    assert any(each.get("kickoff_id") or each.get("crew_batch_id") for each in xcoms)
     assert all(each.get("return_value") for each in xcoms), xcoms
 
 

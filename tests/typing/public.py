@@ -11,7 +11,7 @@ from airflow_provider_crewai.answers import read_answer
 from airflow_provider_crewai.client.feedback import Given
 from airflow_provider_crewai.client.watch import Ending, Patience, Verdict, Watch
 from airflow_provider_crewai.hooks import AsyncCrewHook, CrewHook
-from airflow_provider_crewai.operators import CrewKickoffOperator, CrewResumeOperator
+from airflow_provider_crewai.operators import CrewBatchOperator, CrewKickoffOperator, CrewResumeOperator
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.sensors import CrewStatusSensor
 from airflow_provider_crewai.triggers import CrewStatusTrigger
@@ -48,6 +48,21 @@ operator = CrewKickoffOperator(
 CrewKickoffOperator(task_id="no_inputs")
 CrewKickoffOperator(task_id="a_template", inputs="{{ ti.xcom_pull('rows') | tojson }}", timeout=None)
 CrewKickoffOperator(task_id="a_word", on_kill="pause")  # type: ignore[arg-type]
+CrewBatchOperator(
+    task_id="briefs",
+    inputs=[{"topic": "Tides"}, {"topic": "Winds", "sources": ["a", None]}],
+    max_concurrency=20,
+    on_item_failure="fail_fast",
+    allow_failures=0.05,
+    output_type=Brief,
+    result_path="s3://lake@answers/{{ ds }}",
+    timeout=timedelta(hours=6),
+    on_kill="leave",
+    deferrable=True,
+)
+CrewBatchOperator(task_id="of_a_template", inputs="{{ ti.xcom_pull('rows') | tojson }}", allow_failures=3)
+CrewBatchOperator(task_id="nothing")  # type: ignore[call-arg]
+CrewBatchOperator(task_id="no_word", inputs=[], on_item_failure="stop")  # type: ignore[arg-type]
 CrewStatusSensor(task_id="wait", kickoff_id="{{ ti.xcom_pull('brief', key='kickoff_id') }}", human_input=True)
 CrewStatusSensor(task_id="typed", kickoff_id="run-1", output_type=list[Brief], max_xcom_bytes=0)
 CrewStatusSensor(task_id="what")  # type: ignore[call-arg]
