@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_crewai.server.project import Project, ProjectError
 
@@ -118,14 +119,34 @@ def _tools(needed: Sequence[str]) -> list[str]:
 
 def _dependencies(directory: Path) -> list[str]:
     with suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-        if isinstance(found := project.get("dependencies"), list):
-            return [str(each).strip() for each in found if str(each).strip()]
+        pyproject = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
+        if isinstance(found := pyproject.get("project", {}).get("dependencies"), list):
+            sources = pyproject.get("tool", {}).get("uv", {}).get("sources", {})
+            return [_from_its_source(str(each).strip(), sources, directory) for each in found if str(each).strip()]
     with suppress(OSError, UnicodeDecodeError):
         lines = (directory / "requirements.txt").read_text(encoding="utf-8").splitlines()
         bare = (line.partition(" #")[0].strip() for line in lines)
         return [line for line in bare if line and not line.startswith(("#", "-"))]
     return []
+
+
+def _from_its_source(requirement: str, sources: dict[str, Any], directory: Path) -> str:
+    """Return a requirement with where its author gets it from: the package index may have another one of its name."""
+    name = _name(requirement)
+    source = next((each for key, each in sources.items() if _name(key) == name and isinstance(each, dict)), {})
+    if "workspace" in source:
+        raise ProjectError(
+            f"--with-crewai cannot install {name}, which {directory} takes from its workspace: run `uv sync` there and "
+            "name the interpreter of that environment with --python"
+        )
+    if "path" in source:
+        path = (directory / source["path"]).resolve()
+        return f"--editable={path}" if path.is_dir() else f"{name} @ {path.as_uri()}"
+    if "git" in source:
+        revision = next((f"@{source[key]}" for key in ("rev", "tag", "branch") if key in source), "")
+        inside = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+        return f"{name} @ git+{source['git']}{revision}{inside}"
+    return requirement
 
 
 def _name(requirement: str) -> str:

@@ -13,8 +13,8 @@ CHATTING = str(Path(__file__).parent / "projects" / "chatting")
 
 
 @pytest.fixture(scope="module")
-def chatting(shared: Start) -> Server:
-    return shared(CHATTING)
+def chatting(shared: Start, python: str) -> Server:
+    return shared(CHATTING, "--python", python)
 
 
 @pytest.fixture

@@ -17,6 +17,12 @@ echo "$@" >> {log}
 [ -e {fail} ] && echo "no version of crewai==9" >&2 && exit 2
 if [ "$1" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; ln -s {python} "$last/bin/python"; fi
 """
+SOURCES = """[project]
+dependencies = ["crewai", "our_shapes>=1", "ways"]
+[tool.uv.sources]
+our-shapes = { path = "../shapes", editable = true }
+ways = { git = "https://git.example/ways", tag = "v2", subdirectory = "py" }
+"""
 CREW = (REPOSITORY / "tests" / "server" / "projects" / "plain" / "crew.py").read_text()
 
 
@@ -46,6 +52,7 @@ def served(start_plain: Start, project: Path, *options: str) -> list[str]:
         ({"pyproject__toml": '[project]\ndependencies = ["crewai[tools,litellm]==0.95.0", "pandas>=2"]'}, "crewai[litellm,tools]>=1.15.2 pandas>=2"),
         ({"requirements__txt": "# what it needs\ncrewai==0.28.8\ncrewai_tools==0.1.6\n-r other.txt\nrequests # to ask\n"}, "crewai>=1.15.2 requests crewai-tools"),
         ({"../requirements.txt": "crewai\npandas\n", "../.git/HEAD": ""}, "crewai>=1.15.2 pandas"),
+        ({"pyproject__toml": SOURCES, "../shapes/x": ""}, "crewai>=1.15.2 --editable={here}/shapes ways @ git+https://git.example/ways@v2#subdirectory=py"),
         ({}, "crewai[tools]>=1.15.2"),
     ],
 )  # fmt: skip
@@ -57,7 +64,7 @@ def test_an_environment_has_a_new_crewai_and_the_projects_other_packages(
     venv, install = uv.read_text().splitlines()
     assert "--python" in venv
     assert install.startswith("pip install")
-    assert install.endswith(wanted)
+    assert install.endswith(wanted.format(here=tmp_path))
 
 
 def test_an_environment_is_made_once_for_each_version(uv: Path, start_plain: Start, tmp_path: Path) -> None:
@@ -97,6 +104,15 @@ def test_what_uv_says_is_told(uv: Path, tmp_path: Path) -> None:
     project = write(tmp_path / "desk", crew__py=CREW)
     said = refusal(project, tmp_path / "state", "--with-crewai", "9")
     assert "uv could not make an environment for --with-crewai: no version of crewai==9" in said
+
+
+def test_a_package_of_the_projects_workspace_is_not_asked_of_the_index(uv: Path, tmp_path: Path) -> None:
+    pyproject = SOURCES + "[tool.uv.sources.crewai]\nworkspace = true\n"
+    project = write(tmp_path / "desk", crew__py=CREW, pyproject__toml=pyproject)
+    said = refusal(project, tmp_path / "state", "--with-crewai")
+    assert "cannot install crewai" in said
+    assert "run `uv sync` there and name the interpreter" in said
+    assert not uv.exists()
 
 
 def test_a_version_is_a_version(tmp_path: Path) -> None:

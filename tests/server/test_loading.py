@@ -350,9 +350,18 @@ ERRORS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "a package that is missing": (
         {"crew__py": "import not_there"},
         ".",
-        ["ModuleNotFoundError: No module named 'not_there', which crew needs: ", "python", "Install it there"],
+        ["ModuleNotFoundError: No module named 'not_there' (crew.py:1) ", "python finds it neither in {here} nor ", "Install it there"],
     ),
-    "a module that is missing": ({}, "not_there:crew", ["ModuleNotFoundError: No module named 'not_there': ", "in {here}"]),
+    "a package that is missing behind another error": (
+        {
+            "crew__jsonc": JSON_CREW.replace('"agent"', '"output_pydantic": {"python": "shapes.Shape"}, "agent"'),
+            "agents__writer__jsonc": JSON_AGENT,
+            "shapes__py": "import not_there",
+        },
+        ".",
+        ["JSONProjectError: {here}/crew.jsonc: ", " (shapes.py:1) ", "python finds not_there neither in {here} nor ", "Install it there"],
+    ),
+    "a module that is missing": ({}, "not_there:crew", ["ModuleNotFoundError: No module named 'not_there' ", "neither in {here} nor "]),
     "an attribute that is missing": ({"things__py": THINGS}, "things:other", ["LookupError: {here}/things.py has no other. Its crews and flows: Tiny"]),
     "an attribute that is something else": ({"things__py": "x = 1"}, "things:x", ["LookupError: x is a int: neither a crew, a flow, nor a function"]),
     "a target that is nothing": ({}, "not-there", ["LookupError: 'not-there' is neither a directory in {here} nor module:attribute"]),

@@ -6,9 +6,8 @@ from typing import Any
 
 
 def is_conversational(flow: Any) -> bool:
-    """Return whether one chats with a flow. crewai before 1.15.18 has no such flows."""
-    asks = getattr(flow, "_is_conversational_enabled", None)
-    return bool(asks and asks())
+    """Return whether one chats with a flow."""
+    return bool(flow._is_conversational_enabled())  # noqa: SLF001 - of a flow from YAML nothing else tells (1.15.2 to 1.15.30)
 
 
 def take_turn(flow: Any, chat: dict[str, Any]) -> Any:
@@ -25,6 +24,6 @@ def take_turn(flow: Any, chat: dict[str, Any]) -> Any:
     result = flow.handle_turn(chat["message"], session_id=chat["session_id"])
     if not isinstance(result, HumanFeedbackPending):
         # With the answer, which crewai adds after the last method.
-        state = flow._copy_and_serialize_state()  # noqa: SLF001 - what crewai itself keeps (1.15.18 to 1.15.30)
+        state = flow._copy_and_serialize_state()  # noqa: SLF001 - what crewai itself keeps (1.15.2 to 1.15.30)
         flow.persistence.save_state(chat["session_id"], "handle_turn", state)
     return result

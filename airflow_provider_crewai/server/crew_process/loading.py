@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .finding import Source, find
 from .making import Argument, arguments_of, crew_class, flow_class, has_crew, make
 from .passed_inputs import passed_inputs
 from .picking import crews_and_flows, leads_to_flow, pick
-from .versions import check_crewai, made_by_uv
+from .versions import check_crewai
 from .while_loading import no_model_is_asked
 
 # Modules that crewai imports late. They are imported early here, so that each run's process inherits them:
@@ -31,9 +30,6 @@ _MEMORY = ("lance_namespace_urllib3_client", "dateutil.parser", "tqdm")
 # ... of a declarative flow, and of a JSON crew with tools of crewai.
 _EXPRESSIONS = ("celpy",)
 _TOOLS = ("crewai_tools",)
-
-
-_INSTALL = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai"
 
 
 @dataclass(frozen=True)
@@ -127,8 +123,8 @@ def _enter(directory: Path, *, dotenv_wins: bool) -> None:
     check_crewai()
     # Before any import of crewai, which reads some variables only once.
     if (dotenv := directory / ".env").is_file():
-        _import("dotenv").load_dotenv(dotenv, override=dotenv_wins)
-    _import("crewai")
+        importlib.import_module("dotenv").load_dotenv(dotenv, override=dotenv_wins)
+    importlib.import_module("crewai")
 
 
 def _enter_script(file: Path) -> None:
@@ -137,16 +133,6 @@ def _enter_script(file: Path) -> None:
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     sys.argv = [str(file)]
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        needs = "" if error.name == name else f", which {name} needs"
-        where = f"{sys.executable} finds it neither in {Path.cwd()} nor among its packages"
-        hint = "Add it to what the project needs" if made_by_uv() else _INSTALL
-        raise ModuleNotFoundError(f"{error}{needs}: {where}. {hint}", name=error.name) from error
 
 
 def _preload(*names: str) -> None:
@@ -189,7 +175,7 @@ def _load_module(source: Source, directory: Path) -> Loaded:
     root = directory / "src" if source.path.is_relative_to(directory / "src") else directory
     name = ".".join(source.path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
     _enter_script(source.path)
-    module = _import(name)
+    module = importlib.import_module(name)
     if Path(module.__file__ or "").resolve() != source.path:
         raise LookupError(
             f"{name} is {module.__file__}, not {source.path}: rename the package, or uninstall the other one"
@@ -203,7 +189,7 @@ def _load_attribute(name: str, attribute: str, directory: Path) -> Loaded:
     for root in (directory, directory / "src"):
         if (file := root.joinpath(*name.split(".")).with_suffix(".py")).is_file():
             _enter_script(file)
-    module = _import(name)
+    module = importlib.import_module(name)
     if not hasattr(module, attribute):
         named = ", ".join(crews_and_flows(module)) or "none"
         raise LookupError(f"{module.__file__} has no {attribute}. Its crews and flows: {named}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from . import models
 from .places import where
+from .versions import made_by_uv
 from .while_loading import ModelAskedWhileLoading
 
 _OURS = f"{Path(__file__).parent}/"
@@ -23,6 +25,8 @@ _ARGUMENTS = (
     "The project reads a command line, and a served project has none: its arguments come as inputs of the kickoff. "
     'Put parse_args() under `if __name__ == "__main__":`.'
 )
+_INSTALL = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai."
+_ADD = "Add it to what the project needs."
 
 
 def words(error: BaseException, directory: Path) -> str:
@@ -70,7 +74,17 @@ def _advice(error: BaseException, directory: Path) -> str | None:
                 f"The working directory of a run is {directory}, and {one.filename} is in {elsewhere}: start the "
                 "server with that folder as its PROJECT."
             )
-    return models.advice(error)
+    return models.advice(error) or _missing(error, directory)
+
+
+def _missing(error: BaseException, directory: Path) -> str | None:
+    """Say which module is missing, also where the error that shows it is one of many that were passed on."""
+    for one in models.with_causes(error):
+        if isinstance(one, ModuleNotFoundError) and str(one).startswith("No module named"):
+            module = "it" if str(one) in str(error) else one.name
+            where_not = f"{sys.executable} finds {module} neither in {directory} nor among its packages."
+            return f"{where_not} {_ADD if made_by_uv() else _INSTALL}"
+    return None
 
 
 def _files(error: BaseException) -> set[str]:

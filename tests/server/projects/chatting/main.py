@@ -3,13 +3,15 @@
 import time
 from typing import Any
 
+from crewai.experimental import ConversationConfig  # where all versions have it
 from crewai.flow import Flow
-from crewai.flow.conversational import ConversationConfig
 
 
 @ConversationConfig()
 class Parrot(Flow):
     """Repeat."""
+
+    conversational = True  # in 1.15.2 the decorator alone does not make it one
 
     def route_turn(self, _: dict[str, Any]) -> str:
         """Take the only way."""
