@@ -361,6 +361,21 @@ ERRORS: dict[str, tuple[dict[str, str], str, list[str]]] = {
         ".",
         ["JSONProjectError: {here}/crew.jsonc: ", " (shapes.py:1) ", "python finds not_there neither in {here} nor ", "Install it there"],
     ),
+    "a package that is missing, and a question whether to install it": (
+        {"crew__py": "try:\n    import not_there\nexcept ImportError:\n    input('Install it?')"},
+        ".",
+        ["EOFError: ", " (crew.py:2) ", "python finds not_there neither in {here} nor ", "Install it there"],
+    ),
+    "a tool of an old crewai": (
+        {"crew__py": "from crewai_tools import BaseTool"},
+        ".",
+        ["ImportError: cannot import name 'BaseTool' from 'crewai_tools'", "(crew.py:1) It has moved: from crewai.tools import BaseTool."],
+    ),
+    "a crew of an old crewai": (
+        {"crew__py": "from crewai import Crew\ncrew = Crew(agents=[], tasks=[], verbose=2)"},
+        ".",
+        ["ValidationError: 1 validation error for Crew", "(crew.py:2) verbose was a number once. Now it is True or False."],
+    ),
     "a module that is missing": ({}, "not_there:crew", ["ModuleNotFoundError: No module named 'not_there' ", "neither in {here} nor "]),
     "an attribute that is missing": ({"things__py": THINGS}, "things:other", ["LookupError: {here}/things.py has no other. Its crews and flows: Tiny"]),
     "an attribute that is something else": ({"things__py": "x = 1"}, "things:x", ["LookupError: x is a int: neither a crew, a flow, nor a function"]),

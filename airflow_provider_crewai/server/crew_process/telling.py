@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ _ARGUMENTS = (
 )
 _INSTALL = "Install it there, use the interpreter of the project's own environment, or start with --with-crewai."
 _ADD = "Add it to what the project needs."
+_CHANGED = {
+    r"cannot import name '(BaseTool|tool)' from 'crewai_tools'": "It has moved: from crewai.tools import {}.",
+    r" for \w+\nverbose\n +Input should be a valid boolean": "verbose was a number once. Now it is True or False.",
+}
+"""What most projects trip over that were written for a crewai before 1.0 (seen with 1.15.2 to 1.15.30)."""
 
 
 def words(error: BaseException, directory: Path) -> str:
@@ -64,7 +70,8 @@ def _place(error: BaseException, directory: Path) -> str | None:
 def _advice(error: BaseException, directory: Path) -> str | None:
     for one in models.with_causes(error):
         if isinstance(one, EOFError):
-            return _NO_TERMINAL
+            # A tool of crewai's asks whether to install its package.
+            return _missing(error, directory) or _NO_TERMINAL
         if isinstance(one, SystemExit):
             return _ARGUMENTS if "argparse.py" in _files(one) else _EXITS
         if isinstance(one, ModuleNotFoundError) and (home := next(_homes(one, directory), None)):
@@ -74,7 +81,12 @@ def _advice(error: BaseException, directory: Path) -> str | None:
                 f"The working directory of a run is {directory}, and {one.filename} is in {elsewhere}: start the "
                 "server with that folder as its PROJECT."
             )
-    return models.advice(error) or _missing(error, directory)
+    return models.advice(error) or _missing(error, directory) or _changed(str(error))
+
+
+def _changed(said: str) -> str | None:
+    found = ((re.search(pattern, said), sentence) for pattern, sentence in _CHANGED.items())
+    return next((sentence.format(*seen.groups()) for seen, sentence in found if seen), None)
 
 
 def _missing(error: BaseException, directory: Path) -> str | None:
