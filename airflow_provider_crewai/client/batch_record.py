@@ -65,12 +65,14 @@ class Open:
     :param at: epoch second of the intent, just before the kickoff was sent.
     :param kickoff_id: the run, or None as long as the kickoff has not been answered.
     :param left: why this try waits no longer for it, or None if it does.
+    :param took: the seconds that it took, if an earlier try has read its end.
     """
 
     item: str
     at: float
     kickoff_id: str | None = None
     left: Left | None = None
+    took: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +193,13 @@ class BatchRecord:
     def ended(self, index: int, outcome: Outcome) -> BatchRecord:
         """Return the record with an item that has ended. Its outcome goes to a page."""
         ended = self._with(index, outcome.state, None)
-        if outcome.seconds is None:
+        if outcome.seconds is None or self.open[index].took is not None:  # the latter is counted
             return ended
         tokens = self.tokens + int(outcome.usage.get("total_tokens", 0))
         return replace(ended, tokens=tokens, seconds=self.seconds + outcome.seconds, timed=self.timed + 1)
 
-    def slowed(self, slow: Slow) -> BatchRecord:
-        """Return the record with the reason why no kickoff is sent for a while."""
+    def slowed(self, slow: Slow | None) -> BatchRecord:
+        """Return the record with the reason why no kickoff is sent for a while, or with none."""
         return replace(self, slow=slow)
 
     def _with(self, index: int, state: ItemState, run: Open | None) -> BatchRecord:
@@ -267,11 +269,15 @@ def _open_to_json(run: Open) -> JSONObject:
 
 def _open_from_json(run: JSONObject) -> Open:
     left = None if run["left"] is None else Left[str(run["left"]).upper()]
-    return Open(str(run["item"]), stored_number(run["at"]), _text(run["kickoff_id"]), left)
+    return Open(str(run["item"]), stored_number(run["at"]), _text(run["kickoff_id"]), left, _seconds(run["took"]))
 
 
 def _text(stored: JSON) -> str | None:
     return None if stored is None else str(stored)
+
+
+def _seconds(stored: JSON) -> float | None:
+    return None if stored is None else stored_number(stored)
 
 
 def _slow_from_json(slow: JSONObject) -> Slow:
@@ -337,16 +343,15 @@ def _outcomes_on(page: JSON) -> list[Outcome]:
 
 def _outcome_from_json(told: JSONObject) -> Outcome:
     usage: JSONObject = told["usage"]  # type: ignore[assignment]  # a wrong type raises below
-    at, seconds = (None if told[name] is None else stored_number(told[name]) for name in ("at", "seconds"))
     return Outcome(
         str(told["item"]),
         int(stored_number(told["index"])),
         str(told["among"]),
         ItemState[str(told["state"]).upper()],
         _text(told["kickoff_id"]),
-        at,
+        _seconds(told["at"]),
         told["answer"],
         _text(told["error"]),
         {name: int(count) for name, count in usage.items()},  # type: ignore[arg-type]  # nor is this one checked
-        seconds,
+        _seconds(told["seconds"]),
     )

@@ -84,7 +84,7 @@ def _taken_up(name: str, run: Open | None, ended: Outcome | None, rules: Rules) 
     if ended is None:
         return ItemState.WAITS, None
     if ended.state is ItemState.MISMATCHED and rules.on_output_mismatch == "fail" and ended.kickoff_id:
-        return ItemState.OPEN, Open(name, ended.at or 0.0, ended.kickoff_id)
+        return ItemState.OPEN, Open(name, ended.at or 0.0, ended.kickoff_id, took=ended.seconds)
     return (ItemState.SUCCEEDED if ended.state is ItemState.SUCCEEDED else ItemState.WAITS), None
 
 

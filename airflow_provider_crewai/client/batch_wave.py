@@ -40,6 +40,7 @@ from airflow_provider_crewai.wire.errors import (
     CrewTransportError,
 )
 from airflow_provider_crewai.wire.model import JSON, Kickoff, Run
+from airflow_provider_crewai.wire.times import moment
 from airflow_provider_crewai.wire.words import line, listing
 
 CONFIRM_EVERY = 5.0
@@ -121,9 +122,9 @@ def begin_batch(plan: BatchPlan, dialect: flows.Dialect, say: flows.Say) -> flow
     else:
         outcomes = yield from load_outcomes(earlier)
         taken = go_on(earlier, outcomes, plan.claim, plan.names, plan.rules)
-        yield from _refuse_changes(plan, taken, dialect)
+        yield from _refuse_changes(plan, earlier, taken, dialect)
     say(taken.why)
-    yield from _leave_behind(plan, [run.kickoff_id for run in taken.dropped if run.kickoff_id], say)
+    yield from _leave_behind(plan, taken.dropped, say)
     yield from _keep(taken.record)
     return taken.record
 
@@ -168,13 +169,16 @@ def _save(record: BatchRecord) -> flows.Flow[CrewError | None]:
     return answer if isinstance(answer, CrewError) else None
 
 
-def _refuse_changes(plan: BatchPlan, taken: TakenUp, dialect: flows.Dialect) -> flows.Flow[None]:
-    """Refuse to drop runs that go on, if the author wants that."""
+def _refuse_changes(plan: BatchPlan, earlier: BatchRecord, taken: TakenUp, dialect: flows.Dialect) -> flows.Flow[None]:
+    """Refuse to drop runs that may go on, if the author wants that."""
     if plan.rules.on_changed_inputs == "rerun":
         return
+    repeats = plan.rules.on_orphaned_kickoff == "rerun" or earlier.task.is_cleared(plan.claim)
     runs: list[str] = []
     for run in taken.dropped:
-        if run.kickoff_id and not (yield from _is_over(run.kickoff_id, dialect)):
+        if run.kickoff_id is None:
+            runs += [] if repeats else [f"one that may have started at {moment(run.at)}"]
+        elif not (yield from _is_over(run.kickoff_id, dialect)):
             runs += [run.kickoff_id]
     if runs:
         raise CrewChangedInputs(
@@ -189,13 +193,18 @@ def _is_over(kickoff_id: str, dialect: flows.Dialect) -> flows.Flow[bool]:
     return isinstance(seen, Run) and seen.state.is_final
 
 
-def _leave_behind(plan: BatchPlan, kickoff_ids: Iterable[str], say: flows.Say) -> flows.Flow[None]:
-    for kickoff_id in kickoff_ids:
-        if plan.stop_replaced:
+def _leave_behind(plan: BatchPlan, dropped: Iterable[Open], say: flows.Say) -> flows.Flow[None]:
+    for run in dropped:
+        if run.kickoff_id is None:
+            say(
+                f"A kickoff of an earlier try, at {moment(run.at)}, was not answered. If a run has started, it may "
+                "still be going on and still cost money, and nobody knows it: look on the crew's page."
+            )
+        elif plan.stop_replaced:
             left = plan.deadline - (yield flows.Pause(0)).now
-            say((yield from kill(kickoff_id, min(plan.patience, left))))
+            say((yield from kill(run.kickoff_id, min(plan.patience, left))))
         else:
-            say(f"Run {kickoff_id}, started by an earlier try, may still be going on and still cost money.")
+            say(f"Run {run.kickoff_id}, started by an earlier try, may still be going on and still cost money.")
 
 
 # ---- a wave: read what has ended, start what waits --------------------------------------------------
@@ -221,13 +230,21 @@ def wave(
     :raises CrewLedgerError: an outcome or an intent could not be recorded.
     :raises CrewError: no run of any item can be started.
     """
-    read = yield from _read(plan, record, watches, dialect)
+    read = yield from _read(plan, _without_intents(record), watches, dialect)
     if read.gave_up is not None:
         return read
     record = yield from _refill(plan, read.record, say)
     if not plan.bears(record) and record.watched:
         record = yield from _end_early(plan, record, dialect, say)
     return Wave(record)
+
+
+def _without_intents(record: BatchRecord) -> BatchRecord:
+    """Wait for no kickoff that was not answered: Airflow may resume a try whose worker died."""
+    for index, run in record.open.items():
+        if run.kickoff_id is None and run.left is None:
+            record = record.left(index, Left.MAY_HAVE_STARTED)
+    return record
 
 
 def _read(plan: BatchPlan, record: BatchRecord, watches: Iterable[Watch], dialect: flows.Dialect) -> flows.Flow[Wave]:
@@ -268,7 +285,9 @@ def _outcome(record: BatchRecord, index: int, ending: Ending, judge: Judge) -> O
     answer, error = (None, run.error or run.text) if state.is_failure else judge(run)
     if error is not None and not state.is_failure:
         state = ItemState.MISMATCHED
-    took = max(round(ending.at - begun.at, 3), 0.0) if begun.at else None  # another machine's clock may be behind
+    took = begun.took
+    if took is None and begun.at:
+        took = max(round(ending.at - begun.at, 3), 0.0)  # the clock of another machine may be behind
     return Outcome(
         begun.item,
         index,
@@ -360,9 +379,12 @@ def _start_all(plan: BatchPlan, record: BatchRecord, items: Iterable[int], say: 
             break
         if isinstance(error, CrewInputError):
             refused.append(_refused(plan, record, index, error))
+            record = record.slowed(None)
         elif error is not None:
             record = yield from _put_down(record, refused)
             return (yield from _turned_away(plan, record, error, say))
+        else:
+            say(f"Item {index}: run {record.open[index].kickoff_id} is started.")
     return (yield from _put_down(record, refused))
 
 
@@ -432,5 +454,6 @@ def _slower(slow: Slow | None, error: CrewError, now: float, chance: float) -> S
     count = slow.count + 1 if slow else 1
     pause = policy.backoff(count + FIRST_PAUSE - 1, longest=SLOWEST, chance=chance)
     pause = max(pause, min(policy.retry_after(error, now), SLOWEST))
-    since = slow.since if slow else now
+    # A deployment that asks for patience is not in trouble, so the one ends the other.
+    since = slow.since if slow and slow.is_outage is not asks_for_patience else now
     return Slow(since, now + pause, count, line(str(error)), is_outage=not asks_for_patience)

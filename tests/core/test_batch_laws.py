@@ -17,6 +17,7 @@ from support.batch_world import (
     Try,
     Weather,
     live,
+    live_try,
     simulate,
 )
 from support.effort import LONG, examples
@@ -53,7 +54,8 @@ def test_no_random_life_of_a_batch_starts_an_item_twice_or_forgets_one() -> None
     for step in ("load", "save", "wake", "kickoff", "look", "pause"):
         kills = counts[f"killed before a {step}"], counts[f"killed after a {step}"]
         assert all(kills) if LONG else any(kills)
-    for what in ("runs", "orphans of a crash", "runs given up by a rule", "asked whether it is wanted", "slept",
+    for what in ("runs", "orphans of a crash", "runs given up by a rule", "asked whether it is wanted", "slept", "resumed",
+                 "ends that were read again",
                  "end: done", "end: failed early", "end: gave up: timed_out", "end: CrewLedgerError",
                  "end: CrewTaskKilled", "end: CrewChangedInputs", "result: succeeded", "result: failed",
                  "result: stopped", "result: mismatched", "result: refused", "result: lost",
@@ -123,10 +125,47 @@ def test_a_batch_that_bears_no_failure_leaves_the_others_if_it_may_not_stop_them
     assert any("go on, because on_kill is 'leave'" in said for said in world.told)
 
 
+def test_an_outage_after_hours_of_rate_limits_has_not_lasted_for_hours() -> None:
+    world = lived(Try(weather=Weather(kickoffs={"402": 1}, silent=(2000, 2800)), timeout=5000))
+    assert ends(world) == ["too late"]
+
+
+def test_an_outage_is_over_once_the_deployment_refuses_an_item() -> None:
+    weather = Weather(silent=(0, 700), first=("422", "lost, not started", "lost, not started"))
+    assert ends(lived(Try(weather=weather))) == ["done"]
+
+
+def test_an_outage_fails_the_batch_after_the_time_that_the_author_bears() -> None:
+    assert ends(lived(Try(weather=Weather(silent=(0, 5000))))) == ["CrewTransportError"]
+
+
+ORPHANED = Try(weather=Weather(first=("lost, started",)), lasts=7200, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("rules", "end"),
+    [(Rules("fail"), "CrewChangedInputs"), (Rules("fail", "rerun"), "done"), (Rules("rerun"), "done")],
+)
+def test_a_run_that_may_have_started_is_forgotten_with_its_item_only_if_the_author_allows_it(
+    rules: Rules, end: str
+) -> None:
+    world = lived(ORPHANED, rules=rules)
+    world.topics = world.topics[1:]
+    live_try(world, Try())
+    assert ends(world)[-1] == end
+    assert end != "done" or any("was not answered" in said for said in world.told)
+
+
+def test_a_try_that_is_resumed_after_its_worker_died_waits_for_no_kickoff_that_was_not_answered() -> None:
+    resumed = [lived(Try(killed=(number, True)), Try(change="resumed")) for number in range(1, 40)]
+    assert any(world.counts["result: may_have_started"] for world in resumed)
+    assert all(ends(world) == ["done"] for world in resumed)
+
+
 def test_each_step_of_a_rough_try_may_be_the_last_one() -> None:
     for number in range(1, examples(150)):
         for took_effect in (False, True):
-            lived(Try(seed=number, weather=ROUGH, killed=(number, took_effect)), Try(), Try("cleared"))
+            lived(Try(seed=number, weather=ROUGH, killed=(number, took_effect)), Try(), Try(change="cleared"))
 
 
 # ---- the table of `batch_taking_up` -----------------------------------------------------------------

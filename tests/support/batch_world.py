@@ -30,6 +30,7 @@ from airflow_provider_crewai.client.batch_record import (
     outcomes_on,
 )
 from airflow_provider_crewai.client.batch_results import results_of
+from airflow_provider_crewai.client.batch_waits import until_news
 from airflow_provider_crewai.client.batch_wave import (
     SLOWEST,
     BatchPlan,
@@ -42,7 +43,17 @@ from airflow_provider_crewai.client.batch_wave import (
 from airflow_provider_crewai.client.flows import Dialect, Load, Save, Step
 from airflow_provider_crewai.client.ledger import Claim, Rules
 from airflow_provider_crewai.client.watch import GRACE, Patience, Watch
-from airflow_provider_crewai.wire.errors import CrewAnswerTooLarge, CrewError, CrewLedgerError, CrewTaskKilled
+from airflow_provider_crewai.wire.errors import (
+    CrewAnswerTooLarge,
+    CrewError,
+    CrewLedgerError,
+    CrewMayHaveStarted,
+    CrewQuotaError,
+    CrewRateLimited,
+    CrewServerError,
+    CrewTaskKilled,
+    CrewTransportError,
+)
 from airflow_provider_crewai.wire.model import JSON, JSONObject, Kickoff, Response, Run
 from support.scripted import EPOCH, Answer, Asked, Records
 from support.simulation import (
@@ -72,6 +83,8 @@ LIMITS: dict[str, Response] = {
     "429 for a minute": Response(429, {"retry-after": "60"}, b'{"detail":"slower"}'),
     "402": Response(402, {}, b'{"detail":"the monthly quota of executions is used up"}'),
 }
+TROUBLE = STARTED - {"ok"} | {"lost, not started", "503", "503 with a wait", "refused"}
+"""After these the deployment may be in trouble."""
 REFUSALS = frozenset({"422"})
 """After these the item has no answer."""
 
@@ -80,6 +93,7 @@ REFUSALS = frozenset({"422"})
 class Weather:
     """What the deployment and the store do in one try.
 
+    :param first: what becomes of the first kickoffs.
     :param silent: from and until how many seconds after the try's begin the deployment does not answer.
     """
 
@@ -88,6 +102,7 @@ class Weather:
     looks: Odds = field(default_factory=lambda: {"truth": 1})
     stops: Odds = field(default_factory=lambda: {"ok": 1})
     saves: Odds = field(default_factory=lambda: {"ok": 1})
+    first: tuple[str, ...] = ()
     silent: tuple[float, float] = (0.0, 0.0)
 
 
@@ -106,7 +121,15 @@ FORGETFUL = Weather(saves={"ok": 20, "error, kept": 1, "error, lost": 1})
 LOSING = Weather(kickoffs={"ok": 4, "lost, started": 1, "lost, not started": 1})
 WEATHERS = (CALM, CALM, ROUGH, ROUGH, LIMITED, REFUSING, FORGETFUL, LOSING)
 
-CHANGES = ("nothing", "cleared", "another list", "cleared with another list", "the same try", "another Dag run")
+CHANGES = (
+    "nothing",
+    "resumed",
+    "cleared",
+    "another list",
+    "cleared with another list",
+    "the same try",
+    "another Dag run",
+)
 """What may happen to the task before its next try."""
 FATES = ("SUCCESS", "FAILED", "REVOKED", "forgotten", "misfit", "too large")
 """How a run may end."""
@@ -144,6 +167,7 @@ class Life:
 
     :param items: the topics of the first list.
     :param resumes: whether the worker loads the record again before each wave, as after a deferral.
+    :param in_worker: whether it waits itself, instead of a trigger.
     """
 
     rules: Rules
@@ -153,6 +177,7 @@ class Life:
     bearable: int | None = None
     stop_replaced: bool = False
     resumes: bool = True
+    in_worker: bool = False
 
 
 @dataclass
@@ -213,10 +238,12 @@ class BatchWorld:
     :param pending: the runs whose ends nobody has read, and that no rule has given up.
     :param known: the claim of the try that last wrote the record.
     :param kept: how items ended, by the pages that count.
+    :param outcomes: all that is on those pages.
     :param awake: whether the crew has shown in this wave that it is awake.
     :param not_before: the epoch second until which the deployment asked for patience.
     :param refused: the items that the deployment has refused in this wave.
     :param told: what was said in this try.
+    :param trouble_since: since when no kickoff came through, and none was answered.
     :param largest: the bytes of the largest record.
     """
 
@@ -229,6 +256,7 @@ class BatchWorld:
     record: JSON = None
     pages: dict[str, JSON] = field(default_factory=dict)
     kept: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
     first_page: int = 0
     counted: int = 0
     now: float = EPOCH
@@ -239,6 +267,7 @@ class BatchWorld:
     refused: set[str] = field(default_factory=set)
     stops: set[str] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
+    trouble_since: float = float("inf")
     largest: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
@@ -252,14 +281,15 @@ class BatchWorld:
     def start_try(self, plan: Try) -> None:
         """Let happen what happens before a try, and begin it."""
         self.plan, self.dice = plan, random.Random(plan.seed)  # noqa: S311 - dice
+        self.script = iter(plan.weather.first)
         self.tried += 1
         self.say(f"try: {plan}")
-        self._end_what_is_due(self.now)
+        self.end_what_is_due(self.now)
         for run in self.runs.values():
             if plan.forgets and not run.alive:
                 run.meet("forgotten")
         self._change(plan.change)
-        self.begun = self.now
+        self.begun, self.trouble_since = self.now, float("inf")
         self.deadline = self.now + plan.timeout
         self.not_before, self.refused, self.stops, self.told = 0.0, set(), set(), []
         self.counts[f"change: {plan.change}"] += 1
@@ -268,7 +298,8 @@ class BatchWorld:
         if "list" in change:
             self.topics = another_list(self.topics, self.dice)
         self.names = named(f"{topic:>16}" for topic in self.topics)
-        tries, most = self.claim.try_number + (change != "the same try"), self.claim.max_tries
+        same = change in ("the same try", "resumed")
+        tries, most = self.claim.try_number + (not same), self.claim.max_tries
         dag_run = self.claim.dag_run
         if change == "another Dag run":
             tries, dag_run = 1, f"another {self.tried}"
@@ -327,7 +358,10 @@ class BatchWorld:
         act = self._throw(self.plan.weather.saves)
         self.counts[f"save: {act}"] += 1
         if act != "error, lost":
-            keep(json.loads(json.dumps(value)))
+            try:
+                keep(json.loads(json.dumps(value, allow_nan=False)))
+            except (CrewError, ValueError) as error:
+                self.law(holds=False, what=f"what is written cannot be read: {error}")
         if act != "ok":
             raise CrewLedgerError("the store is out of order.")
 
@@ -356,21 +390,32 @@ class BatchWorld:
         if record.first_page != self.first_page:
             self.law(self._is_anew(), "answers were forgotten, and no rule said so")
             self.first_page = self.counted = record.first_page
-            self.kept = {}
+            self.kept, self.outcomes = {}, []
             for run in self.runs.values():
                 run.superseded = self.tried if run.read else run.superseded
         for number in range(self.counted, record.pages):
             for outcome in outcomes_on(self.pages.get(str(number))):
+                self._read(outcome)
                 self.kept[outcome.item] = outcome
                 if outcome.kickoff_id is not None:
                     self.runs[outcome.kickoff_id].read = True
                     self.pending.pop(outcome.kickoff_id, None)
         self.counted = record.pages
+        read = {kept.kickoff_id for kept in self.outcomes} - {None}
+        self.law(record.timed == len(read), f"{len(read)} runs have ended, and {record.timed} are counted")
         if record.task.try_number == self.claim.try_number and record.task.fingerprint == self.claim.fingerprint:
             self.law(len(record.states) == len(self.names), "the record has not a letter for each item")
             for item, letter in zip(self.names, record.states, strict=True):
                 told = letter in ".ol" or (item in self.kept and self.kept[item].state == letter)
                 self.law(told, f"the record says {letter} of {item.strip()}, and no page does")
+
+    def _read(self, outcome: Outcome) -> None:
+        earlier = [
+            each.seconds for each in self.outcomes if outcome.kickoff_id and each.kickoff_id == outcome.kickoff_id
+        ]
+        self.counts["ends that were read again"] += len(earlier)
+        self.law(not earlier or earlier[-1] == outcome.seconds, f"an end that was read before came later: {outcome}")
+        self.outcomes.append(outcome)
 
     def _check_size(self, stored: JSON, record: BatchRecord) -> None:
         size = len(json.dumps(stored))
@@ -385,12 +430,14 @@ class BatchWorld:
 
     def __call__(self, asked: Asked) -> Answer:
         """Answer a request."""
-        self._end_what_is_due(asked.at)
+        self.end_what_is_due(asked.at)
         since, until = self.plan.weather.silent
         silent = since <= asked.at - self.begun < until
         request = asked.request
         if request.path == "/inputs":
-            return Answer(LOST if silent else self._wake(), 0.2)
+            answer = LOST if silent else self._wake()
+            self._note_trouble(not self.awake or silent, asked.at, proves=False)
+            return Answer(answer, 0.2)
         if request.path == "/kickoff":
             return Answer(self._kick_off(asked, silent=silent), 0.3)
         _, verb, kickoff_id = request.path.split("/")
@@ -399,7 +446,8 @@ class BatchWorld:
             return Answer(LOST, 0.1)
         return Answer(self._stop(run) if verb == "stop" else self._look(run), 0.1)
 
-    def _end_what_is_due(self, now: float) -> None:
+    def end_what_is_due(self, now: float) -> None:
+        """Let the runs meet their fates whose time has come."""
         for run in self.runs.values():
             if run.alive and run.ends_at <= now:
                 run.ends()
@@ -411,11 +459,12 @@ class BatchWorld:
         return {"ok": Response(200, {}, b'{"inputs":[]}'), "reset": LOST}.get(act) or ANSWERS[act]
 
     def _kick_off(self, asked: Asked, *, silent: bool) -> Response | CrewError:
-        act = "lost, not started" if silent else self._throw(self.plan.weather.kickoffs)
+        act = "lost, not started" if silent else next(self.script, None) or self._throw(self.plan.weather.kickoffs)
         body = json.loads(json.dumps(asked.request.body))
         item = body["meta"]["item"]
         self.say(f"{asked.at - EPOCH:.1f} kickoff of {item.strip()}: {act}")
         self.counts[f"kickoff: {act}"] += 1
+        self._note_trouble(act in TROUBLE, asked.at)
         self.check_that_a_kickoff_may_be_sent(asked, item)
         if act in LIMITS:
             answer = LIMITS[act]
@@ -429,6 +478,13 @@ class BatchWorld:
         if act == "ok":
             return Response(200, {}, json.dumps({"kickoff_id": run.kickoff_id}).encode())
         return ANSWERS.get(act.removesuffix(", started"), LOST)
+
+    def _note_trouble(self, trouble: bool, at: float, *, proves: bool = True) -> None:
+        """Note since when nothing came through."""
+        if trouble:
+            self.trouble_since = min(self.trouble_since, at)
+        elif proves:
+            self.trouble_since = float("inf")
 
     def _start(self, item: str, at: float, *, answered: bool) -> ItemRun:
         self.counts["runs"] += 1
@@ -521,6 +577,8 @@ class BatchWorld:
         """Check that a rule allows the record to forget a run whose end nobody has read."""
         self.law(self.may_be_left(run), f"the record forgets {run}, and no rule said so")
         self.counts["runs given up by a rule"] += 1
+        told = any(run.kickoff_id in said if run.recorded else "was not answered" in said for said in self.told)
+        self.law(told, f"nobody is told that {run} is given up")
         run.superseded = self.tried
         del self.pending[run.kickoff_id]
 
@@ -558,7 +616,7 @@ class BatchWorld:
             self.law(outcome.answer == run.answer, f"the answer of {run} is put down as {outcome.answer}")
             self.law((run.fate == "misfit") == (state == "mismatched"), f"the answer of {run} is put down as {state}")
 
-    def check_none_is_lost(self) -> None:
+    def check_none_is_lost(self, *, crashed: bool) -> None:
         """Every run whose end nobody has read is on record, or the record warns that there is one."""
         if not self.pending:
             return
@@ -572,6 +630,15 @@ class BatchWorld:
         orphans = [run for run in unrecorded if run.started == self.tried]
         self.law(len(orphans) <= 1, f"a try leaves {len(orphans)} runs whose kickoffs were answered off the record")
         self.counts["orphans of a crash"] += len(orphans)
+        told = crashed or all(any(run.kickoff_id in said for said in self.told) for run in orphans)
+        self.law(told, f"nobody is told of {orphans}")
+
+    def check_error(self, error: CrewError, now: float) -> None:
+        """A try fails for an outage only after it was borne for as long as the author says."""
+        self.law(not isinstance(error, CrewRateLimited | CrewQuotaError), f"a rate limit fails the batch: {error!r}")
+        if isinstance(error, CrewServerError | CrewTransportError | CrewMayHaveStarted):
+            borne = now - self.trouble_since
+            self.law(borne >= UNREACHABLE_TIMEOUT, f"an outage was borne for {borne} s: {error!r}")
 
     def check_results(self, results: Sequence[JSONObject], record: BatchRecord) -> None:
         """What the batch returns is so, in the order of the inputs."""
@@ -660,6 +727,7 @@ def live_try(world: BatchWorld, plan: Try) -> list[Step]:
     world.counts["tries"] += 1
     shell = BatchShell(world, itertools.repeat(0.5), store=world, now=world.now)
     shell.killed = plan.killed
+    crashed = False
     try:
         outcome = _attempt(shell, world)
         world.say(f"the try ends: {outcome}")
@@ -667,7 +735,8 @@ def live_try(world: BatchWorld, plan: Try) -> list[Step]:
     except KilledError:
         world.counts[f"killed {'after' if plan.killed and plan.killed[1] else 'before'} a {name(shell.steps[-1])}"] += 1
         world.counts["kills"] += 1
-    world.check_none_is_lost()
+        crashed = True
+    world.check_none_is_lost(crashed=crashed)
     world.now = shell.now + world.dice.choice((1.0, 60.0, 5000.0))
     return shell.steps
 
@@ -677,13 +746,14 @@ def _attempt(shell: BatchShell, world: BatchWorld) -> str:
         return _drive(shell, world)
     except CrewError as error:
         world.say(f"error: {error!r}")
+        world.check_error(error, shell.now)
         return type(error).__name__
 
 
 def _drive(shell: BatchShell, world: BatchWorld) -> str:
     plan = batch_plan(world)
-    record = shell.drive(begin_batch(plan, Dialect(), world.tell))
-    ended: list[Watch] = []
+    record = _begin(shell, world, plan)
+    ended = [_watch(world, str(run.kickoff_id), shell.now, blinded=False) for run in record.watched.values()]
     for number in itertools.count(1):
         waved = _wave(shell, world, plan, record, ended)
         record = waved.record
@@ -697,8 +767,18 @@ def _drive(shell: BatchShell, world: BatchWorld) -> str:
         if not record.watched and not record.waiting:
             world.check_that_all_is_done(record)
             return _over(shell, world, record, "done")
-        ended = list(_waits(shell, world, record, number))
+        ended = _looks(shell, world, record) if world.life.in_worker else list(_waits(shell, world, record, number))
     raise AssertionError
+
+
+def _begin(shell: BatchShell, world: BatchWorld, plan: BatchPlan) -> BatchRecord:
+    """Begin a try, or go on with one whose worker died after a deferral."""
+    if world.plan.change == "resumed" and world.known == world.claim:
+        resumed = shell.drive(load_batch())
+        world.counts["resumed" if resumed else "resumed without a record"] += 1
+        if resumed:
+            return resumed
+    return shell.drive(begin_batch(plan, Dialect(), world.tell))
 
 
 def batch_plan(world: BatchWorld) -> BatchPlan:
@@ -747,13 +827,23 @@ def _waits(shell: BatchShell, world: BatchWorld, record: BatchRecord, number: in
     seen = sorted((_seen_at(world.runs[str(run.kickoff_id)]), str(run.kickoff_id)) for run in record.watched.values())
     wakes = _wakes_at(shell.now, world, record, seen)
     world.counts["slept" if wakes > shell.now else "did not sleep"] += 1
-    woken = _through_silence(world, max(wakes, shell.now + POLL_INTERVAL))
-    shell.now = max(shell.now, min(woken, world.deadline))
-    shell.now -= world.dice.choice((0.0, 0.0, 0.0, 3.0))  # the clocks of two machines differ
+    woken = max(wakes, shell.now + POLL_INTERVAL)
+    woken = _through_silence(world, woken) if seen else woken
+    now = max(shell.now, min(woken, world.deadline))
+    world.end_what_is_due(now)
+    shell.now = now - world.dice.choice((0.0, 0.0, 0.0, 6.0))  # the clocks of two machines differ
     blinded = world.plan.blinded == number or woken >= wakes + UNREACHABLE_TIMEOUT
     for at, kickoff_id in seen:
-        if at <= shell.now or blinded or shell.now >= world.deadline:
+        if at <= now or blinded or now >= world.deadline:
             yield _watch(world, kickoff_id, shell.now, blinded=blinded)
+
+
+def _looks(shell: BatchShell, world: BatchWorld, record: BatchRecord) -> list[Watch]:
+    """Wait in the worker, and return watches for the runs that have ended."""
+    watches = [_watch(world, str(run.kickoff_id), shell.now, blinded=False) for run in record.watched.values()]
+    endings = shell.drive(until_news(watches, _pace(world, record), Dialect()))
+    over = {ending.kickoff_id for ending in endings}
+    return [watch for watch in watches if watch.kickoff_id in over]
 
 
 def _through_silence(world: BatchWorld, at: float) -> float:
@@ -767,19 +857,14 @@ def _seen_at(run: ItemRun) -> float:
     return run.ends_at + (GRACE if run.fate == "forgotten" or run.word == "NOT FOUND" else 0.0)
 
 
+def _pace(world: BatchWorld, record: BatchRecord) -> Pace:
+    bears = None if world.life.bearable is None else world.life.bearable - record.failures
+    wake_at = record.slow.until if record.slow else None
+    return Pace(world.life.slots, len(record.waiting), record.wave_at, record.usual, bears, wake_at)
+
+
 def _wakes_at(now: float, world: BatchWorld, record: BatchRecord, seen: Sequence[tuple[float, str]]) -> float:
-    bears = world.life.bearable
-    slow = record.slow.until if record.slow is not None else None
-    left = len(record.waiting)
-    free = left if len(record.watched) >= world.life.slots or slow is not None else 0
-    pace = Pace(
-        world.life.slots,
-        free,
-        record.wave_at,
-        record.usual,
-        None if bears is None else bears - record.failures,
-        slow,
-    )
+    pace = _pace(world, record)
     failed = 0
     for number in range(len(seen) + 1):
         at = max([now, *(when for when, _ in seen[:number])])
@@ -828,6 +913,7 @@ def random_life(dice: random.Random, size: int = SIZE) -> Life:
         bearable=dice.choice((None, None, None, 0, 3)),
         stop_replaced=dice.random() < 0.5,
         resumes=dice.random() < 0.5,
+        in_worker=dice.random() < 0.04,
     )
 
 
