@@ -230,7 +230,7 @@ def wave(
     :raises CrewLedgerError: an outcome or an intent could not be recorded.
     :raises CrewError: no run of any item can be started.
     """
-    read = yield from _read(plan, _without_intents(record), watches, dialect)
+    read = yield from _read(plan, record, watches, dialect)
     if read.gave_up is not None:
         return read
     record = yield from _refill(plan, read.record, say)
@@ -249,6 +249,7 @@ def _without_intents(record: BatchRecord) -> BatchRecord:
 
 def _read(plan: BatchPlan, record: BatchRecord, watches: Iterable[Watch], dialect: flows.Dialect) -> flows.Flow[Wave]:
     before, outcomes = record, list[Outcome]()
+    record = _without_intents(record)
     places = {run.kickoff_id: index for index, run in record.watched.items()}
     gave_up = None
     for watch in watches:

@@ -244,6 +244,7 @@ class BatchWorld:
     :param refused: the items that the deployment has refused in this wave.
     :param told: what was said in this try.
     :param trouble_since: since when no kickoff came through, and none was answered.
+    :param behind: how many seconds the clocks of this try's workers are behind.
     :param largest: the bytes of the largest record.
     """
 
@@ -268,6 +269,7 @@ class BatchWorld:
     stops: set[str] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
     trouble_since: float = float("inf")
+    behind: float = 0.0
     largest: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
@@ -289,7 +291,7 @@ class BatchWorld:
             if plan.forgets and not run.alive:
                 run.meet("forgotten")
         self._change(plan.change)
-        self.begun, self.trouble_since = self.now, float("inf")
+        self.begun, self.trouble_since, self.behind = self.now, float("inf"), 0.0
         self.deadline = self.now + plan.timeout
         self.not_before, self.refused, self.stops, self.told = 0.0, set(), set(), []
         self.counts[f"change: {plan.change}"] += 1
@@ -543,7 +545,7 @@ class BatchWorld:
         self._check_intent(record, item)
         slow = record.slow
         self.law(slow is None or asked.at >= slow.until, "a kickoff is sent while they are slowed down")
-        self.law(asked.at >= self.not_before, "a kickoff is sent before the deployment wants one")
+        self.law(asked.at + self.behind >= self.not_before, "a kickoff is sent before the deployment wants one")
         alive = (run for run in self.pending.values() if run.alive and run.recorded)
         at_work = [run for run in alive if not self._is_left(record, run)]
         self.law(len(at_work) < self.life.slots, f"a kickoff is sent while {len(at_work)} runs are at work")
@@ -831,7 +833,8 @@ def _waits(shell: BatchShell, world: BatchWorld, record: BatchRecord, number: in
     woken = _through_silence(world, woken) if seen else woken
     now = max(shell.now, min(woken, world.deadline))
     world.end_what_is_due(now)
-    shell.now = now - world.dice.choice((0.0, 0.0, 0.0, 6.0))  # the clocks of two machines differ
+    behind = world.dice.choice((0.0, 0.0, 0.0, 6.0))  # the clocks of two machines differ
+    shell.now, world.behind = now - behind, world.behind + behind
     blinded = world.plan.blinded == number or woken >= wakes + UNREACHABLE_TIMEOUT
     for at, kickoff_id in seen:
         if at <= now or blinded or now >= world.deadline:
