@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
+from airflow_provider_crewai.client.held import HeldBatch
 from airflow_provider_crewai.client.killing import is_refused
 from airflow_provider_crewai.client.rendered import is_nothing
 from airflow_provider_crewai.in_airflow.batch_endings import EndsBatches
@@ -375,7 +376,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
 
         return Termination(
             client,
-            record.batch_id,
+            HeldBatch(record.batch_id, tuple(run.kickoff_id for run in record.open.values() if run.kickoff_id)),
             context,
             on_clear=self.rules.on_clear,
             policy=self.kill_policy,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.awaiting import AwaitsRun
 from airflow_provider_crewai.batches import CrewBatchOperator
+from airflow_provider_crewai.client.held import HeldRun
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Record
 from airflow_provider_crewai.client.rendered import is_nothing, written_texts
@@ -207,7 +208,7 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
     def _termination(self, client: CrewClient, kickoff_id: str, context: Context) -> Termination:
         return Termination(
             client,
-            kickoff_id,
+            HeldRun(kickoff_id),
             context,
             on_clear=self.rules.on_clear,
             policy=self.kill_policy,

@@ -38,6 +38,9 @@ class Held(Protocol):
     def stopping(self, why: str) -> str:
         """Return the line before runs are stopped."""
 
+    def left(self, why: str = "") -> str:
+        """Return the line where nobody stops them."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldRun:
@@ -66,6 +69,10 @@ class HeldRun:
         """Return the line before the run is stopped."""
         return f"Stopping run {self.name}: {why}."
 
+    def left(self, why: str = "") -> str:
+        """Return the line where nobody stops it."""
+        return f"Run {self.name} GOES ON{why and ': ' + why}."
+
 
 @dataclass(frozen=True, slots=True)
 class HeldBatch:
@@ -90,6 +97,10 @@ class HeldBatch:
         """Return the line before the runs are stopped."""
         return f"Stopping {len(self.runs)} runs of batch {self.name}: {why}."
 
+    def left(self, why: str = "") -> str:
+        """Return the line where nobody stops them."""
+        return f"The {len(self.runs)} runs of batch {self.name} GO ON{why and ', because ' + why}: {_all(self.runs)}."
+
 
 def is_stopped(kickoff_id: str) -> str:
     """Return what is said of a run that was stopped."""
@@ -99,11 +110,6 @@ def is_stopped(kickoff_id: str) -> str:
 def had_ended(kickoff_id: str) -> str:
     """Return what is said of a run that had ended before it could be stopped."""
     return f"Run {kickoff_id} had already ended."
-
-
-def goes_on(kickoff_id: str, why: str = "") -> str:
-    """Return what is said of a run that is left alone."""
-    return f"Run {kickoff_id} GOES ON{why and ': ' + why}."
 
 
 def outcome(said: Mapping[str, str]) -> list[str]:

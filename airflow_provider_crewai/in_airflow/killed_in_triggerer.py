@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_crewai.client import killing
 from airflow_provider_crewai.client.dialogue import GIVEN_UP
-from airflow_provider_crewai.client.held import Held, HeldRun, Noun, goes_on, outcome
+from airflow_provider_crewai.client.held import Held, HeldRun, Noun, outcome
 from airflow_provider_crewai.client.killing import GONE, Bond, Judgement, OnKill
 from airflow_provider_crewai.in_airflow.compat import name_among_states, on_kill_timeout, task_states, xcom_now
 from airflow_provider_crewai.in_airflow.required_action import close_action, is_refused_to_old_attempts, response_to
@@ -91,8 +91,7 @@ class Cancellation:
     async def settle(self) -> None:
         """Stop the runs or leave them, and log which. Raises nothing."""
         if self.policy != "stop":
-            for kickoff_id in self.held.runs:
-                self.log.warning(goes_on(kickoff_id, f"on_kill is {self.policy!r}"))
+            self.log.warning(self.held.left(f"on_kill is {self.policy!r}"))
             return
         # Logged before we ask anything: Airflow may close the task's log before the answer comes.
         self.log.warning(self.held.cancelled())

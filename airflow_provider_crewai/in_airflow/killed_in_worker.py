@@ -8,13 +8,16 @@ cannot do because a lock is held, it does as soon as the handler has returned.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_crewai.client.held import Held, outcome
 from airflow_provider_crewai.client.killing import (
     ASK_PATIENCE,
+    KILL_PATIENCE,
     UNKNOWN,
     OnKill,
     is_ended,
@@ -33,24 +36,31 @@ T = TypeVar("T")
 HANDLER_PATIENCE = 4.5
 """Seconds for which the handler waits for the run to be stopped or left. Airflow kills the process after five."""
 
+STOP_PATIENCE = 3 * KILL_PATIENCE
+"""Seconds that stopping may take, for one run or for all of a batch."""
+
+STOPS_AT_ONCE = 20
+"""How many runs of a batch are stopped at a time."""
+
 SPEAK_PATIENCE = 0.3
 """Seconds for which the handler waits for a log line to be written."""
 
 
 class Termination:
-    """Decides what happens to the run when its worker's process ends, and does it.
+    """Decides what happens to the run, or to the runs of a batch, when the worker's process ends, and does it.
 
-    :param client: the client that waits for the run.
+    :param client: the client that waits for them.
+    :param held: the runs.
     :param on_clear: what the author wants after a clear.
     :param policy: `stop` or `leave`.
-    :param store: where the run's record is kept.
+    :param store: where the record is kept that names the run, or the batch.
     :param log: the task's logger.
     """
 
     def __init__(
         self,
         client: CrewClient,
-        kickoff_id: str,
+        held: Held,
         context: Context,
         *,
         on_clear: OnClear,
@@ -59,7 +69,7 @@ class Termination:
         log: Any,
     ) -> None:
         self.client = client
-        self.kickoff_id = kickoff_id
+        self.held = held
         self.ti = context["ti"]
         self.on_clear = on_clear
         self.policy = policy
@@ -67,7 +77,7 @@ class Termination:
         self.log = log
 
     def settle(self) -> threading.Thread:
-        """Stop the run if its task gave it up, else leave it. Called in a signal handler, with five seconds left.
+        """Stop the runs if their task gave them up, else leave them. Called in a signal handler; five seconds are left.
 
         :return: the thread that does it, and logs it as soon as the log is free.
         """
@@ -93,26 +103,43 @@ class Termination:
         """
         self._tell(occasion, *self._act(state))
 
-    def _tell(self, occasion: str, why: str, said: str) -> None:
+    def _tell(self, occasion: str, why: str, said: Iterable[str]) -> None:
         self.log.warning("%s: %s.", occasion, why)
-        self.log.warning(said)
+        for line in said:
+            self.log.warning("%s", line)
 
-    def _act(self, state: str | None) -> tuple[str, str]:
+    def _act(self, state: str | None) -> tuple[str, list[str]]:
         left = is_left_by_user(state)
         # Read before the stop only if the decision needs it.
         on_record = self._is_on_record() if left and self.on_clear == "reattach" else True
         retried = self.ti.try_number <= (self.ti.max_tries or 0) and self.store.durable
-        ended, why = is_ended(state, self.on_clear, retried=retried, on_record=on_record)
+        noun = self.held.noun
+        ended, why = is_ended(state, self.on_clear, retried=retried, on_record=on_record, noun=noun)
         said = self._stopped() if ended and self.policy == "stop" else self._left(ended=ended)
         if left:
             self._write_down()
         return why, said
 
-    def _stopped(self) -> str:
-        return self.client.in_a_hurry().kill(self.kickoff_id)
+    def _stopped(self) -> list[str]:
+        """Stop all runs at the same time, and return what became of them. There is time for one slow answer."""
+        said = {run: f"Run {run} could not be stopped in time and may go on." for run in self.held.runs}
+        left = iter(self.held.runs)
 
-    def _left(self, *, ended: bool) -> str:
-        return f"Run {self.kickoff_id} GOES ON{': on_kill is ' + repr(self.policy) if ended else ''}."
+        def stop() -> None:
+            client = self.client.in_a_hurry()
+            for run in left:
+                said[run] = client.kill(run)
+
+        threads = [threading.Thread(target=stop, daemon=True) for _ in self.held.runs[:STOPS_AT_ONCE]]
+        until = time.monotonic() + STOP_PATIENCE
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0))
+        return outcome(dict(said))
+
+    def _left(self, *, ended: bool) -> list[str]:
+        return [self.held.left(f"on_kill is {self.policy!r}" if ended else "")]
 
     def _is_on_record(self) -> bool:
         """Return whether the next try will find the run. If the record cannot be read, we assume so."""
@@ -127,7 +154,7 @@ class Termination:
     def _record(self) -> Record | None:
         stored = self.store.load()
         record = None if stored is None else Record.from_json(stored)
-        return record if record is not None and record.kickoff_id == self.kickoff_id else None
+        return record if record is not None and record.kickoff_id == self.held.name else None
 
 
 def ask_state(ti: Any) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import comms
-from crew_tasks import FAST, worker_dies_at
+from crew_tasks import FAST, sends, worker_dies_at
 from in_memory import LOGICAL_DATE, Airflow, Killed, TaskInstance
 from scripted_crew import LOST, Answer, Asked, ScriptedCrew, error, failure, success
 
@@ -365,3 +366,48 @@ def test_inputs_that_can_never_be_a_list_of_objects_are_refused_when_the_dag_is_
         batch(inputs=inputs)
     with DAG("regions", schedule=None, start_date=LOGICAL_DATE), pytest.raises(ValueError, match="inputs"):
         CrewBatchOperator.partial(task_id="briefs").expand(inputs=[inputs])
+
+
+# ---- killed in a worker -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_kill", ["stop", "leave"])
+def test_a_user_who_ends_the_task_ends_all_its_runs(airflow: Airflow, crew: ScriptedCrew, on_kill: str) -> None:
+    ti = airflow.task(batch(on_kill=on_kill, max_concurrency=4))
+    crew.story("RUNNING")
+
+    def ends(_: Asked) -> None:
+        ti.state = "failed"
+        sends(signal.SIGTERM)(_)
+
+    crew.once("/status", ends)
+    outcome = ti.run()
+    assert outcome.state == "failed"
+    assert sorted(crew.stops) == ([f"run-{number}" for number in range(1, 5)] if on_kill == "stop" else [])
+    assert ("4 runs are stopped" if on_kill == "stop" else "The 4 runs of batch") in outcome.text
+    assert len(crew.kickoffs) == 4
+
+
+def test_a_worker_that_shuts_down_leaves_the_runs_to_the_retry(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = airflow.task(batch(retries=1, max_concurrency=5))
+    crew.story("RUNNING", "RUNNING", success())
+    crew.once("/status", sends(signal.SIGTERM))
+    assert ti.run().state == "up_for_retry"
+    assert not crew.stops
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 5
+
+
+def test_a_kill_in_the_middle_of_a_wave_starts_no_other_run(airflow: Airflow, crew: ScriptedCrew) -> None:
+    ti = airflow.task(batch(max_concurrency=5))
+    crew.story("RUNNING")
+
+    def ends(_: Asked) -> None:
+        if len(crew.kickoffs) == 3:
+            ti.state = "failed"
+            sends(signal.SIGTERM)(_)
+
+    crew.always("/kickoff", ends)
+    ti.run()
+    assert len(crew.kickoffs) == 3
+    assert sorted(crew.stops) == ["run-1", "run-2"]
