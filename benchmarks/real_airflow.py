@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "lib"))
 
 from airflow_api import FINAL, DagRun, eventually
-from airflow_home import COMPONENTS, PrivateAirflow
+from airflow_home import COMPONENTS, PrivateAirflow, Settings
 from postgres import Postgres
 from processes import cpu_seconds
 from timed_server import Far, deployment
@@ -78,15 +78,15 @@ class RealAirflow:
 
 
 @contextmanager
-def real_airflow(*dags: str) -> Iterator[RealAirflow]:
-    """Start all, and wait until these Dags are known."""
+def real_airflow(*dags: str, settings: Settings = {}) -> Iterator[RealAirflow]:  # noqa: B006 - nobody changes it
+    """Start all, with these settings beside ours, and wait until these Dags are known."""
     with tempfile.TemporaryDirectory(prefix="crewai-benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with deployment(folder) as far, Postgres() as database:
             # The components inherit what they trust.
             os.environ |= {"SSL_CERT_FILE": str(far.certificate), "REQUESTS_CA_BUNDLE": str(far.certificate)}
-            settings = {**SETTINGS, "database": {"sql_alchemy_conn": database.url}}
-            home = PrivateAirflow(folder / "airflow", DAGS, far.connections, settings)
+            place = {"database": {"sql_alchemy_conn": database.url}}
+            home = PrivateAirflow(folder / "airflow", DAGS, far.connections, {**SETTINGS, **settings, **place})
             with home as airflow:
                 for dag in dags:
                     airflow.api.wait_for_dag(dag)

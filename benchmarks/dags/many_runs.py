@@ -5,7 +5,7 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import DAG, get_current_context, task
 
-from airflow_provider_crewai.operators import CrewKickoffOperator
+from airflow_provider_crewai.operators import CrewBatchOperator, CrewKickoffOperator
 
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
 ARGUMENTS = {"task_id": "crew", "deferrable": True}
@@ -17,5 +17,8 @@ def items() -> list[dict[str, str]]:
     return [{"item": f"item {number}"} for number in range(get_current_context()["dag_run"].conf["items"])]
 
 
-with DAG("mapped", schedule=None, start_date=START, params={"items": 1}):
+with DAG("mapped", schedule=None, start_date=START):
     CrewKickoffOperator.partial(**ARGUMENTS).expand(inputs=items())
+
+with DAG("batch", schedule=None, start_date=START):
+    CrewBatchOperator(**ARGUMENTS, inputs=items(), max_concurrency=100)
