@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.batch_pace import Pace
     from airflow_provider_crewai.client.batch_record import BatchRecord
     from airflow_provider_crewai.client.batch_wave import BatchPlan, Wave
-    from airflow_provider_crewai.client.ledger import Claim
     from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
     from airflow_provider_crewai.client.watch import Watch
@@ -180,6 +179,8 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
 
         self._working = client, context
         self._known = record
+        if self._killed:
+            self.on_kill()
         while True:
             before = record
             step = self._drive(client, wave(plan, record, watches, client.dialect, self.log.info), context)
@@ -189,7 +190,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             idle = 0 if record.states != before.states or record.slow else idle + 1
             self._tell(record, context)
             self._defer_if_possible(plan, record, client, context, idle)
-            watches = self._wait_here(plan, record, client)
+            watches = self._wait_here(plan, record, client, context)
 
     def _begun(self, plan: BatchPlan, client: CrewClient, context: Context) -> BatchRecord:
         from airflow_provider_crewai.client.batch_wave import begin_batch
@@ -234,7 +235,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         return BatchPlan(
             kickoffs,
             names,
-            self._claim(crew, list_fingerprint(names), store, context),
+            claim_of(context, crew, list_fingerprint(names), store),
             self.rules,
             uuid.uuid4().hex[:12],
             self.max_concurrency,
@@ -249,9 +250,6 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             over=metrics.ended,
             deadline=deadline,
         )
-
-    def _claim(self, crew: str, fingerprint: str, store: Store, context: Context) -> Claim:
-        return claim_of(context, crew, fingerprint, store)
 
     def _validate_all(self, items: Iterable[JSONObject], listed: CrewInputs) -> None:
         for names in {tuple(item): item for item in items}.values():
@@ -318,12 +316,12 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         wake_at = record.slow.until if record.slow else None
         return Pace(plan.slots, len(record.waiting), record.wave_at, record.usual, bearable, wake_at)
 
-    def _wait_here(self, plan: BatchPlan, record: BatchRecord, client: CrewClient) -> list[Watch]:
+    def _wait_here(self, plan: BatchPlan, record: BatchRecord, client: CrewClient, context: Context) -> list[Watch]:
         """Wait in the worker, and return what looks at the runs that have ended."""
         from airflow_provider_crewai.client.batch_waits import until_news
 
         watches = self._watches(plan, record, None)
-        endings = client.drive(until_news(watches, self._pace(plan, record), client.dialect))
+        endings = self._drive(client, until_news(watches, self._pace(plan, record), client.dialect), context)
         over = {ending.kickoff_id for ending in endings}
         return [watch for watch in watches if watch.kickoff_id in over]
 

@@ -116,9 +116,9 @@ def begin_batch(plan: BatchPlan, dialect: flows.Dialect, say: flows.Say) -> flow
     """
     earlier = yield from load_batch()
     now = (yield flows.Pause(0)).now
-    if earlier is None or (why := begins_anew(earlier, plan.claim, plan.rules)):
-        why = begins_anew(earlier, plan.claim, plan.rules) or ""
-        taken = anew(earlier, plan.claim, len(plan.names), plan.batch_id, now, why)
+    why = begins_anew(earlier, plan.claim, plan.rules)
+    if earlier is None or why is not None:
+        taken = anew(earlier, plan.claim, len(plan.names), plan.batch_id, now, why or "")
     else:
         outcomes = yield from load_outcomes(earlier)
         taken = go_on(earlier, outcomes, plan.claim, plan.names, plan.rules)
