@@ -14,7 +14,7 @@ import jinja2
 
 from airflow_provider_crewai.run_page import filters
 from airflow_provider_crewai.run_page.outputs import SHOWN, Outputs
-from airflow_provider_crewai.run_page.view import RunView
+from airflow_provider_crewai.run_page.view import BatchView, RunView
 from airflow_provider_crewai.wire import times
 from airflow_provider_crewai.wire.beginnings import beginning, whole
 from airflow_provider_crewai.wire.model import JSON
@@ -52,7 +52,7 @@ HEADERS = headers()
 def run_html(
     view: RunView, *, assets: str, now: float, refresh: str | None = None, every: int = 2, texts: str | None = None
 ) -> str:
-    """Return the page of a run. Encode it with `errors="replace"`: a crew's text may hold a lone surrogate.
+    """Return the page of a run or a batch. Encode it with `errors="replace"`: a crew's text may hold a lone surrogate.
 
     :param assets: the URL of the folder `ASSETS`, without a slash at its end.
     :param now: epoch seconds.
@@ -60,9 +60,10 @@ def run_html(
     :param every: seconds between two such requests.
     :param texts: the URL below which `whole_text` answers, without a slash at its end.
     """
+    template = "batch" if isinstance(view, BatchView) else "run"
     return (
         environment()
-        .get_template("run_page/run.html")
+        .get_template(f"run_page/{template}.html")
         .render(run_variables(view, assets=assets, now=now, refresh=refresh, every=every, texts=texts))
     )
 

@@ -104,3 +104,36 @@ class RunView:
     story: tuple[StoryLine, ...] = ()
     links: tuple[Link, ...] = ()
     is_live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """An item of a batch that is at work, or that has no answer.
+
+    :param index: its place in the list, from 0.
+    :param word: what became of it, in words.
+    :param inputs: its inputs, with secrets masked already, if they are known.
+    :param error: why it has no answer.
+    """
+
+    index: int
+    mark: Mark
+    word: str
+    kickoff_id: str | None = None
+    started_at: float | None = None
+    inputs: JSON = field(default=None, repr=False)
+    error: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView(RunView):
+    """A batch of runs: what `RunView` says of a run holds for the batch as a whole. `kickoff_id` is the batch's own id.
+
+    :param without: items that have no answer, in the order of the inputs; `more_without` how many are not in it.
+    :param at_work: items whose runs go on; `more_at_work` how many are not in it.
+    """
+
+    without: tuple[ItemView, ...] = ()
+    more_without: int = 0
+    at_work: tuple[ItemView, ...] = ()
+    more_at_work: int = 0

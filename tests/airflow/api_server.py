@@ -37,6 +37,7 @@ class Api:
         xcoms: dict[str, Any] | None = None,
         fields: dict[str, Any] | None = None,
         record: dict[str, Any] | None = None,
+        batch: dict[str, Any] | None = None,
         earlier: tuple[str, ...] = (),
         map_index: int = -1,
     ) -> str:
@@ -66,8 +67,9 @@ class Api:
                 put_xcom_in_database(ti, key, value, session)
             if fields is not None:
                 _render(session, ti, ti_id, fields)
-            if record is not None:
-                TaskStateInDatabase(ti, session).set("crewai_run", record, retention=None)
+            for key, kept in (("crewai_run", record), ("crewai_batch", batch)):
+                if kept is not None:
+                    TaskStateInDatabase(ti, session).set(key, kept, retention=None)
         return run_page_path("d", "r", task_id, map_index)
 
     def get(self, path: str, role: str | None = "viewer", **headers: str) -> httpx.Response:

@@ -7,4 +7,5 @@ deployment                    one look at a run for all who look at its page
 receiver                      takes the calls of deployments: who may call, and how much
 delivery                      where a call belongs: puts it where its task finds it
 task_view                     what the page shows of a task's run
+batch_view                    what it shows of a task's batch
 """

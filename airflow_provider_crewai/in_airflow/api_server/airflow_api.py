@@ -15,9 +15,10 @@ from urllib.parse import quote
 import httpx
 from fastapi import HTTPException, status
 
+from airflow_provider_crewai.in_airflow.batch_store import BATCH
 from airflow_provider_crewai.in_airflow.ledger_store import KEY
 from airflow_provider_crewai.in_airflow.link import CrewRunLink
-from airflow_provider_crewai.in_airflow.xcom import CREW_RUN, KICKOFF_ID
+from airflow_provider_crewai.in_airflow.xcom import CREW_BATCH, CREW_RUN, KICKOFF_ID
 
 WHO = ("authorization", "cookie")
 """The headers that say who asks."""
@@ -60,7 +61,8 @@ class Known:
     :param task: the task instance, as Airflow's API gives it.
     :param tries: all its tries, the oldest first.
     :param acts: what people did to it: the entries of the audit log, if the person may read them.
-    :param record: the task's record of its run, or None.
+    :param record: the task's record of its run; empty if there is none.
+    :param batch: the task's record of its batch; empty if there is none.
     :param xcoms: its XComs by key.
     """
 
@@ -68,6 +70,7 @@ class Known:
     tries: tuple[Mapping[str, Any], ...] = ()
     acts: tuple[Mapping[str, Any], ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    batch: Mapping[str, Any] = field(default_factory=dict)
     xcoms: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -99,13 +102,14 @@ class AirflowApi:
     async def _more(self, client: httpx.AsyncClient, key: TaskKey, one: str, task: dict[str, Any]) -> Known:
         index = f"map_index={key.map_index}"
         log = f"dag_id={_quoted(key.dag_id)}&run_id={_quoted(key.run_id)}&task_id={_quoted(key.task_id)}"
-        names = (CREW_RUN, KICKOFF_ID, RETURNED, CrewRunLink().xcom_key)
+        names = (CREW_RUN, CREW_BATCH, KICKOFF_ID, RETURNED, CrewRunLink().xcom_key)
         clears_of_dag = f"/api/v2/eventLogs?dag_id={_quoted(key.dag_id)}&{CLEARS}"
-        tries, acts, clears, record, *xcoms = await asyncio.gather(
+        tries, acts, clears, record, batch, *xcoms = await asyncio.gather(
             _asked(client, f"{one}/tries", "task_instances"),
             _asked(client, f"/api/v2/eventLogs?{log}&{ACTS}&limit=50", "event_logs"),
             _asked(client, clears_of_dag, "event_logs"),
             _asked(client, f"{key.path}/state-store/{KEY}?{index}", "value"),
+            _asked(client, f"{key.path}/state-store/{BATCH}?{index}", "value"),
             *(_asked(client, f"{key.path}/xcomEntries/{name}?{index}&deserialize=true", "value") for name in names),
         )
         return Known(
@@ -113,6 +117,7 @@ class AirflowApi:
             tuple(tries or ()),
             (*(acts or ()), *(clear for clear in clears or () if _is_of(clear, key))),
             record if isinstance(record, dict) else {},
+            batch if isinstance(batch, dict) else {},
             {name: value for name, value in zip(names, xcoms, strict=True) if value is not None},
         )
 

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, status
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
 from airflow_provider_crewai.in_airflow.api_server.airflow_api import AirflowApi, TaskKey
+from airflow_provider_crewai.in_airflow.api_server.batch_view import BatchPage, is_batch
 from airflow_provider_crewai.in_airflow.api_server.deployment import Look, look
 from airflow_provider_crewai.in_airflow.api_server.receiver import calls
 from airflow_provider_crewai.in_airflow.api_server.task_view import Page, connection_of, kickoff_id_of
@@ -40,6 +41,8 @@ async def page_of(request: Request, dag_id: str, run_id: str, task_id: str, map_
         raise HTTPException(status.HTTP_404_NOT_FOUND, "This task has not run yet, or it runs no crew.")
     home = request.scope.get("root_path", "").removesuffix(MOUNT)
     own = home + run_page_path(dag_id, run_id, task_id, key.map_index)
+    if is_batch(known):
+        return BatchPage(key, known, None, home, own)
     kickoff_id = kickoff_id_of(known)
     seen: Look | None = await look(conn_id, kickoff_id) if kickoff_id else None
     return Page(key, known, seen, home, own)

@@ -64,26 +64,26 @@ class Page:
         state = run.state if run and run.state is not RunState.NOT_FOUND else _state(self.left)
         is_live = self.known.task.get("state") not in OVER or (run is not None and run.state.is_alive)
         progress = (run.progress if run else None) or _progress(self.left)
-        ended_at = _epoch(self.left.get("ended_at"))
+        ended_at = epoch_of(self.left.get("ended_at"))
         return RunView(
             f"{self.known.task.get('task_display_name')} of {self.known.task.get('dag_display_name')}",
             state,
             kickoff_id=kickoff_id_of(self.known),
-            crew=_text(self.left.get("crew")),
+            crew=text_of(self.left.get("crew")),
             word=self._word() if run is None else None,
             lines=tuple(self._lines()),
             progress=progress,
             kicked_off_at=self._kicked_off_at(),
             ended_at=None if is_live or not state.is_final else ended_at,
-            deadline=_epoch(self.left.get("deadline")),
+            deadline=epoch_of(self.left.get("deadline")),
             facts=tuple(self._facts()),
             crew_tasks=tuple(_crew_tasks(progress, state)),
             answer=self._answer(state),
             answer_json=run.result_json if run else None,
-            error=(run.reason or run.error if run else None) or _text(self.left.get("error")),
+            error=(run.reason or run.error if run else None) or text_of(self.left.get("error")),
             question=self._question(),
             usage=run.usage if run and run.usage else _counts(self.left.get("usage")),
-            inputs=_inputs(self.known.task.get("rendered_fields")),
+            inputs=inputs_of(self.known.task.get("rendered_fields")),
             story=tuple(sorted(self._story(), key=lambda told: told.at)),
             links=tuple(self._links()),
             is_live=is_live,
@@ -111,7 +111,7 @@ class Page:
     def _kicked_off_at(self) -> float | None:
         if kickoff_id_of(self.known) is None:
             return None
-        return _epoch(self.left.get("started_at")) or _number(self.known.record.get("at"))
+        return epoch_of(self.left.get("started_at")) or number_of(self.known.record.get("at"))
 
     def _lines(self) -> Iterator[str]:
         said = self.left.get("said")
@@ -150,7 +150,7 @@ class Page:
 
     def _story(self) -> Iterator[StoryLine]:
         record = self.known.record
-        if (at := _number(record.get("at"))) is not None:
+        if (at := number_of(record.get("at"))) is not None:
             run = record.get("kickoff_id")
             which = f"run {run}" if run else "a run whose kickoff_id is not known"
             yield StoryLine(at, f"Try {record.get('try_number')} sent the kickoff of {which}.")
@@ -172,7 +172,7 @@ def kickoff_id_of(known: Known) -> str | None:
     """Return the run of the task's last try, if it is known: the record knows it before any XCom does."""
     left = known.xcoms.get(CREW_RUN)
     told = left.get("kickoff_id") if isinstance(left, dict) else None
-    return _text(known.xcoms.get(KICKOFF_ID)) or _text(told) or _text(known.record.get("kickoff_id"))
+    return text_of(known.xcoms.get(KICKOFF_ID)) or text_of(told) or text_of(known.record.get("kickoff_id"))
 
 
 def connection_of(known: Known) -> str | None:
@@ -210,7 +210,7 @@ def _progress(left: Mapping[str, Any]) -> Progress | None:
     return Progress(done, total, current) if done is not None or current else None
 
 
-def _inputs(fields: Any) -> JSON:
+def inputs_of(fields: Any) -> JSON:
     """Return the inputs as Airflow shows them: rendered, and with secrets masked.
 
     Airflow has masked them when it stored them, but it looks for names of secrets in no text that holds JSON.
@@ -231,23 +231,25 @@ def _read(given: JSON) -> JSON:
 
 
 def _told(when: Any, text: str) -> Iterable[StoryLine]:
-    at = _epoch(when)
+    at = epoch_of(when)
     return () if at is None else (StoryLine(at, text),)
 
 
-def _epoch(when: Any) -> float | None:
+def epoch_of(when: Any) -> float | None:
+    """Return the moment that a text names, or None if it names none."""
     try:
         return datetime.fromisoformat(when).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a moment that a calendar can write, or None: people may edit what is stored."""
     return float(value) if isinstance(value, int | float) and 0 <= value < _END_OF_TIME else None
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """Return a text, or None if it is empty or no text."""
     return value if isinstance(value, str) and value else None
 
 
