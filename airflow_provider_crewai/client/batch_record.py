@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from airflow_provider_crewai.client.ledger import Record, stored_number
+from airflow_provider_crewai.wire.codec import fault_of_id
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, JSONObject
 from airflow_provider_crewai.wire.times import iso
@@ -269,10 +270,12 @@ def _open_to_json(run: Open) -> JSONObject:
 
 def _open_from_json(run: JSONObject) -> Open:
     left = None if run["left"] is None else Left[str(run["left"]).upper()]
-    return Open(str(run["item"]), stored_number(run["at"]), _text(run["kickoff_id"]), left, _seconds(run["took"]))
+    return Open(str(run["item"]), stored_number(run["at"]), _id(run["kickoff_id"]), left, _seconds(run["took"]))
 
 
-def _text(stored: JSON) -> str | None:
+def _id(stored: JSON) -> str | None:
+    if stored is not None and fault_of_id(stored):  # type: ignore[arg-type]  # whatever was stored
+        raise ValueError(stored)
     return None if stored is None else str(stored)
 
 
@@ -348,10 +351,10 @@ def _outcome_from_json(told: JSONObject) -> Outcome:
         int(stored_number(told["index"])),
         str(told["among"]),
         ItemState[str(told["state"]).upper()],
-        _text(told["kickoff_id"]),
+        _id(told["kickoff_id"]),
         _seconds(told["at"]),
         told["answer"],
-        _text(told["error"]),
+        None if told["error"] is None else str(told["error"]),
         {name: int(count) for name, count in usage.items()},  # type: ignore[arg-type]  # nor is this one checked
         _seconds(told["seconds"]),
     )

@@ -168,6 +168,14 @@ def test_each_step_of_a_rough_try_may_be_the_last_one() -> None:
             lived(Try(seed=number, weather=ROUGH, killed=(number, took_effect)), Try(), Try(change="cleared"))
 
 
+def test_after_a_clear_the_pages_of_the_earlier_batch_count_no_more_and_are_left_alone() -> None:
+    world = lived(Try())
+    old = dict(world.pages)
+    live_try(world, Try(change="cleared"))
+    assert {world.runs[str(kept.kickoff_id)].started for kept in world.kept.values()} == {2}
+    assert old.items() < world.pages.items()
+
+
 # ---- the table of `batch_taking_up` -----------------------------------------------------------------
 
 NAMES = named(["a" * 32, "b" * 32, "c" * 32])
@@ -326,6 +334,12 @@ def without(value: Any, path: tuple[Any, ...]) -> Any:
 def test_a_record_and_a_page_are_read_as_they_were_written() -> None:
     assert BatchRecord.from_json(json.loads(json.dumps(WHOLE))).to_json() == WHOLE
     assert next(pages_of(outcomes_on(json.loads(json.dumps(PAGE))))) == PAGE
+
+
+@pytest.mark.parametrize("kickoff_id", ["", ".", "..", 5, "x" * 5000, "a\nb"])
+def test_a_record_that_names_a_run_that_cannot_be_looked_at_is_refused(kickoff_id: JSON) -> None:
+    with pytest.raises(CrewLedgerError, match="cannot be understood"):
+        BatchRecord.from_json(changed(WHOLE, ("open", "0", "kickoff_id"), kickoff_id))
 
 
 @pytest.mark.parametrize("path", list(places_in(WHOLE)), ids=str)
