@@ -42,7 +42,7 @@ class Measured:
     waiting: float = 19e-6
     loop: float = 0.005
     supervisor: tuple[float, float] = (0.006, 5e-6)
-    queries: tuple[float, float, float] = (0.004, 2e-6, 2e-6)
+    queries: tuple[float, float, float] = (0.005, 0.5e-6, 2.4e-6)
     memory: tuple[float, float] = (350e6, 37e3)
     mapped: float = 0.64
     batched: float = 0.03
@@ -155,7 +155,7 @@ class Cost:
 
     @property
     def database(self) -> float:
-        """Return the CPU of the queries: each triggerer asks for its own runs, and about once a second goes over all."""
+        """Return the CPU of the queries: each triggerer asks for its own runs, and goes over all, once or twice a second."""
         each, own, all_ = self.measured.queries
         return self.load.triggerers * (each + all_ * self.load.runs) + own * self.load.runs
 
