@@ -239,6 +239,23 @@ def test_a_list_that_changed_runs_what_is_new_and_keeps_what_is_done(airflow: Ai
     assert [result["kickoff_id"] for result in ti.answer] == ["run-6", "run-2", "run-3", "run-4", "run-5"]
 
 
+@pytest.mark.parametrize("on_kill", ["stop", "leave"])
+def test_a_run_of_an_item_that_is_gone_is_stopped_or_left(
+    airflow: Airflow, crew: ScriptedCrew, clock: Any, on_kill: str
+) -> None:
+    crew.story("RUNNING")
+    options = {"retries": 1, "timeout": 60, "on_kill": on_kill}
+    ti = airflow.task(batch(**options))
+    assert ti.finish().state == "up_for_retry"
+    assert topics(crew) == ["tides", "winds"]
+    crew.now("run-2", success())
+    crew.story(success())
+    ti.edit(batch(inputs=TOPICS[1:], **options))
+    assert ti.finish().state == "success"
+    assert topics(crew) == ["tides", "winds", "stars", "maps", "knots"]
+    assert crew.stops == (["run-1"] if on_kill == "stop" else [])
+
+
 @pytest.mark.parametrize(("on_clear", "started"), [("rerun", 10), ("reattach", 5)])
 def test_a_clear_starts_all_again_or_keeps_all(
     airflow: Airflow, crew: ScriptedCrew, on_clear: str, started: int

@@ -75,7 +75,9 @@ PROVEN = {
     "test_the_first_dag_runs": the("python", "with DAG("),
     "test_airflow_connections_add_adds_a_usable_connection": the("sh", "airflow connections add"),
     "test_the_json_is_a_usable_connection": the("json"),
-    "test_the_decorated_function_runs": the("python", "@task.crew"),
+    "test_the_decorated_function_runs": the("python", "@task.crew("),
+    "test_the_batch_runs_and_its_results_are_joined_to_the_rows": the("python", "CrewBatchOperator("),
+    "test_the_function_that_returns_a_list_runs": the("python", "@task.crew_batch("),
     "test_the_place_of_the_record_is_the_options_example": the("ini", "ledger_path"),
     "test_the_address_for_calls_is_the_options_example": the("ini", "webhook_base_url"),
     "test_the_defaults_of_an_admin_are_taken": the("ini", "on_kill"),
@@ -236,10 +238,28 @@ def run_python(block: Block, airflow: Airflow) -> tuple[list[Any], str]:
 
 
 def test_the_decorated_function_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
-    (task,), _ = run_python(the("python", "@task.crew"), airflow)
+    (task,), _ = run_python(the("python", "@task.crew("), airflow)
     assert task.deferrable
     assert airflow.task(task).finish().state == "success"
     assert crew.kickoffs[0]["inputs"] == {"topic": "Tides in Brittany", "audience": "sailors"}
+
+
+def test_the_batch_runs_and_its_results_are_joined_to_the_rows(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (briefs, save), _ = run_python(the("python", "CrewBatchOperator("), airflow)
+    ti = airflow.task(briefs)
+    assert ti.finish().state == "success"
+    assert [kickoff["inputs"]["topic"] for kickoff in crew.kickoffs] == ["Tides in Brest", "Tides in Dover"]
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        save.python_callable(ti.answer)
+    assert printed.getvalue() == "1 succeeded A brief on tides.\n2 succeeded A brief on tides.\n"
+
+
+def test_the_function_that_returns_a_list_runs(airflow: Airflow, crew: ScriptedCrew) -> None:
+    (task,), _ = run_python(the("python", "@task.crew_batch("), airflow)
+    ti = airflow.task(task)
+    assert ti.finish().state == "success"
+    assert [kickoff["inputs"]["topic"] for kickoff in crew.kickoffs] == ["Tides in Brest", "Tides in Dover"]
 
 
 def test_the_typed_answer_is_read(airflow: Airflow, crew: ScriptedCrew) -> None:
@@ -308,7 +328,7 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 TRIES, ENDINGS, KILLING = "test_operator_tries", "test_operator_endings", "test_operator_killing"
 RESUMING, INPUTS, CHAOS = "test_operator_resuming", "test_operator_inputs", "chaos"
-ASKING = "test_asking_people"
+ASKING, BATCH = "test_asking_people", "test_batch_operator"
 LIVES, AT_SIZE, HOME = "test_operator_lives", "test_killing_at_size", "test_calls_home"
 RENDERED, IN_XCOM, TYPED = "test_rendered_inputs", "test_answers_in_xcom", "test_output_type"
 WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
@@ -544,6 +564,41 @@ WHAT_HAPPENS: dict[str, tuple[str, ...]] = {
     "… and the deployment's call arrives three times, or before the answer to the kickoff": (
         f"{CHAOS}::webhook delivered three times",
         f"{CHAOS}::webhook before the kickoff's own answer",
+    ),
+    "the worker is killed in the middle of a batch": (
+        f"{BATCH}::test_a_worker_that_dies_at_any_write_of_the_record_starts_no_item_twice",
+    ),
+    "some items of a batch fail": (
+        f"{BATCH}::test_a_retry_runs_the_failed_items_alone_and_keeps_the_answers",
+        f"{BATCH}::test_allowed_failures_do_not_fail_the_task",
+    ),
+    '… with `on_item_failure="fail_fast"`': (
+        f"{BATCH}::test_fail_fast_starts_no_other_run_and_stops_or_leaves_the_rest",
+    ),
+    "the answer to one kickoff of a batch is lost": (
+        f"{BATCH}::test_a_lost_answer_to_a_kickoff_costs_its_item_and_no_other",
+    ),
+    "the crew refuses the inputs of one item": (f"{BATCH}::test_a_refused_item_costs_nothing_and_is_told",),
+    "the deployment answers the kickoffs of a batch with 429, or its quota is used up": (
+        f"{BATCH}::test_a_rate_limit_slows_the_batch_down_and_fails_no_item",
+        f"{BATCH}::test_a_quota_that_stays_used_up_is_told_when_the_time_is_up",
+    ),
+    "the API is down while a batch waits, or the time is up": (
+        f"{BATCH}::test_an_outage_ends_the_waiting_and_no_run",
+        f"{BATCH}::test_when_the_time_is_up_the_task_says_what_goes_on_and_a_retry_takes_it_up",
+    ),
+    "the list of a batch changes between two tries": (
+        f"{BATCH}::test_a_list_that_changed_runs_what_is_new_and_keeps_what_is_done",
+        f"{BATCH}::test_a_run_of_an_item_that_is_gone_is_stopped_or_left",
+    ),
+    "a user ends a batch": (
+        "test_batch_trigger::test_a_batch_whose_task_a_user_ends_or_clears_stops_all_its_runs",
+        "test_batch_trigger::test_runs_are_left_where_the_author_says_so_and_each_is_named",
+        "test_batch_trigger::test_a_run_that_cannot_be_stopped_gets_a_line_of_its_own",
+    ),
+    "a user clears a batch": (
+        f"{BATCH}::test_a_clear_starts_all_again_or_keeps_all",
+        "test_batch_trigger::test_a_cleared_task_that_reattaches_keeps_its_runs",
     ),
     "the deployment reports an unknown state": (
         "test_operator_answers::test_the_log_says_each_change_once_and_never_the_token",
