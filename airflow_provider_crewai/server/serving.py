@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,7 +28,7 @@ from airflow_provider_crewai.server.keeping import Keeper
 from airflow_provider_crewai.server.launch import Launcher
 from airflow_provider_crewai.server.options import DAY
 from airflow_provider_crewai.server.outbox import Outbox
-from airflow_provider_crewai.server.page import Page, assets
+from airflow_provider_crewai.server.page import Page, assets, front
 from airflow_provider_crewai.server.project import Description, Project, ProjectError
 from airflow_provider_crewai.server.runs import Runs
 from airflow_provider_crewai.server.warm_process import WarmProcess
@@ -97,6 +98,11 @@ class Served:
         return self._app
 
     @property
+    def page(self) -> str:
+        """The path of its page, without a door."""
+        return f"{self._place.prefix}/"
+
+    @property
     def mounted(self) -> Mount:
         """The same below the project's own path, beside others."""
         return Mount(self._place.prefix, app=self._app)
@@ -111,7 +117,7 @@ class Served:
         conn_id = f"crewai_{self._place.prefix.strip('/')}" if self._place.prefix else CONN_ID
         sys.stderr.write(banner(self._name, self._place.url, page, self._token, conn_id))
         # So the first request need not wait for the import of crewai, which takes seconds.
-        self._launcher.describe().add_done_callback(_say_what_is_wrong)
+        self._launcher.describe().add_done_callback(partial(_say_what_is_wrong, stopping))
         chores = self._keeper.chores()
         threading.Thread(target=self._launcher.keep_going, args=(stopping, chores), daemon=True).start()
         threading.Thread(target=self._outbox.run, args=(stopping,), daemon=True).start()
@@ -126,12 +132,14 @@ def app_of(served: Sequence[Served]) -> Starlette:
     if len(served) == 1:
         return served[0].app
 
+    pages = {each.page.strip("/"): each.page for each in served}
+
     def health(_: Request) -> Response:
         well = all(each.is_well() for each in served)
         return JSONResponse({"status": "healthy" if well else "unhealthy"}, 200 if well else 503)
 
     return Starlette(
-        routes=[Route("/health", health), *assets(), *(each.mounted for each in served)],
+        routes=[Route("/health", health), front(pages), *assets(), *(each.mounted for each in served)],
         middleware=[Middleware(LoopbackOnly)],
         lifespan=greeting_when_up("\n".join(each.greeting for each in served)),
     )
@@ -167,6 +175,7 @@ def _warm_process(project: Project, runs: Runs, place: Place, options: argparse.
     return WarmProcess(project, python, settings, umask, load_within=options.load_timeout)
 
 
-def _say_what_is_wrong(described: Future[Description]) -> None:
-    if not described.cancelled() and isinstance(error := described.exception(), ProjectError):
+def _say_what_is_wrong(stopping: threading.Event, described: Future[Description]) -> None:
+    # A server that ends kills the process that loads a project, and then nothing is wrong with the project.
+    if not stopping.is_set() and not described.cancelled() and isinstance(error := described.exception(), ProjectError):
         log.warning("%s (fix the project; the server need not be restarted)", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -59,9 +60,7 @@ def test_each_project_has_its_own_path_runs_and_page_and_none_waits_for_another(
     assert status(two, kickoff_id, "hangs")["state"] == "NOT FOUND"
     assert two.ask("GET", "/plain/openapi.json").json()["servers"] == [{"url": f"{two.url}/plain"}]
     assert two.ask("GET", "/health", headers={}).json() == {"status": "healthy"}
-    assert {path: two.ask("GET", path).status for path in ("/", "/inputs", "/elsewhere/inputs")} == {
-        "/": 404, "/inputs": 404, "/elsewhere/inputs": 404
-    }  # fmt: skip
+    assert [two.ask("GET", path).status for path in ("/inputs", "/elsewhere/inputs")] == [404, 404]
     assert two.ask("GET", "/plain/inputs", headers={}).status == 401
     assert {each.name for each in two.state.iterdir() if each.is_dir()} == {"plain", "hangs"}
 
@@ -85,6 +84,23 @@ def test_a_browser_logs_in_to_one_project_and_stays_below_its_path(
     assert two.ask("GET", door.replace("/plain/", "/hangs/"), headers=session).status == 401
     for asset in ("/page/door.js", "/page/page.css", "/favicon.ico"):
         assert two.ask("GET", asset, headers={}).status == 200
+
+
+def test_the_root_leads_to_each_page_and_needs_no_token(two: Server) -> None:
+    seen = two.ask("GET", "/", headers={})
+    assert seen.status == 200
+    assert "default-src 'none'" in seen.headers["Content-Security-Policy"]
+    pages = re.findall(r'<a href="(/[^"]*)">(.*?)</a>', seen.body.decode())
+    assert pages == [("/plain/", "plain"), ("/hangs/", "hangs")]
+    assert [two.ask("GET", path, headers={}).status for path, _ in pages] == [401, 401], "there one logs in"
+
+
+def test_a_server_that_ends_blames_no_project_that_it_was_loading(
+    capfd: pytest.CaptureFixture[str], start_plain: Start, tmp_path: Path
+) -> None:
+    two = two_of(start_plain, tmp_path)
+    assert two.end() == 0
+    assert "cannot be loaded" not in capfd.readouterr().err
 
 
 def test_a_flow_of_one_of_several_is_answered_at_its_callback(start: Start, tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_an_argument_is_an_input_and_needed_if_it_has_no_default(load: Load, tmp
     assert said["types"] == {"pages": {"type": "integer"}, "names": {"type": "array"}}
 
 
+def test_a_dict_that_is_an_argument_has_whichever_keys_its_author_reads(load: Load, tmp_path: Path) -> None:
+    keyed = FACTORY.replace("build_crew()", "build_crew(papers: dict[str, str])")
+    keyed = keyed.replace('"Write on {subject}"', "papers['plan'] + papers.get('list', '')")
+    said = load(write(tmp_path, crew__py=HEAD + keyed))["described"]
+    assert (said["inputs"], said["required"]) == (["papers"], ["papers"])
+    assert said["types"] == {"papers": {"type": "object"}}
+
+
 KICKOFF = f"{HEAD}{PARTS}\nteam = {BUILT}\n"
 ASKS_AT_ONCE = 'print(team.kickoff(inputs={"subject": "ink"}))'
 REFUSED: dict[str, tuple[dict[str, str], list[str]]] = {

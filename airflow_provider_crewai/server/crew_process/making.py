@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -14,7 +15,7 @@ from typing import Any, get_type_hints
 _kept: list[Any] = []
 
 # What stands for an argument while a crew is only described. In a prompt it reads like any other input.
-_STAND_INS: dict[Any, Any] = {int: 1, float: 1.0, bool: False, dict: {}}
+_STAND_INS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
@@ -39,7 +40,18 @@ class Argument:
     def stand_in(self) -> Any:
         """Return what stands for it while the crew is only described."""
         in_braces = f"{{{self.name}}}"
+        if self.type is dict:
+            return _AnyKey(lambda: in_braces)
         return [in_braces] if self.type is list else _STAND_INS.get(self.type, in_braces)
+
+
+class _AnyKey(defaultdict[str, str]):
+    """Stands for a dict, whichever keys its author reads."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what stands for the value."""
+        del default
+        return self[key]
 
 
 def arguments_of(found: Any) -> list[Argument]:
