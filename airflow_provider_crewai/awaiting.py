@@ -24,7 +24,6 @@ from airflow_provider_crewai.in_airflow.dag_arguments import check_flag
 from airflow_provider_crewai.in_airflow.failing import Briefly
 from airflow_provider_crewai.in_airflow.limits import Limit, backstop
 from airflow_provider_crewai.in_airflow.people import Notifiers, check_people
-from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import CREW_RUN
 from airflow_provider_crewai.polling import PollsRuns
 from airflow_provider_crewai.wire.errors import CrewError
@@ -79,6 +78,8 @@ class AwaitsRun(PollsRuns):
     @property
     def has_mailbox(self) -> bool:
         """Return whether webhooks may bring questions to the task."""
+        from airflow_provider_crewai.in_airflow.signed_urls import why_none
+
         return why_none() is None
 
     @property

@@ -10,7 +10,6 @@ from airflow_provider_crewai.client import defaults
 from airflow_provider_crewai.client.fields import called
 from airflow_provider_crewai.client.lookups import Lookups
 from airflow_provider_crewai.client.rendered import as_text
-from airflow_provider_crewai.client.settings import Settings, read_settings
 from airflow_provider_crewai.in_airflow.compat import BaseHook, aget_connection
 from airflow_provider_crewai.in_airflow.unreadable import unreadable
 from airflow_provider_crewai.wire.errors import (
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.aio import AsyncCrewClient
     from airflow_provider_crewai.client.feedback import Given
     from airflow_provider_crewai.client.flows import Observe
+    from airflow_provider_crewai.client.settings import Settings
     from airflow_provider_crewai.client.sync import CrewClient
     from airflow_provider_crewai.client.watch import Ending, Watch
     from airflow_provider_crewai.wire.model import CrewInputs, Feedback, Kickoff, Question, Resumed, Resumption, Run
@@ -272,6 +272,8 @@ def _connected(kickoff: Kickoff | None) -> Kickoff:
 
 
 def _settings(conn_id: str, connection: Any) -> Settings:
+    from airflow_provider_crewai.client.settings import read_settings
+
     return read_settings(
         conn_id,
         host=connection.host,

@@ -23,11 +23,9 @@ from airflow_provider_crewai.in_airflow.config import UNSET, Unset
 from airflow_provider_crewai.in_airflow.dag_arguments import check_fields, check_flag, check_inputs
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail
 from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap, speak
-from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, claim_of, store_for
 from airflow_provider_crewai.in_airflow.limits import Limit, try_began
 from airflow_provider_crewai.in_airflow.link import run_page_url
 from airflow_provider_crewai.in_airflow.own_webhooks import calls_home, sealed, unseen, webhooks_of
-from airflow_provider_crewai.in_airflow.signed_urls import why_none
 from airflow_provider_crewai.in_airflow.xcom import KICKOFF_ID
 from airflow_provider_crewai.resuming import CrewResumeOperator
 from airflow_provider_crewai.starting import StartsRuns, map_index_of
@@ -152,6 +150,8 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
     @property
     def awaits_human(self) -> bool:
         """Whether a webhook is called when the crew waits for a human."""
+        from airflow_provider_crewai.in_airflow.signed_urls import why_none
+
         if self.human_input and why_none() is None:
             return True
         return bool(self.human_input_webhook) and not is_nothing(self.human_input_webhook)
@@ -301,6 +301,7 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:
         from airflow_provider_crewai.client.sync import CrewClient
         from airflow_provider_crewai.in_airflow import metrics
+        from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF
 
         store = self.store(context)
         if self.durable and not store.durable:
@@ -327,6 +328,8 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
 
     def store(self, context: Context) -> Store:
         """Return where the record of the task's run is kept."""
+        from airflow_provider_crewai.in_airflow.ledger_store import store_for
+
         return store_for(context, durable=self.durable)
 
     def _plan(self, client: CrewClient, store: Store, context: Context) -> Plan:
@@ -354,6 +357,7 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
 
     def _claim(self, kickoff: Kickoff, crew: str, store: Store, context: Context) -> Claim:
         from airflow_provider_crewai.client.ledger import fingerprint
+        from airflow_provider_crewai.in_airflow.ledger_store import claim_of
         from airflow_provider_crewai.wire.codec import kickoff_request
 
         return claim_of(context, crew, fingerprint(crew, kickoff_request(kickoff)), store)

@@ -14,7 +14,6 @@ from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.dag_arguments import ChecksArguments, check_fields
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail, may_retry
-from airflow_provider_crewai.in_airflow.ledger_store import claim_of, store_for
 from airflow_provider_crewai.in_airflow.own_webhooks import webhooks_of
 from airflow_provider_crewai.wire.errors import CrewConfigError, CrewError, CrewNothingAsked
 from airflow_provider_crewai.wire.model import JSON, Feedback, JSONObject, Question
@@ -126,6 +125,7 @@ class CrewResumeOperator(ChecksArguments):
     def _given(self, context: Context) -> JSON:
         from airflow_provider_crewai.client.feedback import Fate
         from airflow_provider_crewai.client.sync import CrewClient
+        from airflow_provider_crewai.in_airflow.ledger_store import store_for
         from airflow_provider_crewai.in_airflow.webhook_connections import connected
 
         store = store_for(context, durable=True)
@@ -144,6 +144,7 @@ class CrewResumeOperator(ChecksArguments):
         """Return what to say, and to which question: that of an earlier try, if this is a retry."""
         from airflow_provider_crewai.client.feedback import Note
         from airflow_provider_crewai.client.meant import meant
+        from airflow_provider_crewai.in_airflow.ledger_store import claim_of
 
         claim = claim_of(context, client.connect(), "feedback", store)
         stored = store.load()

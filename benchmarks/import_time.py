@@ -18,7 +18,7 @@ MODULES = (
     "airflow.providers.databricks.operators.databricks",
 )
 TIMES = 7
-LIMIT = 25.0
+LIMIT = 15.0
 """The most milliseconds that our import may cost."""
 
 PROBE = """

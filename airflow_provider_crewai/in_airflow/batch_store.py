@@ -7,13 +7,15 @@ also between two waves of one try. So where nothing else keeps it, XComs do: Air
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_crewai.client.shell import Store
 from airflow_provider_crewai.in_airflow.compat import Context
 from airflow_provider_crewai.in_airflow.ledger_store import PathFirst, PathStore, places_of
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.shell import Store
 
 BATCH = "crewai_batch"
 """The record's key in the task state store. It lives in Airflow's database: never change it."""

@@ -24,11 +24,11 @@ from airflow_provider_crewai.client.killing import (
     is_left_by_user,
 )
 from airflow_provider_crewai.client.ledger import OnClear, Record
-from airflow_provider_crewai.client.shell import Store
 from airflow_provider_crewai.in_airflow.compat import Context, state_now
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 
 if TYPE_CHECKING:
+    from airflow_provider_crewai.client.shell import Store
     from airflow_provider_crewai.client.sync import CrewClient
 
 T = TypeVar("T")

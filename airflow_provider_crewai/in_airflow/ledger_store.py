@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_crewai.client.ledger import Claim
-from airflow_provider_crewai.client.shell import NoStore, Store
 from airflow_provider_crewai.in_airflow.compat import (
     CLEAR_KEEPS_TASK_STATE,
     NEVER_EXPIRE,
@@ -22,6 +21,9 @@ from airflow_provider_crewai.in_airflow.compat import (
 from airflow_provider_crewai.in_airflow.object_storage import replace
 from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.client.shell import Store
 
 KEY = "crewai_run"
 """The record's key in the task state store. It lives in Airflow's database: never change it."""
@@ -163,6 +165,8 @@ def store_for(context: Context, *, durable: bool) -> Store:
 
     :param durable: False if the author wants each try to start a new run.
     """
+    from airflow_provider_crewai.client.shell import NoStore
+
     if not durable:
         return NoStore()
     places = places_of(context["ti"], context.get("task_state_store"))

@@ -6,11 +6,12 @@ An author's webhooks always win: each kind has one address.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_crewai.in_airflow.signed_urls import Purpose, as_webhook, signed, why_none
 from airflow_provider_crewai.wire.model import JSONObject, Kickoff
-from airflow_provider_crewai.wire.webhook_calls import STARTS
+
+if TYPE_CHECKING:
+    from airflow_provider_crewai.in_airflow.signed_urls import Purpose
 
 
 def webhooks_of(task: Any) -> Kickoff:
@@ -47,6 +48,9 @@ def _with_our_own(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None
     :param deadline: the epoch second at which the task stops waiting, or None.
     :param asks: whether the task wants to know what the crew asks.
     """
+    from airflow_provider_crewai.in_airflow.signed_urls import as_webhook, signed, why_none
+    from airflow_provider_crewai.wire.webhook_calls import STARTS
+
     if why_none():
         return kickoff
 
@@ -65,12 +69,16 @@ def _with_our_own(kickoff: Kickoff, ti: Any, sent: float, deadline: float | None
 
 def webhook_for_questions(ti: Any, sent: float) -> Kickoff:
     """Return a kickoff with nothing but the webhook that brings what a crew asks, if this Airflow can be called."""
+    from airflow_provider_crewai.in_airflow.signed_urls import as_webhook, signed
+
     url = signed(ti, "question", sent, None)
     return Kickoff(human_input_webhook=as_webhook(url)) if url else Kickoff()
 
 
 def calls_home(kickoff: Kickoff) -> bool:
     """Return whether a run that a kickoff starts will call home."""
+    from airflow_provider_crewai.in_airflow.signed_urls import why_none
+
     return why_none() is None and (kickoff.webhooks is None or kickoff.task_webhook_url is None)
 
 
@@ -79,6 +87,8 @@ def unseen(kickoff: Kickoff) -> str | None:
 
     Where a crew waits for a human, a deployment answers NOT FOUND about its run, so looking does not show what it asks.
     """
+    from airflow_provider_crewai.in_airflow.signed_urls import why_none
+
     seen = "It sees those of a flow, and those of a crew on the local server."
     if kickoff.human_input_webhook is not None:
         return f"What a deployed crew asks goes to this task's human_input_webhook, so the task does not see it. {seen}"

@@ -28,7 +28,18 @@ FORBIDDEN = {
 }
 """None of these may be loaded by an import of ours: a Dag file is parsed again and again."""
 
-LATE = {"client.sync", "client.aio", "triggers", "server", "in_airflow.connection_form"}
+LATE = {
+    "client.sync",
+    "client.aio",
+    "client.shell",
+    "client.settings",
+    "client.messages",
+    "triggers",
+    "server",
+    "in_airflow.connection_form",
+    "in_airflow.signed_urls",
+    "wire.webhook_calls",
+}
 """Nor these of our own."""
 
 PROBE = """
