@@ -19,7 +19,7 @@ class Endpoint:
     :param does: what it does, in a sentence.
     :param body: the JSON Schemas of the body's fields; those in `needs` must be there.
     :param answers: what each HTTP status means.
-    :param is_open: whether it wants no token.
+    :param is_open: whether it needs no token.
     """
 
     method: str
@@ -63,7 +63,7 @@ ENDPOINTS = (
     Endpoint(
         "get",
         "/runs/{kickoff_id}/events",
-        "Streams what happens in a run (Server-Sent Events), from behind the event that `Last-Event-ID` names.",
+        "Streams what happens in a run (Server-Sent Events), after the event that `Last-Event-ID` names.",
         {"200": "`text/event-stream`", "204": "Nothing more will come.", "404": "There is no such run."},
     ),
     Endpoint(
@@ -104,7 +104,7 @@ ENDPOINTS = (
     Endpoint(
         "get",
         "/chat/{session_id}/stream/events",
-        "Streams what happens in a chat, from behind `last_event_id`.",
+        "Streams what happens in a chat, after `last_event_id`.",
         {"200": "`text/event-stream`", "404": "There is no such chat."},
     ),
     Endpoint(

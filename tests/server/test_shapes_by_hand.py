@@ -114,6 +114,10 @@ REFUSED: dict[str, tuple[dict[str, str], list[str]]] = {
         {"crew__py": "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('topic')\nparser.parse_args()"},
         ["SystemExit: 2 (crew.py:4) The project reads a command line"],
     ),
+    "a variable that is not set": (
+        {"crew__py": "import os\n\nREGION = os.environ['OFFICE_REGION']\n"},
+        ["KeyError: 'OFFICE_REGION' (crew.py:3) OFFICE_REGION is not set: set it in the environment or in the project's .env."],
+    ),
     "an error deep in the project": (
         {"crew__py": "import board\n", "board__py": "import os\n\nos.environ['A'] = os.getenv('NOT_SET')\n"},
         ["TypeError: str expected, not NoneType (board.py:3)"],

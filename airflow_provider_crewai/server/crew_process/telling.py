@@ -72,6 +72,8 @@ def _advice(error: BaseException, directory: Path) -> str | None:
         if isinstance(one, EOFError):
             # A tool of crewai's asks whether to install its package.
             return _missing(error, directory) or _NO_TERMINAL
+        if isinstance(one, KeyError) and _files(one) & {"<frozen os>", "os.py"}:
+            return f"{one.args[0]} is not set: set it in the environment or in the project's .env."
         if isinstance(one, SystemExit):
             return _ARGUMENTS if "argparse.py" in _files(one) else _EXITS
         if isinstance(one, ModuleNotFoundError) and (home := next(_homes(one, directory), None)):
