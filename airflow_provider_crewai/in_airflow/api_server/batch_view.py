@@ -35,7 +35,7 @@ _STATES = {
     "upstream_failed": RunState.FAILED,
 }
 _COUNTS = {
-    "Done": ("succeeded",),
+    "With an answer": ("succeeded",),
     "At work": ("open",),
     "Not started yet": ("waits",),
     "Without an answer": ("failed", "stopped", "refused", "mismatched", "left"),
@@ -109,7 +109,7 @@ class BatchPage(Page):
 
     def _progress(self) -> Progress | None:
         items = sum(self._count(name) for name in _COUNTS)
-        return Progress(self._count("Done") + self._count("Without an answer"), items) if items else None
+        return Progress(self._count("With an answer") + self._count("Without an answer"), items) if items else None
 
     def _lines(self) -> Iterator[str]:
         said = self.told.get("said")
