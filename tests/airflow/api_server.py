@@ -38,6 +38,7 @@ class Api:
         fields: dict[str, Any] | None = None,
         record: dict[str, Any] | None = None,
         batch: dict[str, Any] | None = None,
+        pages: tuple[dict[str, Any], ...] = (),
         earlier: tuple[str, ...] = (),
         map_index: int = -1,
     ) -> str:
@@ -67,7 +68,8 @@ class Api:
                 put_xcom_in_database(ti, key, value, session)
             if fields is not None:
                 _render(session, ti, ti_id, fields)
-            for key, kept in (("crewai_run", record), ("crewai_batch", batch)):
+            numbered = [(f"crewai_batch.{number}", page) for number, page in enumerate(pages)]
+            for key, kept in (("crewai_run", record), ("crewai_batch", batch), *numbered):
                 if kept is not None:
                     TaskStateInDatabase(ti, session).set(key, kept, retention=None)
         return run_page_path("d", "r", task_id, map_index)

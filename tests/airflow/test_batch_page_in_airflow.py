@@ -11,7 +11,7 @@ from api_server import BEGAN, Api
 from scripted_crew import ScriptedCrew
 
 from airflow_provider_crewai.client.batch_messages import progress, summary
-from airflow_provider_crewai.client.batch_record import BatchRecord, Left, Outcome
+from airflow_provider_crewai.client.batch_record import BatchRecord, Left, Outcome, pages_of
 from airflow_provider_crewai.client.batch_record import ItemState as S
 from airflow_provider_crewai.client.batch_results import results_of
 from airflow_provider_crewai.client.ledger import Claim, Record
@@ -60,6 +60,15 @@ def test_it_shows_how_far_the_batch_is_and_which_runs_are_at_work(api: Api, crew
         assert words in page
     assert "hunter2" not in page
     assert not crew.asked
+
+
+def test_while_it_goes_on_it_shows_why_items_failed_as_far_as_pages_in_airflow_tell(api: Api) -> None:
+    record = replace(going_on(), pages=2)
+    pages = ({"version": 1, "outcomes": "no list"}, *pages_of(OUTCOMES))
+    page = api.page(api.task(fields=FIELDS, batch=record.to_json(), pages=pages))
+    for words in ("Item 1", "run-1", "ValueError: no winds"):
+        assert words in page
+    assert "An answer." not in page
 
 
 def test_at_its_end_it_shows_why_items_have_no_answer(api: Api) -> None:
@@ -130,7 +139,8 @@ def test_what_a_crew_writes_never_becomes_markup(api: Api) -> None:
     [
         {"count": 3, "open": [], "states": 7, "task": None},
         {"count": {"succeeded": "many", "open": -1}, "open": {"x": 1, "9" * 40: {}}, "states": "?sf"},
-        {"about": "nothing else"},
+        {"about": "nothing else", "first_page": -5, "pages": "2"},
+        {"first_page": -5, "pages": 2},
     ],
 )
 def test_a_record_that_somebody_edited_does_not_break_the_page(api: Api, odd: dict[str, Any]) -> None:

@@ -31,6 +31,10 @@ CLEARS = "included_events=post_clear_task_instances&order_by=-id&limit=50"
 """How the audit log is asked for clears. It names their tasks in a text, so it cannot look for those of one task."""
 
 
+PAGES = 10
+"""So many pages of a batch's record are read, the newest ones: each holds what came of some items."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskKey:
     """Which task instance is looked at."""
@@ -63,6 +67,7 @@ class Known:
     :param acts: what people did to it: the entries of the audit log, if the person may read them.
     :param record: the task's record of its run; empty if there is none.
     :param batch: the task's record of its batch; empty if there is none.
+    :param pages: the newest pages of that record, the oldest first.
     :param xcoms: its XComs by key.
     """
 
@@ -71,6 +76,7 @@ class Known:
     acts: tuple[Mapping[str, Any], ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, Any] = field(default_factory=dict)
+    pages: tuple[Any, ...] = ()
     xcoms: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -112,14 +118,27 @@ class AirflowApi:
             _asked(client, f"{key.path}/state-store/{BATCH}?{index}", "value"),
             *(_asked(client, f"{key.path}/xcomEntries/{name}?{index}&deserialize=true", "value") for name in names),
         )
+        batch = batch if isinstance(batch, dict) else {}
+        pages = [
+            _asked(client, f"{key.path}/state-store/{BATCH}.{number}?{index}", "value") for number in _newest_of(batch)
+        ]
         return Known(
             task,
             tuple(tries or ()),
             (*(acts or ()), *(clear for clear in clears or () if _is_of(clear, key))),
             record if isinstance(record, dict) else {},
-            batch if isinstance(batch, dict) else {},
+            batch,
+            tuple(await asyncio.gather(*pages)),
             {name: value for name, value in zip(names, xcoms, strict=True) if value is not None},
         )
+
+
+def _newest_of(batch: Mapping[str, Any]) -> range:
+    """Return the numbers of the pages to read. People may edit what is stored."""
+    first, end = batch.get("first_page"), batch.get("pages")
+    if not isinstance(first, int) or not isinstance(end, int):
+        return range(0)
+    return range(max(first, end - PAGES, 0), end)
 
 
 def _quoted(part: str) -> str:

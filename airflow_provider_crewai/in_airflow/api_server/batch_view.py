@@ -6,10 +6,11 @@ It asks the deployment nothing: a batch may have hundreds of runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_crewai.client.batch_record import ItemState
+from airflow_provider_crewai.client.batch_record import ItemState, Outcome, outcomes_on
 from airflow_provider_crewai.in_airflow.api_server.airflow_api import RETURNED, Known
 from airflow_provider_crewai.in_airflow.api_server.task_view import (
     OVER,
@@ -21,6 +22,7 @@ from airflow_provider_crewai.in_airflow.api_server.task_view import (
 )
 from airflow_provider_crewai.in_airflow.xcom import CREW_BATCH
 from airflow_provider_crewai.run_page.view import BatchView, Fact, ItemView, RunView, StoryLine
+from airflow_provider_crewai.wire.errors import CrewLedgerError
 from airflow_provider_crewai.wire.model import JSON, Progress, RunState
 from airflow_provider_crewai.wire.times import duration, moment
 
@@ -134,7 +136,7 @@ class BatchPage(Page):
         yield from super()._story()
 
     def _without(self) -> Iterator[ItemView]:
-        """Yield the items without an answer: with their errors as soon as the task has told them, at its end."""
+        """Yield the items without an answer: those that the task named at its end, or those that failed by now."""
         named = self.told.get("without_an_answer")
         for each in map(_object, named if isinstance(named, list) else ()):
             index, word = _whole(each.get("item")), str(each.get("state") or "").replace("_", " ")
@@ -144,12 +146,23 @@ class BatchPage(Page):
             yield from self._failed_so_far()
 
     def _failed_so_far(self) -> Iterator[ItemView]:
-        runs = self._open
         for index, letter in enumerate(str(self.known.batch.get("states") or "")):
             if letter in _LETTERS:
-                run = runs.get(index, {})
+                run, came = self._open.get(index, {}), self._outcomes.get(index)
                 word = _LEFT.get(str(run.get("left")), _LETTERS[ItemState(letter)])
-                yield ItemView(index, "broken", word, text_of(run.get("kickoff_id")), inputs=self._inputs_of(index))
+                run_id = text_of(run.get("kickoff_id")) or (came.kickoff_id if came else None)
+                error = came.error if came else None
+                yield ItemView(index, "broken", word, run_id, inputs=self._inputs_of(index), error=error)
+
+    @cached_property
+    def _outcomes(self) -> dict[int, Outcome]:
+        """Return what came of items lately, as far as the record's pages are in Airflow."""
+        among = _object(self.known.batch.get("task")).get("fingerprint")
+        found: dict[int, Outcome] = {}
+        for page in self.known.pages:
+            with suppress(CrewLedgerError):
+                found |= {outcome.index: outcome for outcome in outcomes_on(page) if outcome.among == among}
+        return found
 
     def _at_work(self) -> Iterator[ItemView]:
         for index, run in sorted(self._open.items()):
