@@ -12,7 +12,7 @@ import time
 
 from real_airflow import COMPONENTS, RealAirflow, Spent, real_airflow, show
 
-IDLE = 15
+IDLE = 30
 """Seconds for which an Airflow without work is measured."""
 WAYS = ("mapped", "batch")
 

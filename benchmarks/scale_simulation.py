@@ -108,7 +108,7 @@ RUNS = 800
 CHECKED = (
     Load(RUNS, 120),
     Load(RUNS, 600),
-    Load(RUNS, 600, 30, 60),
+    Load(RUNS, 600, 40, 60),
     Load(RUNS, 3_600),
     Load(RUNS, 3_600, 10, 120),
     Load(RUNS, 21_600, 10, 300),
