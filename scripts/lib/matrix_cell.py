@@ -1,9 +1,9 @@
 """One cell of `scripts/matrix`: whether the provider runs real tasks on this interpreter's Airflow.
 
 The project's own server serves the example crew, and `dag.test()` runs tests/matrix/dags: a kickoff that waits in its
-worker and expects a type, one that defers and keeps its answer in a file, a deferred sensor, and a kickoff that crashes
-once its run has started and is retried. An import or a `db migrate` would not do: some releases pass both with
-dependencies under which every task fails.
+worker and expects a type, one that defers and keeps its answer in a file, a deferred sensor, a kickoff that crashes once
+its run has started and is retried, and a batch that defers. An import or a `db migrate` would not do: some releases
+pass both with dependencies under which every task fails.
 """
 
 import json
@@ -50,7 +50,9 @@ def run(dag: Path, home: Path) -> dict[str, Any]:
 def judge(seen: Mapping[str, Any]) -> dict[str, bool]:
     """Tell which answers came, whether the deferrals were real, and whether the retry took the first try's run up."""
     answered = {task: ANSWER in str(seen[task]) for task in ("sync", "deferrable", "sensor", "recovery")}
-    for task in ("deferrable", "sensor"):
+    results = seen["batch"] or []
+    answered["batch"] = [result["state"] for result in results] == ["succeeded"] * 3 and ANSWER in str(results)
+    for task in ("deferrable", "sensor", "batch"):
         answered[task] &= bool(seen[f"{task} came back"])
     answered["sync"] &= isinstance(seen["sync"], dict)
     answered["deferrable"] &= bool(seen["deferrable is in a file"])

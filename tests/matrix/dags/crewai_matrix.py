@@ -12,6 +12,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG, BaseOperator  # the same name on each Airflow
 
 from airflow_provider_crewai.answers import read_answer
+from airflow_provider_crewai.decorators import CrewBatchDecoratedOperator
 from airflow_provider_crewai.hooks import CrewHook
 from airflow_provider_crewai.operators import CrewKickoffOperator
 from airflow_provider_crewai.sensors import CrewStatusSensor
@@ -41,6 +42,16 @@ class Sensor(CrewStatusSensor):
         return super().execute_complete(context, event, **carried)
 
 
+class Batch(CrewBatchDecoratedOperator):
+    def execute_complete(self, context: Any, event: Any = None, **carried: Any) -> Any:
+        context["ti"].xcom_push(key="came back", value=True)
+        return super().execute_complete(context, event, **carried)
+
+
+def listed() -> list[dict[str, str]]:
+    return [{"topic": "Matrices", "audience": audience} for audience in ("rows", "columns", "ranks")]
+
+
 class Recovery(CrewKickoffOperator):
     def await_run(self, context: Any, wait: Any, **seen: Any) -> Any:
         with Path(sys.argv[1] + ".tries").open("a") as tries:
@@ -53,10 +64,10 @@ class Recovery(CrewKickoffOperator):
 class Notes(BaseOperator):
     def execute(self, context: Any) -> None:
         ti = context["ti"]
-        left = {name: ti.xcom_pull(task_ids=name) for name in ("sync", "deferrable", "sensor", "recovery")}
+        left = {name: ti.xcom_pull(task_ids=name) for name in ("sync", "deferrable", "sensor", "recovery", "batch")}
         notes = {name: read_answer(xcom) for name, xcom in left.items()}
         notes["deferrable is in a file"] = "crewai_manifest" in left["deferrable"]
-        for name in ("deferrable", "sensor"):
+        for name in ("deferrable", "sensor", "batch"):
             notes[f"{name} came back"] = ti.xcom_pull(task_ids=name, key="came back")
         notes["tries"] = Path(sys.argv[1] + ".tries").read_text().split()
         Path(sys.argv[1]).write_text(json.dumps(notes, default=str))
@@ -72,7 +83,10 @@ with DAG("matrix", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="U
         task_id="deferrable", inputs=inputs, deferrable=True, trigger_rule="all_done", **kept, max_xcom_bytes=0, **pace
     )
     recovery = Recovery(task_id="recovery", inputs=inputs, retries=1, retry_delay=0, trigger_rule="all_done", **pace)
-    sensor >> sync >> deferrable >> recovery >> Notes(task_id="notes", trigger_rule="all_done")
+    batch = Batch(
+        task_id="batch", python_callable=listed, max_concurrency=2, deferrable=True, trigger_rule="all_done", **pace
+    )
+    sensor >> sync >> deferrable >> recovery >> batch >> Notes(task_id="notes", trigger_rule="all_done")
 
 if __name__ == "__main__":
     dag.test()
