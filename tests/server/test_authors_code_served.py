@@ -73,6 +73,7 @@ def test_runs_that_are_kept_apart_remember_nothing_of_each_other(start: Start) -
 
 def test_with_the_stub_a_key_that_the_project_only_looks_for_has_a_placeholder(start: Start, tmp_path: Path) -> None:
     looks = "import os\nGROQ = os.environ['GROQ_API_KEY']\nos.environ['BOARD'] = os.getenv('BOARD_TOKEN')\n"
+    looks += "assert os.environ.pop('OPENAI_API_KEY').startswith('sk-')\n"
     server = start(str(write(tmp_path / "desk", crew__py=looks + BUILD)), "--llm", "stub")
     assert server.ask("POST", "/kickoff", {"inputs": {}}).json() == {"detail": "Missing inputs: subject"}
     assert "3 pages on ink" in ended(server, subject="ink", pages=2)["result"]

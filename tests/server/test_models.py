@@ -485,7 +485,7 @@ def test_every_name_that_an_author_may_give_a_model_reaches_the_endpoint(crews: 
 
 
 def test_what_is_not_about_the_endpoint_is_passed_through(crews: dict[str, Any]) -> None:
-    assert crews["kept"] == {"temperature": 0.25, "max_tokens": 77, "api_key": "no-key", "url": crews["url"]}
+    assert crews["kept"] == {"temperature": 0.25, "max_tokens": 77, "api_key": "sk-no-key", "url": crews["url"]}
 
 
 def test_an_authors_own_model_is_left_alone(crews: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-PLACEHOLDER = "no-key"
+PLACEHOLDER = "sk-no-key"
+"""It begins as keys of OpenAI do: a project may look at that, too."""
 
 _NAMES = re.compile(r"""["']([A-Z][A-Z0-9_]{0,60}_(?:KEY|TOKEN|SECRET))["']""")
 _FOLDERS = {"__pycache__", "node_modules", "site-packages", "venv", "env"}

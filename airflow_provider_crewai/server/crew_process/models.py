@@ -67,12 +67,13 @@ def use(spec: str | None) -> str | None:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{spec!r} is neither `stub` nor URL nor URL=MODEL")
     os.environ.update(dict.fromkeys(_ENDPOINTS, url))
-    _route_models(url, model)
-    _route_embedders(url)
+    key = os.environ[_KEY]  # a project may remove it later
+    _route_models(url, model, key)
+    _route_embedders(url, key)
     return spec
 
 
-def _route_models(url: str, only: str) -> None:
+def _route_models(url: str, only: str, key: str) -> None:
     """Let `LLM(…)` build OpenAI's class for the endpoint, whatever model the author named.
 
     `LLM.__new__` is the place where crewai itself turns a name into a class, in 1.15.2 as in 1.15.30, for agents'
@@ -88,7 +89,7 @@ def _route_models(url: str, only: str) -> None:
         if cls is not llm or not isinstance(model, str):
             return original(cls, model, is_litellm, **wanted)
         kept = {name: value for name, value in wanted.items() if name in accepted}
-        endpoint = {"provider": "openai", "base_url": url, "api_key": os.environ[_KEY]}
+        endpoint = {"provider": "openai", "base_url": url, "api_key": os.environ.get(_KEY, key)}
         return original(cls, only or _without_provider(model), **kept, **endpoint)
 
     llm.__new__ = routed
@@ -99,7 +100,7 @@ def _without_provider(model: str) -> str:
     return rest if rest and provider.lower() in _PROVIDERS else model
 
 
-def _route_embedders(url: str) -> None:
+def _route_embedders(url: str, key: str) -> None:
     """Let crewai's factory build OpenAI's embedder for the endpoint, with the model that the author named."""
     factory: Any = importlib.import_module("crewai.rag.embeddings.factory")
     original = factory.build_embedder_from_dict
@@ -109,7 +110,7 @@ def _route_embedders(url: str) -> None:
             return original(spec)
         config = spec.get("config") or {}
         named = {"model_name": config.get("model_name") or config.get("model"), "dimensions": config.get("dimensions")}
-        endpoint = {"api_base": url, "api_key": os.environ[_KEY]}
+        endpoint = {"api_base": url, "api_key": os.environ.get(_KEY, key)}
         kept = {name: value for name, value in named.items() if value}
         return original({"provider": "openai", "config": kept | endpoint})
 
