@@ -112,6 +112,14 @@ def end_before_deferral(stage: Stage, run: DagRun) -> None:
     stage.release()
 
 
+def mark_when_held(state: str) -> Act:
+    def act(stage: Stage, run: DagRun) -> None:
+        stage.wait_until_reached()
+        run.mark_task(TASK, state)
+
+    return act
+
+
 def mark_while_a_line_is_written(stage: Stage, run: DagRun) -> None:
     """Mark the task failed once its first log line about the run takes its time (see the Dag)."""
     stage.wait_for_kickoff()

@@ -16,6 +16,7 @@ from pathlib import Path
 from airflow_acts import give_connection
 from airflow_home import PrivateAirflow, Settings
 from chaos_at_size import ROWS_AT_SIZE
+from chaos_batch import ROWS_WITH_BATCHES
 from chaos_people import ROWS_WITH_PEOPLE
 from chaos_rows import ROWS as ROWS_WITHOUT_PEOPLE
 from chaos_stage import HEADER, LOGS, Row, Setup, Stage
@@ -26,7 +27,7 @@ from paper_crew import PaperCrew
 from postgres import Postgres
 from stopping import stop_in_order
 
-ROWS = (*ROWS_WITHOUT_PEOPLE, *ROWS_WITH_PEOPLE)
+ROWS = (*ROWS_WITHOUT_PEOPLE, *ROWS_WITH_PEOPLE, *ROWS_WITH_BATCHES)
 TESTS = CHECKOUT / "tests" / "chaos"
 # Airflow's own patience, shortened: a lost worker is noticed after ten seconds instead of five minutes. Much less
 # would not do: a triggerer that looks up its first connection is busy for seconds, and must not pass for lost.

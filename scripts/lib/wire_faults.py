@@ -64,6 +64,17 @@ def is_success(exchange: Exchange) -> bool:
     return exchange.answer.get("state") == "SUCCESS"
 
 
+class NthKickoff:
+    """True for the answer to the kickoff of that number: the runs before it are on record."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, exchange: Exchange) -> bool:
+        self.left -= is_kickoff(exchange)
+        return self.left == 0
+
+
 class SecondSuccess:
     """True for the second answer that says SUCCESS: the trigger has seen the first."""
 

@@ -693,7 +693,10 @@ def functions(module: str) -> set[str]:
 
 def scenarios() -> set[str]:
     """Return the names of the rows of `scripts/chaos`."""
-    files = [CHECKOUT / "scripts" / "lib" / name for name in ("chaos_rows.py", "chaos_people.py", "chaos_at_size.py")]
+    files = [
+        CHECKOUT / "scripts" / "lib" / name
+        for name in ("chaos_rows.py", "chaos_people.py", "chaos_batch.py", "chaos_at_size.py")
+    ]
     calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Row"]
     return {call.args[0].value for call in made if isinstance(call.args[0], ast.Constant)}  # type: ignore[misc]
