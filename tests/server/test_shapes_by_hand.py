@@ -23,6 +23,7 @@ OF_SUBJECT = FACTORY.replace("build_crew()", "build_crew(subject: str, tone='dry
 
 SERVED: dict[str, tuple[dict[str, str], list[str]]] = {
     "a function without annotation": ({"crew__py": HEAD + FACTORY}, ["subject"]),
+    "a function that returns more than its crew": ({"crew__py": HEAD + FACTORY.replace(BUILT, f"{BUILT}, 'a log'")}, ["subject"]),
     "an async function": ({"crew__py": HEAD + FACTORY.replace("def", "async def", 1)}, ["subject"]),
     "a plain class": ({"crew__py": HEAD + PLAIN_CLASS}, ["subject"]),
     "a Crew in main.py": ({"main__py": HEAD + PARTS + f"team = {BUILT}\n"}, ["subject"]),

@@ -100,7 +100,7 @@ def _kind_of(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str
 
 
 def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str | None:
-    """Return "crew" if a function builds a Crew and returns it, but not the result of its kickoff."""
+    """Return "crew" if a function builds a Crew and returns it, alone or with more, but not its kickoff's result."""
     if function.returns is not None and _last(function.returns) == "Crew":
         return "crew"
     nodes = [*ast.walk(function)]
@@ -111,7 +111,8 @@ def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str | None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    values = [node.value for node in nodes if isinstance(node, ast.Return)]
+    returned = [node.value for node in nodes if isinstance(node, ast.Return)]
+    values = [part for value in returned for part in (value.elts if isinstance(value, ast.Tuple) else [value])]
     is_crew = any(_is_call(value, "Crew") or (isinstance(value, ast.Name) and value.id in crews) for value in values)
     return "crew" if is_crew else None
 

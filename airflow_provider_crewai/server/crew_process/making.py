@@ -159,6 +159,8 @@ def _built(found: Any) -> Any:
     if has_crew(found):
         _kept.append(found)
         return _built(found.crew())
+    if isinstance(found, tuple) and len(crews := [each for each in found if isinstance(each, crew_class())]) == 1:
+        return crews[0]
     if callable(found):
         return _built(found())
     raise LookupError(f"{found!r} is neither a crew nor a flow")
