@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
@@ -102,6 +102,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             check_items(self.task_id, "inputs", inputs)
             check_fields(self.task_id, vars(self), self.template_fields)
         self._working: tuple[CrewClient, Context] | None = None
+        self._waits = False
 
     def execute(self, context: Context) -> JSON:
         """Start the runs, or take up those of an earlier try, and wait for all of them.
@@ -146,7 +147,8 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         client, context = self._working
         client.start_nothing()
         self._termination(client, self._known, context).settle()
-        client.wait_no_longer()
+        if self._waits:  # else a kickoff may be under way, and what it started is to be recorded and stopped
+            client.wait_no_longer()
 
     # ---- a try --------------------------------------------------------------------------------------
 
@@ -174,19 +176,37 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         context: Context,
         idle: int = 0,
     ) -> JSON:
-        """Read what has ended and start what waits, again and again, until nothing is left or the task defers."""
-        from airflow_provider_crewai.client.batch_wave import wave
-
         self._working = client, context
         self._known = record
         if self._killed:
             self.on_kill()
+        try:
+            return self._waves(plan, client, record, watches, context, idle)
+        finally:
+            # A kill after this point has nothing to end (3.3.2: listeners and callbacks that take too long).
+            self._working = None
+
+    def _waves(
+        self,
+        plan: BatchPlan,
+        client: CrewClient,
+        record: BatchRecord,
+        watches: Iterable[Watch],
+        context: Context,
+        idle: int,
+    ) -> JSON:
+        """Read what has ended and start what waits, again and again, until nothing is left or the task defers."""
+        from airflow_provider_crewai.client.batch_wave import wave
+
         while True:
             before = record
             step = self._drive(client, wave(plan, record, watches, client.dialect, self.log.info), context)
             record = self._known = step.record
             if not self._goes_on(plan, step):
                 return self._conclude(plan, step, client, context)
+            if self._killed:
+                told = "The task's process was told to end, so it waits no longer."
+                self._fail_with(CrewTaskKilled(told), client, context)
             idle = 0 if record.states != before.states or record.slow else idle + 1
             self._tell(record, context)
             self._defer_if_possible(plan, record, client, context, idle)
@@ -258,8 +278,11 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
     def _note_begun(self, record: BatchRecord) -> None:
         from airflow_provider_crewai.in_airflow import metrics
 
-        self._known = record
+        earlier, self._known = self._known, record
         metrics.begun(adopted=False)
+        if self._killed and self._working is not None:
+            new = set(_runs_of(record)) - set(_runs_of(earlier))
+            self._termination(self._working[0], record, self._working[1], only=new).settle()
 
     def _judge(self, run: Run) -> tuple[JSON, str | None]:
         """Return a run's answer as the next task gets it, and why it does not fit `output_type`, or None."""
@@ -321,7 +344,9 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         from airflow_provider_crewai.client.batch_waits import until_news
 
         watches = self._watches(plan, record, None)
+        self._waits = True
         endings = self._drive(client, until_news(watches, self._pace(plan, record), client.dialect), context)
+        self._waits = False
         over = {ending.kickoff_id for ending in endings}
         return [watch for watch in watches if watch.kickoff_id in over]
 
@@ -369,18 +394,26 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         """Raise the error in the form that tells Airflow what to do next."""
         fail(error, self.log, has_retry_policy=self.has_retry_policy)
 
-    def _termination(self, client: CrewClient, record: BatchRecord, context: Context) -> Termination:
+    def _termination(
+        self, client: CrewClient, record: BatchRecord, context: Context, only: Container[str] | None = None
+    ) -> Termination:
         from airflow_provider_crewai.in_airflow.batch_store import TaskPart
 
+        runs = tuple(run for run in _runs_of(record) if only is None or run in only)
         return Termination(
             client,
-            HeldBatch(record.batch_id, tuple(run.kickoff_id for run in record.open.values() if run.kickoff_id)),
+            HeldBatch(record.batch_id, runs),
             context,
             on_clear=self.rules.on_clear,
             policy=self.kill_policy,
             store=TaskPart(self.store(context)),
             log=self.log,
         )
+
+
+def _runs_of(record: BatchRecord | None) -> list[str]:
+    """Return all runs that may go on."""
+    return [run.kickoff_id for run in record.open.values() if run.kickoff_id] if record else []
 
 
 def _connected(kickoff: Kickoff, _sent: float) -> Kickoff:

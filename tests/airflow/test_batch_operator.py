@@ -427,4 +427,4 @@ def test_a_kill_in_the_middle_of_a_wave_starts_no_other_run(airflow: Airflow, cr
     crew.always("/kickoff", ends)
     ti.run()
     assert len(crew.kickoffs) == 3
-    assert sorted(crew.stops) == ["run-1", "run-2"]
+    assert sorted(crew.stops) == ["run-1", "run-2", "run-3"]
