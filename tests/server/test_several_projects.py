@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aop_server import INPUTS, PLAIN, Server, Start
+from browser import LOOKS, Window, browsing
 from receiver import receiving
 
 from airflow_provider_crewai.client.settings import read_settings
@@ -93,6 +94,16 @@ def test_the_root_leads_to_each_page_and_needs_no_token(two: Server) -> None:
     pages = re.findall(r'<a href="(/[^"]*)">(.*?)</a>', seen.body.decode())
     assert pages == [("/plain/", "plain"), ("/hangs/", "hangs")]
     assert [two.ask("GET", path, headers={}).status for path, _ in pages] == [401, 401], "there one logs in"
+
+
+def test_the_root_suits_everybody_in_a_browser(two: Server) -> None:
+    with browsing() as browser:
+        for options in LOOKS:
+            with Window(browser, two.url, options) as window:
+                window.go("/")
+                assert window.suits_everybody()
+                window.page.get_by_role("link", name="plain").click()
+                window.page.get_by_label("Token").wait_for()
 
 
 def test_a_server_that_ends_blames_no_project_that_it_was_loading(
