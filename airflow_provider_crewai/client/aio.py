@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -44,6 +47,18 @@ from airflow_provider_crewai.wire.model import (
     Resumption,
     Run,
 )
+
+KEPT = 20
+"""The most connections to one crew that stay open between two looks."""
+
+MOST = 100
+"""The most connections to one crew at once."""
+
+CROWDED = 1.0
+"""Seconds after which a look that waits for one of the kept connections may open another one."""
+
+NOTHING_MORE: Mapping[str, str] = {}
+_CLOSE = {"Connection": "close"}
 
 
 class AsyncCrewClient:
@@ -136,14 +151,18 @@ class AsyncCrewClient:
 
         :param observe: called after each look, with the answer or the error, and the epoch second.
         """
-        return await self.drive(flows.wait(watch, self.dialect, observe))
+        deadline = watch.patience.deadline
+        return await self.drive(flows.wait(watch, self.dialect, observe), math.inf if deadline is None else deadline)
 
-    async def drive(self, flow: flows.Flow[flows.T]) -> flows.T:
-        """Carry out the steps of a flow until it returns."""
+    async def drive(self, flow: flows.Flow[flows.T], due: float = math.inf) -> flows.T:
+        """Carry out the steps of a flow until it returns.
+
+        :param due: the epoch second after which a request waits for a free connection only as long as for an answer.
+        """
         try:
             step = next(flow)
             while True:
-                step = flow.send(await self._carry_out(step))
+                step = flow.send(await self._carry_out(step, due))
         except StopIteration as done:
             result: flows.T = done.value
             return result
@@ -152,10 +171,10 @@ class AsyncCrewClient:
         """Give the shared session back. The last client to do so closes it."""
         await self._lease.give_back()
 
-    async def _carry_out(self, step: flows.Step) -> flows.Reply:
+    async def _carry_out(self, step: flows.Step, due: float) -> flows.Reply:
         match step:
             case Request():
-                return reply(await self._send(step))
+                return await self._send(step, due)
             case flows.Renew(trouble):
                 say_refusal(trouble, self._say)
                 self._settings = None
@@ -168,48 +187,73 @@ class AsyncCrewClient:
                 raise TypeError("only a worker may begin a run and keep its record")
         return reply()
 
-    async def _send(self, request: Request) -> Response | CrewError:
+    async def _send(self, request: Request, due: float) -> flows.Reply:
+        course = _Course(due)
         try:
             if self._settings is None:
                 self._settings = await self._connect()
-            return await self._send_over(self._settings, request)
+            answer = await self._send_over(self._settings, request, course)
         except CrewError as error:
-            return error
+            return reply(error)
+        return reply(answer, course.queued)
 
-    async def _send_over(self, settings: Settings, request: Request) -> Response | CrewError:
-        course = _Course()
+    async def _send_over(self, settings: Settings, request: Request, course: _Course) -> Response | CrewError:
+        _course.set(course)
         try:
             if request.idempotent:
-                return await _exchange(self._lease.take(settings), settings, request, course)
+                return await self._lease.take(settings).exchange(settings, request, course)
             # If the server had closed a pooled connection meanwhile, it would look like a lost answer. So a request
             # that must not be sent twice gets a new connection.
             async with _new_session(settings) as session:
-                return await _exchange(session, settings, request, course)
+                return await _exchange(session, settings, request)
         except Exception as error:  # noqa: BLE001 - the course knows what happened, so the error's class does not matter
             return failure(error, settings, sent=course.sent)
 
 
 @dataclass(slots=True)
 class _Course:
-    """The progress of one request: whether a byte of it may have left."""
+    """The progress of one request.
 
+    :param due: the epoch second after which it waits for a free connection only as long as for an answer.
+    :param queued: seconds for which it has waited for a free connection.
+    :param sent: whether a byte of it may have left.
+    """
+
+    due: float
+    queued: float = 0.0
     sent: bool = False
 
 
-async def _note_sent(_session: aiohttp.ClientSession, context: Any, _headers: object) -> None:
-    # Called when the connection is open, with any proxy and TLS, just before the first byte is written.
-    context.trace_request_ctx.sent = True
+_course: ContextVar[_Course] = ContextVar("_course")
 
 
-async def _exchange(session: aiohttp.ClientSession, settings: Settings, request: Request, course: _Course) -> Response:
+class _Connector(aiohttp.TCPConnector):
+    """Notes when a connection is open, with any proxy and TLS, just before the first byte is written.
+
+    aiohttp's tracing could do it, too, but it would cost each look a tenth more.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp calls it so
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        _course.get().sent = True
+        return connection
+
+
+async def _exchange(
+    session: aiohttp.ClientSession, settings: Settings, request: Request, more: Mapping[str, str] = NOTHING_MORE
+) -> Response:
     async with session.request(
         request.method,
         URL(address(settings, request), encoded=True),
         data=encode(request),
-        headers=request_headers(settings, request),
+        headers={**request_headers(settings, request), **more},
         proxy=settings.proxy,
         allow_redirects=False,
-        trace_request_ctx=course,
     ) as got:
         arriving = Arriving(settings.secrets + request.secrets, got.status, got.raw_headers)
         async for chunk in got.content.iter_any():
@@ -219,22 +263,82 @@ async def _exchange(session: aiohttp.ClientSession, settings: Settings, request:
         return arriving.response()
 
 
-class _Lease:
-    """A claim on the session that all clients of a connection share, in the running event loop."""
+class _Pool:
+    """The session that all clients of a connection share, and the queue for its TLS connections.
 
-    _sessions: ClassVar[dict[object, aiohttp.ClientSession]] = {}
+    A few connections serve thousands of looks, and are kept. Where a deployment answers so slowly that looks queue up,
+    they get more connections, each for one look.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.session = _new_session(settings)
+        self._free = KEPT
+        self._more = MOST - KEPT
+        self._queue: deque[asyncio.Future[bool]] = deque()
+
+    async def exchange(self, settings: Settings, request: Request, course: _Course) -> Response:
+        """Send a request as soon as a connection is free, and return the answer."""
+        is_extra = await self._enter(settings, course)
+        try:
+            return await _exchange(self.session, settings, request, _CLOSE if is_extra else NOTHING_MORE)
+        finally:
+            self._leave(is_extra)
+
+    async def _enter(self, settings: Settings, course: _Course) -> bool:
+        """Wait for a connection. Return whether it is one more than those that are kept."""
+        if self._free:
+            self._free -= 1
+            return False
+        loop = asyncio.get_running_loop()
+        began, turn = loop.time(), asyncio.Future[bool]()
+        self._queue.append(turn)
+        crowded = loop.call_later(CROWDED, self._widen, turn)
+        try:
+            async with asyncio.timeout(None if course.due == math.inf else _left(settings, course)):
+                return await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # cancelled just when it was our turn
+                self._leave(turn.result())
+            raise
+        finally:
+            crowded.cancel()
+            course.queued = loop.time() - began
+
+    def _widen(self, turn: asyncio.Future[bool]) -> None:
+        if self._more and not turn.done():
+            self._more -= 1
+            turn.set_result(True)
+
+    def _leave(self, is_extra: bool) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(is_extra)
+                return
+        self._more += is_extra
+        self._free += not is_extra
+
+
+def _left(settings: Settings, course: _Course) -> float:
+    return max(course.due - time.time(), settings.timeout)
+
+
+class _Lease:
+    """A claim on the pool that all clients of a connection share, in the running event loop."""
+
+    _pools: ClassVar[dict[object, _Pool]] = {}
     _claims: ClassVar[Counter[object]] = Counter()
 
     def __init__(self) -> None:
         self._key: object = None
 
-    def take(self, settings: Settings) -> aiohttp.ClientSession:
+    def take(self, settings: Settings) -> _Pool:
         if self._key is None:
             key = (asyncio.get_running_loop(), *settings.transport)
-            self._sessions[key] = self._sessions.get(key) or _new_session(settings)
+            self._pools[key] = self._pools.get(key) or _Pool(settings)
             self._claims[key] += 1
             self._key = key
-        return self._sessions[self._key]
+        return self._pools[self._key]
 
     async def give_back(self) -> None:
         key, self._key = self._key, None
@@ -243,20 +347,17 @@ class _Lease:
         self._claims[key] -= 1
         if not self._claims[key]:
             del self._claims[key]
-            await self._sessions.pop(key).close()
+            await self._pools.pop(key).session.close()
 
 
 def _new_session(settings: Settings) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(total=settings.timeout, sock_connect=min(CONNECT, settings.timeout / 2))
-    noting = aiohttp.TraceConfig()
-    noting.on_request_headers_sent.append(_note_sent)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=settings.tls, limit=100),
+        connector=_Connector(ssl=settings.tls, limit=MOST),
         timeout=timeout,
         # No cookies: a gateway that sets them would tie all triggers of a process to one broken node.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         max_line_size=LONGEST_HEADER,
         max_field_size=LONGEST_HEADER,
-        trace_configs=[noting],
     )

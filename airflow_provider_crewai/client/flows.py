@@ -6,9 +6,10 @@ random number come with each reply.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -124,12 +125,14 @@ class Reply:
 
     :param now: the time after the step, epoch seconds.
     :param chance: a random number in [0, 1).
+    :param queued: seconds for which a request waited for one of our own connections: nobody's silence.
     :param answer: the response to a request, the stored record, the connected crew, or the error instead.
     """
 
     now: float
     chance: float = 0.0
     answer: Response | Stored | Connected | Heard | CrewError | None = None
+    queued: float = 0.0
 
     def read(self, read: Callable[[Response], T]) -> T:
         """Decode the answer.
@@ -154,22 +157,40 @@ Attempt = Generator[Step, Reply, tuple[T | CrewError, Reply]]
 Observe = Callable[[Run | CrewError, float], None]
 Check = Callable[[CrewInputs], None]
 """Gets the inputs that the crew lists, before a run is started; raises to refuse it."""
+Mark = tuple[int, bool, tuple[str, ...], bytes]
+"""What two answers that mean the same have in common: status, whether whole, what not to show, a digest of the body."""
 Say = Callable[[str], None]
 """Gets a sentence that says what happens and why."""
 
 
 @dataclass(slots=True)
 class Dialect:
-    """Which of the two status paths this deployment knows, once we have found out."""
+    """Which of the two status paths this deployment knows, once we have found out, and what it said last.
+
+    :param said: the last answer about each run that goes on, and what marks its bytes.
+    """
 
     path: str = codec.STATUS_PATHS[0]
     known: bool = False
+    said: dict[str, tuple[Mark, Run]] = field(default_factory=dict, repr=False)
 
     @property
     def other(self) -> str:
         """Return the path that was not tried yet."""
         first, second = codec.STATUS_PATHS
         return second if self.path == first else first
+
+    def read(self, kickoff_id: str, response: Response) -> Run:
+        """Read an answer about a run. Most looks bring the same bytes again, and so the same value.
+
+        :raises CrewError: the answer cannot be read.
+        """
+        mark = _mark(response)
+        said = self.said.pop(kickoff_id, None)
+        run = said[1] if said and said[0] == mark else codec.read_status(kickoff_id, response)
+        if run.state.is_alive:
+            self.said[kickoff_id] = (mark, run)
+        return run
 
 
 # ---- one-shot calls: for a worker, which waits a little --------------------------------------------
@@ -336,10 +357,7 @@ def look(kickoff_id: str, dialect: Dialect) -> Attempt[Run]:
     A 404 that is not about the run may mean that it knows the other path; we try that once and remember it. Only a 404
     on both paths means that no crew is there.
     """
-
-    def read(response: Response) -> Run:
-        return codec.read_status(kickoff_id, response)
-
+    read = partial(dialect.read, kickoff_id)
     seen, reply = yield from _ask(codec.status_request(kickoff_id, dialect.path), read)
     if isinstance(seen, CrewNotFound) and not dialect.known:
         other, reply = yield from _ask(codec.status_request(kickoff_id, dialect.other), read)
@@ -349,6 +367,12 @@ def look(kickoff_id: str, dialect: Dialect) -> Attempt[Run]:
             seen = other
     dialect.known = dialect.known or isinstance(seen, Run)
     return seen, reply
+
+
+def _mark(response: Response) -> Mark:
+    # Not the body itself: thousands of runs may wait in one process.
+    digest = hashlib.blake2b(response.body, digest_size=16).digest()
+    return response.status, response.whole, response.secrets, digest
 
 
 def wait(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Ending]:
@@ -374,7 +398,7 @@ def look_once(watch: Watch, dialect: Dialect, observe: Observe) -> Flow[Again | 
         seen, reply = yield from _look_elsewhere(seen, watch.kickoff_id, watch.dialogue.also, dialect)
     observe(seen, reply.now)
     if isinstance(seen, CrewError):
-        return watch.missed(seen, reply.now, reply.chance)
+        return watch.missed(seen, reply.now, reply.chance, reply.queued)
     if watch.dialogue is not None and not seen.state.is_final:
         heard = (yield Hear()).answer
         if isinstance(heard, Heard):

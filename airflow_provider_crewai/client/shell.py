@@ -133,9 +133,12 @@ def say_refusal(trouble: CrewError | None, say: Say) -> None:
         )
 
 
-def reply(answer: Response | Stored | Connected | Heard | CrewError | None = None) -> Reply:
-    """Return the reply for a flow: its answer, with the time and a random number."""
-    return Reply(time.time(), random.random(), answer)  # noqa: S311 - jitter, not cryptography
+def reply(answer: Response | Stored | Connected | Heard | CrewError | None = None, queued: float = 0.0) -> Reply:
+    """Return the reply for a flow: its answer, with the time and a random number.
+
+    :param queued: seconds for which a request waited before it could be sent.
+    """
+    return Reply(time.time(), random.random(), answer, queued)  # noqa: S311 - jitter, not cryptography
 
 
 def address(settings: Settings, request: Request) -> str:

@@ -189,6 +189,7 @@ class Watch:
         self.last = last
         self.dialogue = dialogue
         self._misses = 0
+        self._queued = 0.0
         self._missing_since = missing_since
         self._denied_since = denied_since
         self._unknown_since = unknown_since
@@ -219,14 +220,18 @@ class Watch:
             return self._end(_VERDICT_OF_STATE[run.state], now)
         return self._end(Verdict.ASKS, now) if asks else self._go_on(self.pace(now, chance), now)
 
-    def missed(self, error: CrewError, now: float, chance: float) -> Again | Ending:
-        """Take in that no usable answer came. A failed look never says anything about the run."""
+    def missed(self, error: CrewError, now: float, chance: float, queued: float = 0.0) -> Again | Ending:
+        """Take in that no usable answer came. A failed look never says anything about the run.
+
+        :param queued: seconds for which the look waited before it was sent: they are not the API's silence.
+        """
+        self._queued = 0.0 if self._missing_since is None else self._queued + queued
         if isinstance(error, CrewAnswerTooLarge):
             return self._end(Verdict.TOO_LARGE, now, error)
         if self._is_hopeless(error):
             return self._end(Verdict.UNWATCHABLE, now, error)
         verdict, since, grace = self._trouble(error, now)
-        give_up = math.inf if grace is None or self.patience.silent else since + grace
+        give_up = math.inf if grace is None or self.patience.silent else since + grace + self._queued
         if now >= give_up:
             return self._end(verdict, now, error, since)
         wait = policy.backoff(self._misses, longest=self.patience.max_poll_interval, chance=chance)

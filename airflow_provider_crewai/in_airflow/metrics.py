@@ -6,7 +6,8 @@ Counting never fails a task or a trigger.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_crewai.client.watch import Ending
 from airflow_provider_crewai.wire.errors import CrewError
@@ -61,13 +62,16 @@ def counting(observe: Observe) -> Observe:
 
 def _count(name: str, count: int = 1) -> None:
     with suppress(Exception):  # the run is paid for, and the metrics of a site may be broken
-        from airflow.providers.common.compat.sdk import Stats
-
-        Stats.incr(name, count)
+        _stats().incr(name, count)
 
 
 def _time(name: str, seconds: float) -> None:
     with suppress(Exception):  # for the same reason
-        from airflow.providers.common.compat.sdk import Stats
+        _stats().timing(name, seconds * 1000)
 
-        Stats.timing(name, seconds * 1000)
+
+@cache
+def _stats() -> Any:
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
