@@ -184,3 +184,21 @@ def test_a_kill_after_the_batch_has_given_its_runs_up_stops_nothing(airflow: Air
     assert ti.run().state == "failed"
     ti.ran.on_kill()
     assert crew.stops == []
+
+
+def test_a_batch_that_is_told_to_end_in_its_last_kickoff_does_not_defer_but_leaves_all_runs_to_the_retry(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    crew.story("RUNNING", success())
+    ti = airflow.task(batch(retries=1, deferrable=True))
+
+    def last(asked: Asked) -> None:
+        if len(crew.kickoffs) == 3:
+            TERMINATED(asked)
+
+    crew.always("/kickoff", last)
+    outcome = ti.run()
+    assert outcome.state == "up_for_retry"
+    assert crew.stops == []
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 3
