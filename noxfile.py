@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 # A Python that was asked for by name must be there; of all others those are taken that the machine has.
 nox.options.error_on_missing_interpreters = "--python" in sys.argv
-nox.options.sessions = ["lint", "core", "server", "airflow", "system"]
+nox.options.sessions = ["all"]
 
 # What the sessions start ends with nox, however nox ends.
 family = new_mark()
@@ -160,16 +161,36 @@ def system(session: nox.Session) -> None:
     pytest(session, IN_AIRFLOW, "tests/system", CREW_PYTHON=IN_CREW)
 
 
+def side_by_side(session: nox.Session, *parts: str) -> None:
+    """Run parts, two at a time since much of their time is waiting; print what each has said when it has ended."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        ends = [*pool.map(partial(to_its_end, session), parts)]
+    for part, (ok, seconds) in zip(parts, ends, strict=True):
+        session.log(f"{part}: {'success' if ok else 'FAILED'}, took {seconds:.0f} s")
+    if not all(ok for ok, _ in ends):
+        session.error("not all is well")
+
+
+def to_its_end(session: nox.Session, part: str) -> tuple[bool, float]:
+    """Run a part; return whether it went well, and its seconds."""
+    began, command = time.monotonic(), (*NOX, part, "--", *session.posargs)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603 - ours
+    sys.stdout.write(done.stdout)
+    sys.stdout.flush()
+    return done.returncode == 0, time.monotonic() - began
+
+
+@nox.session(venv_backend="none", requires=[AIRFLOW, CORE, *CREW_ENVIRONMENTS], name="all")
+def everything(session: nox.Session) -> None:
+    """Run what must hold."""
+    # The longest come first: what waits for Airflow beside what computes.
+    side_by_side(session, "system", "server", "airflow", "core", "lint")
+
+
 @nox.session(venv_backend="none", requires=[AIRFLOW, CORE])
 def fast(session: nox.Session) -> None:
-    """Run what is worth waiting for before each commit: both halves at once, since much of their time is waiting."""
-    halves = [(*NOX, "lint", "core"), (*NOX, "airflow-alone")]
-    with ThreadPoolExecutor() as pool:
-        done = [*pool.map(partial(subprocess.run, check=False, capture_output=True, text=True), halves)]
-    for half in done:
-        sys.stdout.write(half.stdout + half.stderr)
-    if any(half.returncode for half in done):
-        session.error("not all is well")
+    """Run what is worth waiting for before each commit."""
+    side_by_side(session, "airflow-alone", "core", "lint")
 
 
 @nox.session(venv_backend="none", requires=[AIRFLOW, CORE, *CREW_ENVIRONMENTS])

@@ -39,7 +39,7 @@ from aop_server import EXAMPLE, Server  # noqa: E402 - see above
 from in_memory import Airflow  # noqa: E402
 from scripted_crew import ScriptedCrew  # noqa: E402
 
-COSTLY = {"built", "wheel", "database", "example_crew", "served"}
+COSTLY = {"untidy", "wheel", "database", "example_crew", "served"}
 """Fixtures that take seconds: one worker makes each, and has all the tests that use it."""
 
 

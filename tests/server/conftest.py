@@ -12,19 +12,16 @@ from typing import Any
 import pytest
 from aop_server import EXAMPLE, PLAIN, REPOSITORY, Server, Start
 from loader import Load, Loader
-from support.effort import share
+from support.effort import leave_out, share
 
 STAND_IN = Path(__file__).parent / "stand_in"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take a share of the tests that load crewai, which takes seconds; with --long, or where tests are named, all."""
-    if config.option.keyword or any(".py" in argument for argument in config.args):
-        return
+    """Take a share of the tests that load crewai, which takes seconds."""
     costly = [item for item in items if loads_crewai(item)]
     left = {*costly} - {*share(costly)}
-    config.hook.pytest_deselected(items=[*left])
-    items[:] = [item for item in items if item not in left]
+    leave_out(config, items, left.__contains__)
 
 
 def loads_crewai(item: pytest.Item) -> bool:

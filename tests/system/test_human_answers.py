@@ -24,6 +24,10 @@ from required_actions import APPROVE, CHANGES, Action, open_actions, wait_for_ac
 
 from airflow_provider_crewai.in_airflow.compat import KEEPS_FIRST_FORM
 
+pytestmark = (
+    pytest.mark.left_to_ci
+)  # crewai_human_answers is answered in test_example_dags.py, and tests/airflow has the laws
+
 SHOTS = os.environ.get("SCREENSHOTS")
 """A folder for screenshots, if somebody wants to look at them."""
 

@@ -21,6 +21,10 @@ from topic_crew import TopicCrew
 
 from airflow_provider_crewai.in_airflow.compat import HAS_TABS_OF_OWN
 
+pytestmark = (
+    pytest.mark.left_to_ci
+)  # tests/airflow/test_run_page_in_airflow.py asks a real api-server for the same pages
+
 SHOTS = os.environ.get("SCREENSHOTS")
 """A folder for screenshots, if somebody wants to look at them."""
 
