@@ -57,6 +57,9 @@ MOST = 100
 CROWDED = 1.0
 """Seconds after which a look that waits for one of the kept connections may open another one."""
 
+SLOW = 0.2
+"""Seconds. Where the last answer came sooner, a queue is no reason for more connections: our own process is busy."""
+
 NOTHING_MORE: Mapping[str, str] = {}
 _CLOSE = {"Connection": "close"}
 
@@ -275,13 +278,17 @@ class _Pool:
         self._free = KEPT
         self._more = MOST - KEPT
         self._queue: deque[asyncio.Future[bool]] = deque()
+        self._left_at = self._lasted = 0.0
 
     async def exchange(self, settings: Settings, request: Request, course: _Course) -> Response:
         """Send a request as soon as a connection is free, and return the answer."""
         is_extra = await self._enter(settings, course)
+        began = time.monotonic()
         try:
             return await _exchange(self.session, settings, request, _CLOSE if is_extra else NOTHING_MORE)
         finally:
+            self._left_at = time.monotonic()
+            self._lasted = self._left_at - began
             self._leave(is_extra)
 
     async def _enter(self, settings: Settings, course: _Course) -> bool:
@@ -305,7 +312,8 @@ class _Pool:
             course.queued = loop.time() - began
 
     def _widen(self, turn: asyncio.Future[bool]) -> None:
-        if self._more and not turn.done():
+        is_slow = max(self._lasted, time.monotonic() - self._left_at) >= SLOW
+        if is_slow and self._more and not turn.done():
             self._more -= 1
             turn.set_result(True)
 

@@ -200,8 +200,12 @@ class Watch:
         return _is_final(self.last)
 
     def first(self, now: float, chance: float) -> float:
-        """Return the seconds to wait before the first look."""
-        wait, deadline = self.pace(now, chance), self.patience.deadline
+        """Return the seconds to wait before the first look.
+
+        Up to its pace, but not always so long: a triggerer that restarts begins thousands of watches at once.
+        """
+        shortest, deadline = self.patience.poll_interval, self.patience.deadline
+        wait = shortest + (self.pace(now, 0) - shortest) * chance
         return wait if deadline is None else max(0.0, min(wait, deadline - now))
 
     def saw(self, run: Run, now: float, chance: float) -> Again | Ending:

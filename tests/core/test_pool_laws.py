@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import threading
 import time
@@ -47,6 +48,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch, *, kept: int, most: int, crowded: fl
     monkeypatch.setattr(aio, "KEPT", kept)
     monkeypatch.setattr(aio, "MOST", most)
     monkeypatch.setattr(aio, "CROWDED", crowded)
+    monkeypatch.setattr(aio, "SLOW", 0.0)
 
 
 def slowly(wire: Wire) -> None:
@@ -105,6 +107,22 @@ def test_the_time_in_the_queue_is_not_the_apis_silence() -> None:
     ending = watch.missed(error, 151, 0.5)
     assert isinstance(ending, Ending)
     assert ending.verdict is Verdict.UNREACHABLE
+
+
+def test_the_first_looks_of_watches_that_begin_together_are_spread_and_none_is_late() -> None:
+    watch = Watch("run-1", Patience(10, 60), started_at=0)
+    waits = [watch.first(7200, chance / 100) for chance in range(100)]
+    assert (min(waits), watch.pace(7200, 0)) == (10, 60)
+    assert max(waits) < 60
+    assert max(later - sooner for sooner, later in itertools.pairwise(waits)) < 1
+
+
+def test_where_answers_are_quick_a_queue_opens_no_more_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow(monkeypatch, kept=1, most=100, crowded=0.0)
+    monkeypatch.setattr(aio, "SLOW", 60)
+    with Scripted(lambda _: ANSWER) as server:
+        asked(server, MANY, timeout=30)
+        assert server.connections == 1
 
 
 # ---- the same bytes again ---------------------------------------------------------------------------------------
