@@ -14,26 +14,8 @@ from answering import Answering
 from checkout import EXAMPLE_DAGS
 from crew_server import CrewServer
 
-COUNTING = """
-import time
-
-from crewai.flow import Flow, persist, start
-from pydantic import BaseModel
-
-
-class Count(BaseModel):
-    times: int = 0
-
-
-@persist()
-class CountingFlow(Flow[Count]):
-    @start()
-    def count(self) -> int:
-        time.sleep(4)
-        self.state.times += 1
-        return self.state.times
-"""
-"""The flow of the example Dag that goes on with yesterday's. As slow as the crew below, and for the same reason."""
+COUNTING = Path(__file__).parents[1] / "server" / "projects" / "counting"
+"""The flow of the example Dag that goes on with yesterday's."""
 
 CONF = {"crewai_batch": {"rows": 3}}
 """With fewer runs than in real life, where an example Dag starts many."""
@@ -51,11 +33,8 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
 
 @pytest.fixture(scope="session")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewServer]:
-    folder = tmp_path_factory.mktemp("flow")
-    project = folder / "counting"
-    project.mkdir()
-    (project / "main.py").write_text(COUNTING)
-    with CrewServer(folder, project=project) as server:
+    slowly = {"COUNTING_SECONDS": "4"}  # for the same reason
+    with CrewServer(tmp_path_factory.mktemp("flow"), slowly, project=COUNTING) as server:
         yield server
 
 
