@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_crewai.client import defaults
+from airflow_provider_crewai.client.aio import KEPT
 from airflow_provider_crewai.client.watch import PACE
 
 JITTER = 0.1
@@ -34,7 +35,7 @@ class Measured:
     :param mapped_rows: rows that the database writes for a run in a task of its own.
     :param batched_rows: the same for an item of a batch.
     :param bytes_per_look: on the wire, both ways.
-    :param kept: connections to a deployment that a triggerer keeps at most.
+    :param kept: connections to a deployment that a triggerer keeps open between two looks.
     :param picked_up: runs that a triggerer takes up in a second, by `[triggerer] max_trigger_to_select_per_loop`.
     """
 
@@ -44,12 +45,12 @@ class Measured:
     supervisor: tuple[float, float] = (0.005, 4.5e-6)
     queries: tuple[float, float, float] = (0.004, 1.2e-6, 1.9e-6)
     memory: tuple[float, float] = (351e6, 35e3)
-    mapped: float = 0.64
-    batched: float = 0.03
-    mapped_rows: float = 39.0
-    batched_rows: float = 3.0
+    mapped: float = 0.69
+    batched: float = 0.037
+    mapped_rows: float = 36.3
+    batched_rows: float = 1.9
     bytes_per_look: float = 2_800.0
-    kept: int = 100
+    kept: int = KEPT
     picked_up: int = 50
 
 
@@ -167,7 +168,7 @@ class Cost:
 
     @property
     def connections(self) -> int:
-        """Return how many connections to a deployment there are at most."""
+        """Return how many connections to one deployment are kept."""
         return min(self.load.runs, self.load.triggerers * self.measured.kept)
 
     @property
@@ -196,7 +197,7 @@ def by_size() -> str:
         "cores: triggerers",
         "cores: database",
         "GB",
-        "connections, at most",
+        "connections kept",
         "MB/s",
     )
     return markdown(heads, (_size(Load(runs, 3_600, capacity=CAPACITY)) for runs in SIZES))
