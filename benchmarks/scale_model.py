@@ -39,8 +39,8 @@ class Measured:
     :param picked_up: runs that a triggerer takes up in a second, by `[triggerer] max_trigger_to_select_per_loop`.
     """
 
-    look: float = 0.31e-3
-    waiting: float = 17e-6
+    look: float = 0.56e-3
+    waiting: float = 9e-6
     loop: float = 0.001
     supervisor: tuple[float, float] = (0.005, 4.5e-6)
     queries: tuple[float, float, float] = (0.004, 1.2e-6, 1.9e-6)
@@ -181,7 +181,7 @@ class Cost:
 
 SIZES = (100, 1_000, 10_000, 100_000)
 LENGTHS = {"2 minutes": 120.0, "10 minutes": 600.0, "1 hour": 3_600.0, "6 hours": 21_600.0}
-SUGGESTED = {"2 minutes": (40, 60), "10 minutes": (40, 60), "1 hour": (10, 120), "6 hours": (10, 300)}
+SUGGESTED = {"2 minutes": (60, 60), "10 minutes": (60, 60), "1 hour": (30, 120), "6 hours": (10, 300)}
 """Intervals by which 100,000 runs of this length take no more than a core to look at."""
 CAPACITY = 5_000
 """The `[triggerer] capacity` of the tables."""
@@ -243,7 +243,7 @@ def by_capacity() -> str:
         "all taken up after, at least",
     )
     return markdown(
-        heads, (_capacity(Cost(Load(SIZES[-1], 3_600, 10, 120, each))) for each in (1_000, 2_000, 5_000, 10_000))
+        heads, (_capacity(Cost(Load(SIZES[-1], 3_600, 30, 120, each))) for each in (1_000, 2_000, 5_000, 10_000))
     )
 
 

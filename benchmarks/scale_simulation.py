@@ -108,9 +108,9 @@ RUNS = 800
 CHECKED = (
     Load(RUNS, 120),
     Load(RUNS, 600),
-    Load(RUNS, 600, 40, 60),
+    Load(RUNS, 600, 60, 60),
     Load(RUNS, 3_600),
-    Load(RUNS, 3_600, 10, 120),
+    Load(RUNS, 3_600, 30, 120),
     Load(RUNS, 21_600, 10, 300),
 )
 """What the model is checked for."""
