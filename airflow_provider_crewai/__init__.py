@@ -29,7 +29,8 @@ What authors of Dags import:
     connection_form               what does the connection form show?
     webhook_connections           where does a webhook go that names a connection?
     unreadable                    why does Airflow not give a connection?
-    dag_arguments                 which arguments are wrong, as far as the Dag file shows?
+    dag_arguments, batch_arguments
+                                  which arguments are wrong, as far as the Dag file shows?
     ledger_store                  where is the record of a task's run kept?
     batch_store                   where is the record of a batch kept?
     batch_endings                 how does a batch end, and what does its task leave behind?

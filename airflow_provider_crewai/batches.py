@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.client.held import HeldBatch
 from airflow_provider_crewai.client.killing import is_refused
 from airflow_provider_crewai.client.rendered import is_nothing
+from airflow_provider_crewai.in_airflow.batch_arguments import OnItemFailure, check_batch
 from airflow_provider_crewai.in_airflow.batch_endings import EndsBatches
 from airflow_provider_crewai.in_airflow.compat import TRIGGER_FAILED, Context
 from airflow_provider_crewai.in_airflow.dag_arguments import Check, check_fields, check_items
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
     from airflow_provider_crewai.client.watch import Watch
 
-OnItemFailure = Literal["fail", "fail_fast"]
-
 MAX_IDLE = 5
 """After so many deferrals that brought nothing, the task waits in its worker: something wakes it without a reason."""
 
@@ -65,20 +64,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         of each answer. With `result_path` the answers are kept there as they come. And Airflow's `BaseOperator`.
     """
 
-    template_fields: Sequence[str] = (
-        "inputs",
-        "crewai_conn_id",
-        "meta",
-        "task_webhook_url",
-        "step_webhook_url",
-        "crew_webhook_url",
-        "human_input_webhook",
-        "webhooks",
-        "result_path",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
     own_checks: ClassVar[Mapping[str, Check]] = {"inputs": check_items}
-    ui_color = "#ffe0d6"
     # Read by Airflow's registry of providers, which shows that retries take up what earlier tries began.
     __supports_durable_execution: ClassVar[bool] = True
     without_a_run: str = "The batch was not started"
@@ -97,7 +83,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
         self.max_concurrency = max_concurrency
         self.on_item_failure = on_item_failure
         self.allow_failures = allow_failures
-        _check(self.task_id, max_concurrency, on_item_failure, allow_failures)
+        check_batch(self.task_id, max_concurrency, on_item_failure, allow_failures)
         if self.is_written_out:
             check_items(self.task_id, "inputs", inputs)
             check_fields(self.task_id, vars(self), self.template_fields)
@@ -430,24 +416,3 @@ def _of_items(kickoff: Kickoff, items: Iterable[JSONObject]) -> list[Kickoff]:
         replace(kickoff, inputs=item, meta={**meta, "airflow": {**meta["airflow"], "item": index}})
         for index, item in enumerate(items)
     ]
-
-
-def _check(task_id: str, max_concurrency: object, on_item_failure: object, allow_failures: object) -> None:
-    """Refuse, when the Dag is parsed, arguments that a batch cannot have.
-
-    :raises ValueError: names the task and the argument.
-    """
-    if not isinstance(max_concurrency, int) or isinstance(max_concurrency, bool) or max_concurrency < 1:
-        raise ValueError(
-            f"Task {task_id!r}: max_concurrency is {max_concurrency!r}; set it to a number of runs from 1."
-        )
-    if on_item_failure not in get_args(OnItemFailure):
-        either = " or ".join(map(repr, get_args(OnItemFailure)))
-        raise ValueError(f"Task {task_id!r}: on_item_failure is {on_item_failure!r}; set it to {either}.")
-    is_share = isinstance(allow_failures, float) and 0 <= allow_failures < 1
-    is_number = isinstance(allow_failures, int) and not isinstance(allow_failures, bool) and allow_failures >= 0
-    if not (is_share or is_number):
-        raise ValueError(
-            f"Task {task_id!r}: allow_failures is {allow_failures!r}; set it to a number of items, or to a share "
-            "below 1."
-        )

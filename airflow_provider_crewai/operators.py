@@ -69,20 +69,7 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
         `assigned_users`, `human_timeout`, `on_human_timeout` and `on_question`, and Airflow's `BaseOperator`.
     """
 
-    template_fields: Sequence[str] = (
-        "inputs",
-        "crewai_conn_id",
-        "meta",
-        "task_webhook_url",
-        "step_webhook_url",
-        "crew_webhook_url",
-        "human_input_webhook",
-        "webhooks",
-        "restore_from_state_id",
-        "result_path",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
-    ui_color = "#ffe0d6"
+    template_fields: Sequence[str] = (*StartsRuns.template_fields, "restore_from_state_id")
     # Read by Airflow's registry of providers, which shows that retries take up what earlier tries began.
     __supports_durable_execution: ClassVar[bool] = True
 

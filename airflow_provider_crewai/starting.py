@@ -5,6 +5,7 @@ An operator of one run and an operator of many differ in how they wait, not in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
@@ -50,6 +51,20 @@ class StartsRuns(PollsRuns):
         new run replaces it. Ending a deferred task needs Airflow 3.3. If the deployment cannot stop runs, the run goes
         on, and the log says so.
     """
+
+    template_fields: Sequence[str] = (
+        "inputs",
+        "crewai_conn_id",
+        "meta",
+        "task_webhook_url",
+        "step_webhook_url",
+        "crew_webhook_url",
+        "human_input_webhook",
+        "webhooks",
+        "result_path",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"inputs": "json", "meta": "json"}
+    ui_color = "#ffe0d6"
 
     def __init__(
         self,
