@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from airflow_provider_crewai.client.killing import OnKill, is_refused
 from airflow_provider_crewai.client.ledger import OnChangedInputs, OnClear, OnOrphanedKickoff, OnOutputMismatch, Rules
