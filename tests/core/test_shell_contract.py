@@ -81,9 +81,9 @@ def always(behaviour: Behaviour) -> Script:
 
 
 def told(caller: Caller, behaviour: Behaviour, request: Request = ASK, **extra: Any) -> Response | CrewError:
-    """What the client makes of a server that always does this."""
+    """What the client makes of a server that always does this, and on a busy machine takes its time for it."""
     with Scripted(always(behaviour)) as server:
-        return one(caller, settings_for(server.url, **extra), request)
+        return one(caller, settings_for(server.url, **{"timeout": 10, **extra}), request)
 
 
 def body(answered: Response | CrewError) -> bytes:

@@ -38,7 +38,7 @@ def caller(request: pytest.FixtureRequest) -> Caller:
 
 def told(caller: Caller, behaviour: Behaviour, request: Request = ASK, **extra: Any) -> Response | CrewError:
     with Scripted(lambda _: behaviour) as server:
-        return caller(lambda: settings_for(server.url, **extra), exchange(request))[0]
+        return caller(lambda: settings_for(server.url, **{"timeout": 10, **extra}), exchange(request))[0]
 
 
 def good(answered: Response | CrewError) -> Response:
