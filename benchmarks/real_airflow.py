@@ -22,6 +22,7 @@ from airflow_api import FINAL, DagRun, eventually
 from airflow_home import COMPONENTS, PrivateAirflow, Settings
 from postgres import Postgres
 from processes import cpu_seconds
+from stopping import stop_in_order
 from timed_server import Far, deployment
 
 DAGS = Path(__file__).parent / "dags"
@@ -80,6 +81,7 @@ class RealAirflow:
 @contextmanager
 def real_airflow(*dags: str, settings: Settings = {}) -> Iterator[RealAirflow]:  # noqa: B006 - nobody changes it
     """Start all, with these settings beside ours, and wait until these Dags are known."""
+    stop_in_order()
     with tempfile.TemporaryDirectory(prefix="crewai-benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with deployment(folder) as far, Postgres() as database:
