@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import sys
 from collections import Counter
 from pathlib import Path
 
 from aiohttp import web
+from far_end import serve
 
 LENGTH = 2000
 """Bytes of an answer about a run that goes on, the same for each API."""
@@ -60,22 +60,5 @@ def _body(path: str, length: int, *, ended: bool) -> dict[str, object]:
     return {"job_id": 1, "state": {**state, "state_message": ""}, "notes": filler}
 
 
-async def main(certificate: Path) -> None:
-    """Serve on a free port, and print it, until standard input ends."""
-    far = Far()
-    server = web.Server(far.answer)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-
-    def accept() -> asyncio.Protocol:
-        far.accepted += 1
-        return server()
-
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=context, backlog=1024)
-    print(listener.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-
-
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(serve(Far(), Path(sys.argv[1])))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from far_end import serve
 
 GOLDEN = 0.618034
 """Multiples of it, without their whole part, are spread evenly however many there are."""
@@ -134,22 +135,5 @@ def deployment(folder: Path) -> Iterator[Far]:
         yield Far(int(server.stdout.readline()), certificate)
 
 
-async def main(certificate: Path) -> None:
-    """Serve on a free port, and print it, until standard input ends."""
-    far = Deployment()
-    server = web.Server(far.answer)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-
-    def accept() -> asyncio.Protocol:
-        far.accepted += 1
-        return server()
-
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=context, backlog=1024)
-    print(listener.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-
-
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(serve(Deployment(), Path(sys.argv[1])))
