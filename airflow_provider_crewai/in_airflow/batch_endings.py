@@ -64,8 +64,9 @@ class EndsBatches(ReturnsAnswers):
         """Say in the log and in XCom where the batch is."""
         from airflow_provider_crewai.client.batch_messages import progress, slowed, summary
 
-        now = time.time()
-        said = [progress(record, self.max_concurrency, now), *filter(None, [slowed(record, now)])]
+        now, url = time.time(), self.page_url(context)
+        look = f"Look: {url}" if url else None
+        said = [progress(record, self.max_concurrency, now), *filter(None, [slowed(record, now), look])]
         for told in said:
             self.log.info("%s", told)
         self._push(CREW_BATCH, lambda: summary(record, [], said, self.max_concurrency, now), context)

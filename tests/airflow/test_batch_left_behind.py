@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from airflow.sdk.execution_time import comms
 from crew_tasks import FAST
 from in_memory import Airflow
@@ -66,6 +67,19 @@ def test_after_a_failure_it_holds_what_a_person_is_told(airflow: Airflow, crew: 
     left = checked(ti.xcom("crew_batch"))
     assert list(outcome.verdict) == left["said"]
     assert any("Item 0" in line and "no tides" in line for line in left["said"])
+
+
+def test_while_it_waits_its_log_leads_to_its_page(
+    airflow: Airflow, crew: ScriptedCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+    crew.story("RUNNING")
+    ti = airflow.task(batch(deferrable=True))
+    outcome = ti.run()
+    assert outcome.state == "deferred"
+    said = checked(ti.xcom("crew_batch"))["said"]
+    assert said[-1].startswith("Look: https://airflow.example/crewai/runs/")
+    assert all(line in outcome.text for line in said)
 
 
 def test_it_tells_at_each_wave_how_far_the_batch_is(airflow: Airflow, crew: ScriptedCrew) -> None:
