@@ -38,6 +38,8 @@ STATES = {
     "hostile": "failed",
     "forgotten": "success",
     "late": "failed",
+    "batch_runs": "deferred",
+    "batch_fails": "failed",
 }
 
 
@@ -105,6 +107,21 @@ def test_it_says_what_happened_whether_it_costs_and_what_comes_next(
     assert "a-token-for-pages" not in html
 
 
+def test_a_batch_says_how_far_it_is_and_which_items_have_no_answer(
+    pages_airflow: PrivateAirflow, pages_run: DagRun
+) -> None:
+    html = words(pages_airflow, path(pages_run, "batch_fails"))
+    assert "<title>Failed: batch_fails of crew_pages</title>" in html
+    for said in (
+        "2 of 3 items have no answer",
+        "Item 1",
+        "no tides on Mars",
+        "A retry keeps the 1 answer",
+    ):
+        assert said in html, html
+    assert "sk-do-not-show" not in html
+
+
 def test_a_mapped_task_has_a_page_for_each_of_its_instances(pages_airflow: PrivateAirflow, pages_run: DagRun) -> None:
     assert "<title>Running" in words(pages_airflow, path(pages_run, "mapped", 0))
     assert "<title>Failed" in words(pages_airflow, path(pages_run, "mapped", 1))
@@ -157,6 +174,7 @@ def shoot(page: Any, name: str) -> None:
         ("runs", ["running, 1 of 3 done, now write (Writer)", "A retry takes this run up again"], "Running"),
         ("asks", ["Is the brief good enough?", "A retry takes this run up again"], "Waiting for an answer"),
         ("vanishes", ["A paid run may have started", "The task is not retried"], "May have started"),
+        ("batch_fails", ["2 of 3 items have no answer", "no tides on Mars", "No run goes on"], "Failed"),
     ],
 )
 def test_two_clicks_lead_from_the_grid_to_what_happened_and_to_the_runs_page(
@@ -182,13 +200,16 @@ def test_two_clicks_lead_from_the_grid_to_what_happened_and_to_the_runs_page(
     page.close()
 
 
-def test_what_a_crew_writes_never_runs(pages_airflow: PrivateAirflow, pages_run: DagRun, window: Any) -> None:
+@pytest.mark.parametrize(("task", "where"), [("hostile", "#outcome"), ("batch_fails", "#without")])
+def test_what_a_crew_writes_never_runs(
+    pages_airflow: PrivateAirflow, pages_run: DagRun, window: Any, task: str, where: str
+) -> None:
     page = window.context.new_page()
     heard: list[str] = []
     page.on("dialog", lambda dialog: heard.append(dialog.message))
     page.on("console", lambda message: heard.append(message.text))
-    page.goto(pages_airflow.url + path(pages_run, "hostile"))
-    assert "<img src=x onerror=alert(1)>" in page.inner_text("#outcome")
+    page.goto(pages_airflow.url + path(pages_run, task))
+    assert "<img src=x onerror=alert(1)>" in page.inner_text(where)
     assert page.locator("img, script:not([src$='page.js']), a[href^=javascript]").count() == 0
     assert heard == []
     page.close()

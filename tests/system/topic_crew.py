@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,6 +52,7 @@ class TopicCrew:
     def __init__(self) -> None:
         self.forgets: set[str] = set()
         self.looks = 0
+        self._numbers = count(1)
         crew = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -104,4 +106,6 @@ class TopicCrew:
         if path.startswith("/stop"):
             return 200, {"status": "stopped"}
         topic = body["inputs"]["topic"]
-        return (502, {"detail": "Bad Gateway"}) if topic == "vanishes" else (200, {"kickoff_id": f"{topic}-1"})
+        if topic == "vanishes":
+            return 502, {"detail": "Bad Gateway"}
+        return 200, {"kickoff_id": f"{topic}-{next(self._numbers)}"}
