@@ -199,8 +199,12 @@ class AsyncCrewHook(BaseHook):
         if self._client is None:
             from airflow_provider_crewai.client.aio import AsyncCrewClient
 
-            self._client = AsyncCrewClient(self.settings, say=self.log.warning)
+            self._client = AsyncCrewClient(self.settings, say=self._warn)
         return self._client
+
+    def _warn(self, said: str) -> None:
+        # Not `self.log.warning`: most of the thousands of hooks in a triggerer never need their logger.
+        self.log.warning("%s", said)
 
     async def settings(self) -> Settings:
         """Read the connection, or take what another hook has read within the last minute.

@@ -334,6 +334,7 @@ def _left(settings: Settings, course: _Course) -> float:
 class _Lease:
     """A claim on the pool that all clients of a connection share, in the running event loop."""
 
+    __slots__ = ("_key",)
     _pools: ClassVar[dict[object, _Pool]] = {}
     _claims: ClassVar[Counter[object]] = Counter()
 

@@ -27,6 +27,8 @@ class Journal:
     :param conn_id: the connection for the command that answers a question; None where people are asked otherwise.
     """
 
+    __slots__ = ("_conn_id", "_kickoff_id", "_last", "_log", "_quiet", "_since")
+
     def __init__(self, log: Any, kickoff_id: str, conn_id: str | None = None) -> None:
         self._log = log
         self._kickoff_id = kickoff_id
