@@ -10,6 +10,7 @@ from airflow_provider_crewai.in_airflow.compat import Context, RetryDecision, Re
 from airflow_provider_crewai.in_airflow.failing import may_retry
 from airflow_provider_crewai.wire.errors import (
     CrewApiError,
+    CrewBatchFailed,
     CrewError,
     CrewQuotaError,
     CrewRateLimited,
@@ -31,7 +32,8 @@ class CrewRetryPolicy(RetryPolicy):
     Configuration, token, inputs or quota before there is a run: no retry. A kickoff that may have started: no retry,
     unless the task's `on_orphaned_kickoff` is `rerun`. Rate limit: a retry after the server's Retry-After. API, record,
     connection, token or answer out of reach, or the run did not end in time: a retry, which takes the run up again. A
-    failed run: a retry (a new, paid run) only if the crew's own words hold one of `retry_failures`. An answer that does
+    failed run: a retry (a new, paid run) only if the crew's own words hold one of `retry_failures`; so with a batch, if
+    one of its failed runs has them. An answer that does
     not fit the task's `output_type`: no retry, unless its `on_output_mismatch` is `rerun`.
 
     From Airflow 3.4 on, a task that has no run yet and meets a quota, a rate limit or a deployment that wakes up is
@@ -62,7 +64,7 @@ class CrewRetryPolicy(RetryPolicy):
             return RetryDecision.default()
         if isinstance(exception, CrewRunStopped):
             return RetryDecision.fail(reason="somebody stopped the run")
-        if isinstance(exception, CrewRunFailed):
+        if isinstance(exception, CrewRunFailed) or (isinstance(exception, CrewBatchFailed) and exception.reason):
             return self._after_a_failed_run(exception)
         name = type(exception).__name__
         if reschedule and self.reschedule_for and _costs_no_try(exception):
@@ -83,12 +85,12 @@ class CrewRetryPolicy(RetryPolicy):
         """Make the policy from what `serialize` returned."""
         return cls(data["retry_failures"], reschedule_for=timedelta(seconds=data["reschedule_for"]))
 
-    def _after_a_failed_run(self, error: CrewRunFailed) -> RetryDecision:
+    def _after_a_failed_run(self, error: CrewRunFailed | CrewBatchFailed) -> RetryDecision:
         if self.retry_failures is None:
             return RetryDecision.default()
         said = (error.reason or "").lower()
         for words in self.retry_failures:
-            if words.lower() in said:
+            if words.lower() in said and may_retry(error):
                 return RetryDecision.retry(reason=f"the run failed with {words!r}, which retry_failures names")
         return RetryDecision.fail(reason="the run failed, and its error holds none of retry_failures")
 

@@ -107,9 +107,7 @@ class EndsBatches(ReturnsAnswers):
             if late
             else f"{record.failures} of {items} items have no answer, and {allowed} are allowed"
         )
-        error = CrewBatchFailed(
-            f"{why} (batch {record.batch_id}, connection {self.crewai_conn_id!r}).", kickoff_id=None
-        )
+        error = CrewBatchFailed(f"{why} ({where}).", kickoff_id=None)
         error.retry_helps = late or retry_helps(record, self.rules)
         return error
 
@@ -127,8 +125,12 @@ class EndsBatches(ReturnsAnswers):
         from airflow_provider_crewai.client.batch_messages import failed, retry_text, summary
 
         durable = self.store(context).durable
-        if isinstance(error, CrewRunError):
-            error.retry_helps = error.retry_helps and (durable or not self.durable)
+        if isinstance(error, CrewRunError) and self.durable and not durable:
+            # Whatever it was: a retry would pay for all items again.
+            error = CrewBatchFailed(str(error), kickoff_id=None)
+            error.retry_helps = False
+        if isinstance(error, CrewBatchFailed):
+            error.reason = _words_of_failed_runs(results)
         after = retry_text(
             record,
             retried=may_retry(error),
@@ -164,3 +166,7 @@ class EndsBatches(ReturnsAnswers):
         """Write down that the task returns its results: only a user starts another try after that."""
         with suppress(CrewLedgerError):
             self.store(context).save(replace(record, task=record.task.after_its_answer()).to_json())
+
+
+def _words_of_failed_runs(results: Sequence[JSONObject]) -> str | None:
+    return "\n".join(str(result["error"]) for result in results if result["state"] == "failed") or None

@@ -211,8 +211,11 @@ class CrewAnswerNotStored(CrewRunError):
 class CrewBatchFailed(CrewRunError):
     """More items of a batch have no answer than its author allows. The others' answers are kept for a retry.
 
-    Its attribute `retry_helps` says whether a retry starts or reads at least one of them again, and no other.
+    Its attribute `retry_helps` says whether a retry starts or reads at least one of them again, and no other; `reason`
+    holds the crew's own words about the runs that failed, a line each, or None if none did.
     """
+
+    reason: str | None = None
 
 
 class CrewMayHaveStarted(CrewRunError):

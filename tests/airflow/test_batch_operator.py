@@ -286,6 +286,15 @@ def test_without_recovery_a_batch_is_not_retried_for_a_failed_item(airflow: Airf
     assert "pays for all of them" in outcome.told
 
 
+def test_without_recovery_a_batch_that_runs_out_of_time_is_not_retried(
+    airflow: Airflow, crew: ScriptedCrew, clock: Any
+) -> None:
+    airflow.has_state_store = False
+    ti = airflow.task(batch(retries=3, timeout=600, poll_interval=30, max_poll_interval=30))
+    crew.story("RUNNING")
+    assert ti.finish().state == "failed"
+
+
 def test_with_a_result_path_the_answers_are_kept_there_as_they_come(
     airflow: Airflow, crew: ScriptedCrew, tmp_path: Any
 ) -> None:

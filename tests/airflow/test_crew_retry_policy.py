@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, RetryAction
 from airflow.serialization.serialized_objects import DagSerialization
-from crew_tasks import brief
+from crew_tasks import FAST, brief
 from in_memory import LOGICAL_DATE, Airflow
 from scripted_crew import ScriptedCrew, error, failure
 
 from airflow_provider_crewai.in_airflow.compat import reschedule
 from airflow_provider_crewai.in_airflow.failing import FREE_OR_NEVER
+from airflow_provider_crewai.operators import CrewBatchOperator
 from airflow_provider_crewai.retries import CrewRetryPolicy
 from airflow_provider_crewai.wire import errors
 
@@ -38,6 +39,7 @@ DECISIONS: dict[str, tuple[BaseException, RetryAction]] = {
     "feedback in doubt": (errors.CrewFeedbackInDoubt("lost", **RUN), AGAIN),
     "nothing asked": (errors.CrewNothingAsked("it works", **RUN), AGAIN),
     "callback": (errors.CrewCallbackRefused("leads elsewhere"), NEVER),
+    "batch": (errors.CrewBatchFailed("3 of 5 items have no answer", **RUN), AGAIN),
     "may have started": (errors.CrewMayHaveStarted("lost", kickoff_id=None), NEVER),
     "auth lost": (errors.CrewRunAuthLost("401", **RUN), AGAIN),
     "unwatchable": (errors.CrewRunUnwatchable("no token", **RUN), AGAIN),
@@ -66,6 +68,16 @@ def test_what_can_get_better_is_retried_and_nothing_else(error: BaseException, a
     decision = CrewRetryPolicy().evaluate(error, 1, 3)
     assert decision.action is action
     assert (decision.reason is None) is (action is AIRFLOWS)
+
+
+@pytest.mark.parametrize(("said", "retried"), [("Rate limit reached", True), ("no tides on Mars", False)])
+def test_a_batch_is_retried_for_the_words_of_its_failed_runs(
+    airflow: Airflow, crew: ScriptedCrew, said: str, retried: bool
+) -> None:
+    policy = CrewRetryPolicy(retry_failures=["rate limit"])
+    crew.story(failure(said))
+    task = CrewBatchOperator(task_id="briefs", inputs=[{"topic": "tides"}], retries=1, retry_policy=policy, **FAST)
+    assert airflow.task(task).finish().state == ("up_for_retry" if retried else "failed")
 
 
 def test_every_error_of_ours_is_decided_here() -> None:
