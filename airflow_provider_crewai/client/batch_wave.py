@@ -413,6 +413,7 @@ def _start(plan: BatchPlan, record: BatchRecord, index: int) -> flows.Flow[tuple
     try:
         yield from in_time(plan.deadline)
         kickoff_id = yield from flows.kickoff_awake(kickoff, plan.patience, plan.deadline)
+        _check_new(record, kickoff_id)
     except CrewMayHaveStarted as error:
         return intent.left(index, Left.MAY_HAVE_STARTED), error
     except CrewError as error:
@@ -420,6 +421,16 @@ def _start(plan: BatchPlan, record: BatchRecord, index: int) -> flows.Flow[tuple
         return withdrawn, error
     plan.begun(started := intent.submitted(index, kickoff_id))
     return started, None
+
+
+def _check_new(record: BatchRecord, kickoff_id: str) -> None:
+    """Refuse an answer that names a run of another item: nobody could tell the two apart."""
+    if any(run.kickoff_id == kickoff_id for run in record.open.values()):
+        raise CrewMayHaveStarted(
+            f"The kickoff of an item was answered with run {kickoff_id}, which is that of another item. A paid run may "
+            "have started whose kickoff_id nobody knows. The kickoff was not sent again.",
+            kickoff_id=None,
+        )
 
 
 def _refused(plan: BatchPlan, record: BatchRecord, index: int, error: CrewInputError) -> Outcome:

@@ -214,6 +214,16 @@ def test_a_lost_answer_to_a_kickoff_costs_its_item_and_no_other(
     assert len(crew.kickoffs) == 5
 
 
+def test_a_kickoff_id_that_comes_twice_costs_its_item_and_no_other(
+    airflow: Airflow, crew: ScriptedCrew, clock: Any
+) -> None:
+    crew.story("RUNNING", success())
+    crew.once("/kickoff", lambda _: None, Answer(body={"kickoff_id": "run-1"}))
+    ti = airflow.task(batch(allow_failures=1))
+    assert ti.finish().state == "success"
+    assert states(ti) == ["succeeded", "may_have_started", *["succeeded"] * 3]
+
+
 def test_a_rate_limit_slows_the_batch_down_and_fails_no_item(airflow: Airflow, crew: ScriptedCrew, clock: Any) -> None:
     crew.once("/kickoff", *[error(429, "Too many requests", Retry_After="60")] * 5)
     ti = airflow.task(batch())
