@@ -127,6 +127,7 @@ class Record:
             self,
             try_number=claim.try_number,
             max_tries=claim.max_tries,
+            dag_run=claim.dag_run or self.dag_run,
             cleared=False,
             clears=claim.clears,
             answered=False,

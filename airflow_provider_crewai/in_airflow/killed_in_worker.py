@@ -75,6 +75,8 @@ class Termination:
         self.policy = policy
         self.store = store
         self.log = log
+        self.state: str | None = UNKNOWN
+        """The task's state, as Airflow said it when it was asked."""
 
     def settle(self) -> threading.Thread:
         """Stop the runs if their task gave them up, else leave them. Called in a signal handler; five seconds are left.
@@ -85,7 +87,8 @@ class Termination:
 
         def settle() -> None:
             try:
-                told = self._act(ask_state(self.ti))
+                self.state = ask_state(self.ti)
+                told = self._act(self.state)
             finally:
                 acted.set()
             self._tell("The task's process is told to end", *told)

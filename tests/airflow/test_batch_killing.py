@@ -101,6 +101,28 @@ def test_a_batch_that_is_killed_while_it_kicks_off_starts_no_other_and_stops_the
     assert sorted(run["kickoff_id"] for run in record(ti)["open"].values()) == RUNS[:nth]
 
 
+def test_airflow_is_asked_again_where_it_could_not_say_what_became_of_the_task_in_a_wave(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    """As when the signal comes while the wave writes its record: until that is done, nobody else can ask."""
+    crew.story("RUNNING")
+    ti = airflow.task(batch(retries=1))
+
+    def silent(asked: Asked) -> None:
+        airflow.broken = {"GetTaskStates"}
+        ended(ti, "failed")(asked)
+
+    def speaks_again(message: Any) -> None:
+        if type(message).__name__ == "SetTaskStateStore":
+            airflow.broken = set()
+
+    crew.once("/kickoff", lambda _: None, silent)
+    airflow.before = speaks_again
+    outcome = ti.run()
+    assert sorted(crew.stops) == RUNS[:2]
+    assert "Airflow was asked again: the task is failed." in outcome.text
+
+
 @pytest.mark.parametrize("answer", [LOST, error(503, "asleep", Retry_After="0")], ids=["lost", "turned away"])
 def test_a_batch_that_is_killed_sends_no_kickoff_again(airflow: Airflow, crew: ScriptedCrew, answer: Answer) -> None:
     ti = airflow.task(batch(retries=1))

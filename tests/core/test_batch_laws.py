@@ -216,6 +216,13 @@ def test_the_record_of_a_deleted_dag_run_counts_for_nothing() -> None:
     assert begins_anew(earlier("sss"), again, Rules(on_clear="reattach")) is not None
 
 
+def test_a_batch_that_is_taken_up_is_of_the_dag_run_that_took_it_up() -> None:
+    # The first try of the new Dag run was lost before it wrote anything.
+    again = replace(RETRY, dag_run="2026-01-02")
+    taken = tried_again(earlier("o..", {0: run_of(0)}), claim=again)
+    assert begins_anew(taken.record, again, Rules()) is None
+
+
 def test_a_clear_starts_all_items_and_drops_the_runs_that_go_on() -> None:
     record = earlier("so.", {1: run_of(1)}, pages=4)
     assert begins_anew(record, CLEARED, Rules()) is not None
