@@ -123,7 +123,7 @@ def retry_text(record: BatchRecord, *, retried: bool, durable: bool, on_clear: O
         return "Recovery is off, so a retry or a clear starts all items again, and pays for all of them."
     kept = counted(record.count[ItemState.SUCCEEDED], "answer")
     runs = ", takes up the runs that go on" if record.open else ""
-    keeps = f"keeps the {kept}{runs}, and starts only the items that have none"
+    keeps = f"keeps {kept}{runs}, and starts only the items that have none"
     if on_clear == "reattach":
         return f"A retry or a clear {keeps}." if retried else f"A retry does not help. A clear {keeps}."
     clears = "a clear stops the runs that go on and starts" if record.open and on_kill == "stop" else "a clear starts"

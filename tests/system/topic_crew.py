@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from types import TracebackType
@@ -45,13 +46,14 @@ class TopicCrew:
     """Serves on a port of its own, in a thread of its own. Use it as a context manager.
 
     :param forgets: topics whose runs it does not know any more.
+    :param looks: how often it was asked about the runs of each topic.
     """
 
     token = "a-token-for-pages"
 
     def __init__(self) -> None:
         self.forgets: set[str] = set()
-        self.looks = 0
+        self.looks: Counter[str] = Counter()
         self._numbers = count(1)
         crew = self
 
@@ -96,8 +98,8 @@ class TopicCrew:
         """Answer a look, or say which inputs the crew takes."""
         if path == "/inputs":
             return 200, {"inputs": ["topic"]}
-        self.looks += 1
         topic = path.rpartition("/")[2].partition("-")[0]
+        self.looks[topic] += 1
         gone = {"state": "NOT FOUND", "status": "Task not found or Invalid kickoff id"}
         return 200, gone if topic in self.forgets else STATES.get(topic, gone)
 
