@@ -103,8 +103,9 @@ CREW_ENVIRONMENTS = [CREW, OLDEST_CREW] if LONG else [CREW]
 
 # ---- parts -----------------------------------------------------------------------------------------------------
 
-# One more than there are cores, since much of the time is waiting.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist")
+CORES = os.cpu_count() or 1
+# One more than there are cores, since much of the time is waiting; no more than that where two parts run side by side.
+PARALLEL = ("-n", os.environ.get("TEST_WORKERS", str(CORES + 1)), "--dist")
 NO_AIRFLOW = "import importlib.util as u; assert u.find_spec('airflow') is None, 'Airflow is importable here'"
 NO_STACK = ("-m", "not slow")
 NOX = (sys.executable, "-m", "nox", "--noxfile", __file__, "--session")
@@ -174,7 +175,8 @@ def side_by_side(session: nox.Session, *parts: str) -> None:
 def to_its_end(session: nox.Session, part: str) -> tuple[bool, float]:
     """Run a part; return whether it went well, and its seconds."""
     began, command = time.monotonic(), (*NOX, part, "--", *session.posargs)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603 - ours
+    fewer = {**os.environ, "TEST_WORKERS": str(CORES)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=fewer, text=True, check=False)  # noqa: S603 - ours
     sys.stdout.write(done.stdout)
     sys.stdout.flush()
     return done.returncode == 0, time.monotonic() - began

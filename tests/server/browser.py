@@ -63,7 +63,7 @@ class Window:
 
     def __enter__(self) -> Window:
         self.context = self.browser.new_context(**self.options)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(30_000)
         self.page = self.context.new_page()
         self.asked: list[str] = []
         self.complaints: list[str] = []
