@@ -154,7 +154,9 @@ def test_no_run_is_looked_at_more_often_than_the_author_allows(wait: Way, world:
     for run in world.runs:
         times = [at for looked, at in world.looks if looked == run]
         assert all(later - earlier >= SHORTEST for earlier, later in pairwise(times))
-    assert len(world.seen) == len(world.looks), "each look is observed once"
+    # A triggerer gives up the looks that are under way when the worker is to wake.
+    given_up = len(world.looks) - len(world.seen)
+    assert 0 <= given_up <= len(world.runs), "each other look is observed once"
 
 
 @ways
