@@ -213,7 +213,7 @@ def test_a_refused_token_is_said(api: Api, asked: ScriptedCrew) -> None:
 def test_many_viewers_cost_one_look(api: Api, asked: ScriptedCrew) -> None:
     asked.now("run-1", "RUNNING")
     path = api.task(fields=FIELDS, xcoms={"crew_run": LEFT})
-    viewers = [threading.Thread(target=api.page, args=(path,)) for _ in range(8)]
+    viewers = [threading.Thread(target=api.page, args=(path,)) for _ in range(30)]
     for each in viewers:
         each.start()
     for each in viewers:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import httpx
 from fastapi import HTTPException, status
@@ -30,6 +31,10 @@ ACTS = "included_events=clear&included_events=patch_task_instance&included_event
 CLEARS = "included_events=post_clear_task_instances&order_by=-id&limit=50"
 """How the audit log is asked for clears. It names their tasks in a text, so it cannot look for those of one task."""
 
+
+AT_ONCE = 8
+"""So many questions of all viewers together are asked at a time. Each takes a connection of the database and a thread,
+of which an api-server has 15 and 40 (3.3.2): eighty questions at once waited for each other for half a minute."""
 
 PAGES = 10
 """So many pages of a batch's record are read, the newest ones: each holds what came of some items."""
@@ -100,7 +105,7 @@ class AirflowApi:
             transport=self._transport, base_url="http://airflow", headers=self._headers
         ) as client:
             one = key.path if key.map_index < 0 else f"{key.path}/{key.map_index}"
-            answer = await client.get(one)
+            answer = await _get(client, one)
             if not answer.is_success:
                 raise HTTPException(answer.status_code, _detail(answer))
             return await self._more(client, key, one, answer.json())
@@ -145,12 +150,21 @@ def _quoted(part: str) -> str:
     return quote(part, safe="")
 
 
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Ask Airflow, when it is this question's turn."""
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
+        return await client.get(path)
+
+
 async def _asked(client: httpx.AsyncClient, path: str, name: str) -> Any:
     """Return a part of an answer, or None: not there, not for this person, or not in this version of Airflow.
 
     :raises HTTPException: it is an XCom that is not for this person (403): the crew's answer would tell what it holds.
     """
-    answer = await client.get(path)
+    answer = await _get(client, path)
     if answer.status_code == status.HTTP_403_FORBIDDEN and "/xcomEntries/" in path:
         raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the XComs of this task.")
     return answer.json().get(name) if answer.status_code == status.HTTP_200_OK else None
