@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.client.held import HeldBatch
-from airflow_provider_crewai.client.killing import UNKNOWN, is_refused
+from airflow_provider_crewai.client.killing import is_refused
 from airflow_provider_crewai.client.rendered import is_nothing
 from airflow_provider_crewai.in_airflow.batch_arguments import OnItemFailure, check_batch
 from airflow_provider_crewai.in_airflow.batch_endings import EndsBatches
 from airflow_provider_crewai.in_airflow.compat import TRIGGER_FAILED, Context
 from airflow_provider_crewai.in_airflow.dag_arguments import Check, check_fields, check_items
 from airflow_provider_crewai.in_airflow.failing import Briefly, fail
-from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state, ask_state_if_cheap
+from airflow_provider_crewai.in_airflow.killed_in_worker import Termination, ask_state_if_cheap
 from airflow_provider_crewai.in_airflow.ledger_store import RECOVERY_IS_OFF, claim_of
 from airflow_provider_crewai.in_airflow.limits import backstop
 from airflow_provider_crewai.in_airflow.link import run_page_url
@@ -88,7 +88,7 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             check_items(self.task_id, "inputs", inputs)
             check_fields(self.task_id, vars(self), self.template_fields)
         self._working: tuple[CrewClient, Context] | None = None
-        self._ending: Termination | None = None
+        self._killing: Termination | None = None
         self._waits = False
 
     def execute(self, context: Context) -> JSON:
@@ -133,25 +133,15 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
             return
         client, context = self._working
         client.start_nothing()
-        self._ending = self._termination(client, self._known, context)
-        self._ending.settle()
+        self._killing = self._termination(client, self._known, context)
+        self._killing.settle()
         if self._waits:  # else a kickoff may be under way, and what it started is to be recorded and stopped
             client.wait_no_longer()
 
     def _fail_with(self, error: CrewError, client: CrewClient, context: Context) -> NoReturn:
-        if isinstance(error, CrewTaskKilled):
-            self._settle_again(client, context)
+        if self._killing is not None and self._known is not None:
+            self._killing.finish(_held(self._known))
         super()._fail_with(error, client, context)
-
-    def _settle_again(self, client: CrewClient, context: Context) -> None:
-        """Ask Airflow again what became of the task, if it could not say so when the process was told to end.
-
-        A wave writes to Airflow all the time, and while it does, the signal handler cannot ask (seen on 3.3.2).
-        """
-        if self._ending is None or self._ending.state != UNKNOWN or self._known is None:
-            return
-        if (state := ask_state(context["ti"])) != UNKNOWN:
-            self._termination(client, self._known, context).settle_for(state, "Airflow was asked again")
 
     # ---- a try --------------------------------------------------------------------------------------
 
@@ -417,6 +407,10 @@ class CrewBatchOperator(StartsRuns, EndsBatches):
 def _runs_of(record: BatchRecord | None) -> list[str]:
     """Return all runs that may go on."""
     return [run.kickoff_id for run in record.open.values() if run.kickoff_id] if record else []
+
+
+def _held(record: BatchRecord) -> HeldBatch:
+    return HeldBatch(record.batch_id, tuple(run.kickoff_id for run in record.open.values() if run.kickoff_id))
 
 
 def _connected(kickoff: Kickoff, _sent: float) -> Kickoff:

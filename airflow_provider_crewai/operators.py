@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_crewai.awaiting import AwaitsRun
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from airflow_provider_crewai.client.sync import CrewClient
 
 __all__ = ["CrewBatchOperator", "CrewKickoffOperator", "CrewResumeOperator"]
-
-LAST_WORDS = 2.0
-"""Seconds for which a killed task waits until its log says what became of its run."""
 
 
 class CrewKickoffOperator(StartsRuns, AwaitsRun):
@@ -132,7 +128,7 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
             )
         self._written = None if inputs is None else written_texts(inputs)
         self._beginning: CrewClient | None = None
-        self._settling: Thread | None = None
+        self._killing: Termination | None = None
 
     @property
     def awaits_human(self) -> bool:
@@ -174,7 +170,8 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
         """Stop the run if its task is over, and stop waiting. Airflow calls this in a signal handler, for 5 seconds."""
         self._killed = True
         if self._awaited is not None:
-            self._settling = self._termination(*self._awaited).settle()
+            self._killing = self._termination(*self._awaited)
+            self._killing.settle()
             super().on_kill()
         elif self._beginning is not None:
             self._beginning.start_nothing()
@@ -280,9 +277,8 @@ class CrewKickoffOperator(StartsRuns, AwaitsRun):
 
     def fail(self, error: CrewError) -> NoReturn:
         """Raise the error in the form that tells Airflow what to do next."""
-        if self._settling is not None:
-            # The thread writes to the log; the process ends after this.
-            self._settling.join(LAST_WORDS)
+        if self._killing is not None:
+            self._killing.finish(self._killing.held)
         fail(error, self.log, has_retry_policy=self.has_retry_policy)
 
     def _begin(self, context: Context) -> tuple[CrewClient, Begun]:

@@ -36,6 +36,9 @@ T = TypeVar("T")
 HANDLER_PATIENCE = 4.5
 """Seconds for which the handler waits for the run to be stopped or left. Airflow kills the process after five."""
 
+LAST_WORDS = 2.0
+"""Seconds for which a killed task waits until its log says what became of its runs."""
+
 STOP_PATIENCE = 3 * KILL_PATIENCE
 """Seconds that stopping may take, for one run or for all of a batch."""
 
@@ -77,11 +80,12 @@ class Termination:
         self.log = log
         self.state: str | None = UNKNOWN
         """The task's state, as Airflow said it when it was asked."""
+        self._settling: threading.Thread | None = None
 
-    def settle(self) -> threading.Thread:
+    def settle(self) -> None:
         """Stop the runs if their task gave them up, else leave them. Called in a signal handler; five seconds are left.
 
-        :return: the thread that does it, and logs it as soon as the log is free.
+        A thread does it, and logs it as soon as the log is free.
         """
         acted = threading.Event()
 
@@ -93,11 +97,24 @@ class Termination:
                 acted.set()
             self._tell("The task's process is told to end", *told)
 
-        thread = threading.Thread(target=settle, daemon=True)
-        thread.start()
+        self._settling = threading.Thread(target=settle, daemon=True)
+        self._settling.start()
         acted.wait(HANDLER_PATIENCE)
-        thread.join(SPEAK_PATIENCE)
-        return thread
+        self._settling.join(SPEAK_PATIENCE)
+
+    def finish(self, held: Held) -> None:
+        """Wait until the log says what became of the runs, and ask Airflow again if it could not say what happened.
+
+        Called after the signal handler, when the interrupted code holds no lock any more. While it talks to Airflow,
+        the handler cannot ask (seen on 3.3.2).
+
+        :param held: the runs that may go on, as they are known now.
+        """
+        if self._settling is not None:
+            self._settling.join(LAST_WORDS)
+        self.held = held
+        if self.state == UNKNOWN and (state := ask_state(self.ti)) != UNKNOWN:
+            self.settle_for(state, "Airflow was asked again")
 
     def settle_for(self, state: str | None, occasion: str) -> None:
         """Do the same when no signal came and the task's state is known.

@@ -128,6 +128,29 @@ def test_a_task_that_cannot_ask_airflow_what_became_of_it_leaves_the_run_to_the_
     assert crew.stops == []
 
 
+def test_airflow_is_asked_again_where_it_could_not_say_what_became_of_the_task(
+    airflow: Airflow, crew: ScriptedCrew
+) -> None:
+    """As when the signal comes while the task talks to Airflow: until that is done, nobody else can ask."""
+    crew.story("RUNNING")
+    ti = airflow.task(brief(retries=1))
+
+    def silent_once(message: Any) -> None:
+        if type(message).__name__ == "GetTaskStates" and airflow.broken:
+            airflow.broken = set()
+            raise RuntimeError("the socket is taken")
+
+    def ended(asked: Asked) -> None:
+        ti.state, airflow.broken = "failed", {"nothing"}
+        airflow.before = silent_once
+        sends(signal.SIGTERM)(asked)
+
+    crew.once("/status", RUNNING, ended)
+    outcome = ti.run()
+    assert crew.stops == ["run-1"]
+    assert "Airflow was asked again: the task is failed." in outcome.text
+
+
 def test_a_task_that_is_killed_leaves_its_run_where_the_author_says_so(airflow: Airflow, crew: ScriptedCrew) -> None:
     crew.story("RUNNING", success())
     crew.once("/status", RUNNING, TERMINATED)
