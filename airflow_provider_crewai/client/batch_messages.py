@@ -120,7 +120,8 @@ def retry_text(record: BatchRecord, *, retried: bool, durable: bool, on_clear: O
     :param durable: whether a retry finds the batch on record.
     """
     if not durable:
-        return "Recovery is off, so a retry or a clear starts all items again, and pays for all of them."
+        who = "a retry or a clear" if retried else "the task is not retried: a retry or a clear"
+        return f"Recovery is off, so {who} starts all items again, and pays for all of them."
     kept = counted(record.count[ItemState.SUCCEEDED], "answer")
     runs = ", takes up the runs that go on" if record.open else ""
     keeps = f"keeps {kept}{runs}, and starts only the items that have none"
@@ -128,7 +129,8 @@ def retry_text(record: BatchRecord, *, retried: bool, durable: bool, on_clear: O
         return f"A retry or a clear {keeps}." if retried else f"A retry does not help. A clear {keeps}."
     clears = "a clear stops the runs that go on and starts" if record.open and on_kill == "stop" else "a clear starts"
     begin = f"A retry {keeps}" if retried else "The task is not retried, because a retry would not help"
-    return f"{begin}; {clears} all {counted(len(record.states), 'item')} again."
+    said = f"{begin}; {clears} all {counted(len(record.states), 'item')} again."
+    return said if retried else f"{said} To keep {kept}, set on_clear='reattach' before you clear it."
 
 
 def summary(

@@ -99,8 +99,9 @@ def _with_a_run(run: Open, rules: Rules) -> tuple[ItemState, Open | None]:
 def _what_goes_on(record: BatchRecord) -> str:
     count = record.count
     unknown = count[ItemState.LEFT]
-    lost = f" {unknown} may have been started before, by nobody knows which run: not started again." if unknown else ""
+    lost = f" Items that are not started again, because a run may go on that nobody can name: {unknown}."
     return (
         f"Going on with batch {record.batch_id}, {len(record.states)} items: {count[ItemState.SUCCEEDED]} done, "
-        f"{len(record.watched)} runs taken up, {len(record.waiting)} to start.{lost}"
+        f"{len(record.watched)} runs taken up, {len(record.waiting)} to start."
+        f"{lost if unknown else ''}"
     )

@@ -15,10 +15,10 @@ from airflow_provider_crewai.in_airflow.failing import may_retry
 from airflow_provider_crewai.in_airflow.returning import ReturnsAnswers
 from airflow_provider_crewai.in_airflow.xcom import CREW_BATCH
 from airflow_provider_crewai.wire.errors import (
+    CrewAnswerNotStored,
     CrewBatchFailed,
     CrewError,
     CrewLedgerError,
-    CrewRunError,
     CrewTaskKilled,
     CrewTooLate,
 )
@@ -78,11 +78,16 @@ class EndsBatches(ReturnsAnswers):
         results = self._results(plan, step.record, client, context)
         if (error := self._shortfall(step)) is not None:
             self._end_badly(error, step.record, results, context)
-        self._note_the_answer(step.record, context)
         said = [progress(step.record, self.max_concurrency, time.time())]
         self.log.info("%s", said[0])
         self._push(CREW_BATCH, lambda: summary(step.record, results, said, self.max_concurrency, time.time()), context)
-        return hand_over(self, list(results), step.record.batch_id)
+        try:
+            returned = hand_over(self, list(results), step.record.batch_id)
+        except CrewAnswerNotStored as not_stored:
+            not_stored.args = (f"All items of batch {step.record.batch_id} are done, but {not_stored}",)
+            self._end_badly(not_stored, step.record, results, context)
+        self._note_the_answer(step.record, context)
+        return returned
 
     def _results(self, plan: BatchPlan, record: BatchRecord, client: CrewClient, context: Context) -> list[JSONObject]:
         from airflow_provider_crewai.client.batch_results import results_of
@@ -125,8 +130,8 @@ class EndsBatches(ReturnsAnswers):
         from airflow_provider_crewai.client.batch_messages import failed, retry_text, summary
 
         durable = self.store(context).durable
-        if isinstance(error, CrewRunError) and self.durable and not durable:
-            # Whatever it was: a retry would pay for all items again.
+        if self.durable and not durable and len(record.waiting) < len(record.states):
+            # Whatever it was: a retry would pay again for all that was begun.
             error = CrewBatchFailed(str(error), kickoff_id=None)
             error.retry_helps = False
         if isinstance(error, CrewBatchFailed):

@@ -316,6 +316,30 @@ def test_with_a_result_path_the_answers_are_kept_there_as_they_come(
     assert not [key for _, key in airflow.records if key.startswith("crewai_batch.")]
 
 
+def test_results_that_cannot_be_stored_are_kept_and_the_retry_stores_them(
+    airflow: Airflow, crew: ScriptedCrew, tmp_path: Any
+) -> None:
+    folder, away = tmp_path / "answers", tmp_path / "away"
+    ti = airflow.task(batch(result_path=folder.as_uri(), max_xcom_bytes=0, retries=1))
+
+    def in_the_way(message: Any) -> None:
+        """Put a file where the folder was, once all items are done and their pages are read."""
+        if type(message).__name__ == "SetXCom" and message.key == "crew_batch" and len(message.value["count"]) == 1:
+            folder.rename(away)
+            folder.write_text("a file where a folder must be")
+
+    airflow.before = in_the_way
+    outcome = ti.finish()
+    assert outcome.state == "up_for_retry"
+    assert "could not be written" in outcome.told
+    assert not record(ti)["task"]["answered"]
+    airflow.before = None
+    folder.unlink()
+    away.rename(folder)
+    assert ti.finish().state == "success"
+    assert len(crew.kickoffs) == 5
+
+
 def test_the_record_is_written_about_once_for_each_kickoff(airflow: Airflow, crew: ScriptedCrew) -> None:
     items = [{"topic": str(number)} for number in range(40)]
     assert airflow.task(batch(inputs=items, max_concurrency=40)).finish().state == "success"
